@@ -1,0 +1,69 @@
+"""bpcore: train multilayer perceptrons by backpropagation, fast, on NumPy or CuPy.
+
+    import bpcore
+
+    data = bpcore.load_dataset("mnist")
+    network = bpcore.Network([bpcore.Dense(128, "relu"), bpcore.Dense(10)])
+    network.fit(data.x_train, data.y_train, epochs=10, validation=(data.x_test, data.y_test))
+    print(network.evaluate(data.x_test, data.y_test))
+"""
+
+from __future__ import annotations
+
+from bpcore.activations import register_activation
+from bpcore.backends import available_backends, get_backend
+from bpcore.callbacks import Callback, EarlyStopping, StopAtLoss
+#from bpcore.data import load_dataset
+from bpcore.errors import BpcoreError, InputError, InputTypeError, MissingExtraError
+from bpcore.gradcheck import gradcheck
+from bpcore.history import Evaluation, History
+from bpcore.layers import Activation, Dense, Dropout, Layer
+from bpcore.losses import BinaryCrossEntropy, Hinge, Loss, SoftmaxCrossEntropy, SquaredError
+from bpcore.model import Network
+from bpcore.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from bpcore.schedules import Constant, Cosine, OneCycle, Schedule, Step, WarmUp
+from bpcore.train import NonFiniteLossError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Activation",
+    "Adam",
+    "AdamW",
+    "BinaryCrossEntropy",
+    "BpcoreError",
+    "Callback",
+    "Constant",
+    "Cosine",
+    "Dense",
+    "Dropout",
+    "EarlyStopping",
+    "Evaluation",
+    "Hinge",
+    "History",
+    "InputError",
+    "InputTypeError",
+    "Layer",
+    "Loss",
+    "MissingExtraError",
+    "Momentum",
+    "Nesterov",
+    "Network",
+    "NonFiniteLossError",
+    "OneCycle",
+    "Optimizer",
+    "RMSProp",
+    "Schedule",
+    "SoftmaxCrossEntropy",
+    "SquaredError",
+    "Step",
+    "StopAtLoss",
+    "WarmUp",
+    "__version__",
+    "available_backends",
+    "get_backend",
+    "gradcheck",
+    "load_dataset",
+    "register_activation",
+]

@@ -1,0 +1,76 @@
+"""Looking up an activation, and adding one of one's own.
+
+    import math, bpcore
+
+    def swish(z, p):
+        return z / (1.0 + math.exp(-z))
+
+    def swish_derivative(z, p):
+        s = 1.0 / (1.0 + math.exp(-z))
+        return s * (1.0 + z * (1.0 - s))
+
+    bpcore.register_activation("swish", swish, swish_derivative, saves="input")
+
+From then on Dense(100, "swish") runs fused on both devices.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from bpcore.errors import InputError, InputTypeError, unknown_name
+from bpcore.kernels.activations import ACTIVATIONS, Activation, Scalar
+
+_BUILT_IN = frozenset(ACTIVATIONS)
+
+
+def get_activation(name: str) -> Activation:
+    """The table's entry; InputError with the nearest name where there is none."""
+    if not isinstance(name, str):
+        raise InputTypeError(f"activation {name!r} is not a name; add your own with bpcore.register_activation")
+    if name not in ACTIVATIONS:
+        raise unknown_name("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]
+
+
+def register_activation(
+    name: str,
+    f: Scalar,
+    derivative: Scalar,
+    *,
+    saves: Literal["output", "input"] = "input",
+    parameter: float = 0.0,
+    parameter_derivative: Scalar | None = None,
+    initializer: str = "he_normal",
+) -> Activation:
+    """Add an activation that runs fused on both devices, or replace one added before.
+
+    f(z, p)                 the activation: a scalar function in Python and `math`
+    derivative(saved, p)    da/dz as a function of what is saved: z, or a with saves="output"
+    parameter               p, 0.0 where the activation has none
+    parameter_derivative    da/dp as a function of what is saved; given, p is learned for each unit
+
+    Both are compiled in float32 at once. InputError where they cannot be, where a value would widen to
+    float64 (the message names it), or where the name is one of bpcore's own.
+    """
+    from bpcore.kernels import check  # noqa: PLC0415  numba loads here, not with `import bpcore`
+
+    if not isinstance(name, str) or not name.isidentifier():
+        raise InputError(f"activation name {name!r} cannot be used; accepted: letters, digits and underscores")
+    if name in _BUILT_IN:
+        raise InputError(f"activation {name!r} is built in; choose another name")
+    if saves not in ("output", "input"):
+        raise InputError(f"saves={saves!r}; accepted: 'output' (derivative of a) or 'input' (derivative of z)")
+    if not math.isfinite(parameter):
+        raise InputError(f"parameter={parameter!r}; accepted: a finite number")
+    functions = {"f": f, "derivative": derivative}
+    if parameter_derivative is not None:
+        functions["parameter_derivative"] = parameter_derivative
+    for role, function in functions.items():
+        problem = check.scalar_problem(function)
+        if problem:
+            raise InputError(f"activation {name!r}: {role} {problem}")
+    entry = Activation(name, f, derivative, saves, float(parameter), parameter_derivative, initializer)
+    ACTIVATIONS[name] = entry
+    return entry

@@ -1,0 +1,74 @@
+"""Choosing a backend: by name, or the best one that is there.
+
+A backend is a class that fulfils bpcore.backends.base.Backend; a package brings one by an entry point in the group
+`bpcore.backends`. Nothing here is global: a backend is an object that is made once and handed on.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from bpcore.backends.base import Backend
+from bpcore.errors import BpcoreError, InputError, unknown_name
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "bpcore.backends"
+
+
+def _entries() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # noqa: PLC0415  takes 15 ms, and `import bpcore` needs it not
+
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def available_backends() -> dict[str, str]:
+    """Every known backend with "available", or the reason why it cannot be used here."""
+    result = {}
+    for name in _entries():
+        try:
+            _make(name)
+            result[name] = "available"
+        except BpcoreError as error:
+            result[name] = str(error)
+    return result
+
+
+def get_backend(name: str | Backend = "auto") -> Backend:
+    """The backend of that name: "numpy", "cupy", one that another package brings, or "auto".
+
+    "auto" takes $BPCORE_BACKEND if that is set, else a GPU if one can be used, else the CPU; the backend's
+    `reason` says which and why. A name that is given is never replaced by another: where it cannot be used,
+    InputError or MissingExtraError says why.
+    """
+    if isinstance(name, Backend):
+        return name
+    if name != "auto":
+        return _make(name)
+    chosen = os.environ.get("BPCORE_BACKEND", "auto")
+    if chosen != "auto":
+        backend = _make(chosen)
+        backend.reason = f"BPCORE_BACKEND={chosen}"
+        return backend
+    try:
+        backend = _make("cupy")
+        backend.reason = "a CUDA GPU is there"
+    except BpcoreError as error:
+        backend = _make("numpy")
+        backend.reason = f"no GPU: {error}"
+    return backend
+
+
+def _make(name: str) -> Backend:
+    entries = _entries()
+    if name not in entries:
+        raise unknown_name("backend", name, [*entries, "auto"])
+    try:
+        backend: Backend = entries[name].load()()
+    except ImportError as error:
+        if isinstance(error, BpcoreError):
+            raise
+        raise InputError(f"the {name} backend cannot be loaded: {error}") from error
+    return backend

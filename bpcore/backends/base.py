@@ -1,0 +1,452 @@
+"""The backend contract: every operation of a training step, with shapes and what it may overwrite.
+
+A backend brings arrays (`empty`, `asarray`, `to_numpy`, ...), the matrix product, and a way to run a kernel. The
+fused operations are written here once: they check their arguments, name the kernel, and run it. They take and
+return device arrays, write where they are told, and never touch the host.
+
+Shapes: B batch, N inputs, M outputs, P parameters; row-major, batch first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpcore.errors import InputError, InputTypeError
+from bpcore.kernels import counter, spec
+from bpcore.kernels.activations import Activation
+from bpcore.kernels.losses import Loss
+from bpcore.kernels.optimizers import UpdateRule
+
+Array = Any
+"""A device array of the backend at hand: numpy.ndarray, cupy.ndarray, ..."""
+
+DTypeLike = Any
+
+
+@dataclass(frozen=True)
+class Control:
+    """What changes from step to step, on the device, so that a recorded step can be replayed unchanged.
+
+    counters  int64 (COUNTERS,): step, epoch, batch, batch size, seed, shuffle, first bad step
+              (bpcore.kernels.counter gives the places)
+    losses    (slots,): the mean loss of each batch of the epoch
+    totals    (slots,): the sum of the sample weights of each batch
+    correct   int64 (slots,): how many samples of each batch were classified rightly
+    table     (steps, 3): learning rate and the optimizer's two factors of each step of the run
+    scale     (1,): a factor on the learning rate that callbacks may change
+    norm      (1,): the global gradient norm of the last step that asked for it
+    """
+
+    counters: Array
+    losses: Array
+    totals: Array
+    correct: Array
+    table: Array
+    scale: Array
+    norm: Array
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A data set on the device, as it is stored: x (samples, N) of any real dtype.
+
+    targets are int64 labels (samples,) or a matrix (samples, M); weights (samples,) or None. The network sees
+    x * scale + shift.
+    """
+
+    x: Array
+    targets: Array
+    weights: Array | None = None
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def labels(self) -> bool:
+        """Whether the targets are class labels."""
+        return len(self.targets.shape) == 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The buffers that one mini-batch is gathered into: x (B, N), targets (B,) or (B, M), weights (B,)."""
+
+    x: Array
+    targets: Array
+    weights: Array
+    weighted: bool
+
+    def rows(self, count: int) -> Batch:
+        """The leading rows, for a short batch."""
+        return Batch(self.x[:count], self.targets[:count], self.weights[:count], self.weighted)
+
+
+class Backend(ABC):
+    """Arrays, products and kernels on one device."""
+
+    name: str
+    reason: str = "asked for"
+    """Why this backend was chosen, in words."""
+    allocations: int = 0
+    """How many arrays this backend has made."""
+
+    # --- what each backend brings -------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def array_type(self) -> type:
+        """The type of this backend's arrays."""
+
+    @abstractmethod
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """A new array of undefined content."""
+
+    @abstractmethod
+    def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
+        """Bring an array from the host (or keep one that is here already), C-contiguous."""
+
+    @abstractmethod
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """Bring an array to the host. With `asarray` and `write`, the only doors between the two."""
+
+    @abstractmethod
+    def write(self, host: Any, out: Array) -> None:
+        """Bring values from the host into an array that exists."""
+
+    @abstractmethod
+    def copy(self, source: Array, out: Array) -> None:
+        """out <- source, on the device."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until all work that was asked for is done."""
+
+    @abstractmethod
+    def matmul(
+        self,
+        a: Array,
+        b: Array,
+        out: Array | None = None,
+        *,
+        transpose_a: bool = False,
+        transpose_b: bool = False,
+        alpha: Any = 1.0,
+        beta: Any = 0.0,
+    ) -> Array:
+        """out <- alpha * op(a) @ op(b) + beta * out, where op transposes if told to, without a copy.
+
+        alpha and beta are numbers or one-element device arrays. A new array where `out` is not given.
+        """
+
+    @abstractmethod
+    def run(self, kernel: spec.Spec, *arguments: Any) -> None:
+        """Run one kernel; its arguments are listed in bpcore.kernels.spec."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """The device, its libraries and their versions, for `bpcore info`."""
+
+    # --- what follows from that ---------------------------------------------------------------------------
+
+    def full(self, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
+        """A new array filled with one value."""
+        return self.asarray(np.full(shape, value, dtype))
+
+    def owns(self, array: object) -> bool:
+        """Whether an array is one of this backend's."""
+        return isinstance(array, self.array_type)
+
+    def require(self, *arrays: object) -> None:
+        """Refuse arrays of another backend."""
+        for array in arrays:
+            if not isinstance(array, self.array_type):
+                module = type(array).__module__.partition(".")[0]
+                raise InputTypeError(
+                    f"the {self.name} backend was given an array of {module} ({type(array).__qualname__}); all "
+                    f"arrays of one call must be {self.array_type.__module__}.{self.array_type.__qualname__}: "
+                    f"bring it over with backend.asarray(...)"
+                )
+
+    def hadamard(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        """out <- a * b, elementwise; all (B, M). `out` may be a or b."""
+        return self._elementwise("hadamard", a, b, out)
+
+    def add(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        """out <- a + b, elementwise; all (B, M): gradients of several paths add up. `out` may be a or b."""
+        return self._elementwise("add", a, b, out)
+
+    def activate(
+        self,
+        z: Array,
+        bias: Array,
+        activation: Activation,
+        out: Array | None = None,
+        *,
+        parameter: Array | None = None,
+    ) -> Array:
+        """out <- f(z + bias). z (B, M) becomes z + bias where the activation saves its input.
+
+        bias (M,); parameter (M,): each unit's slope, the activation's own where not given. `out` may be z
+        where the activation saves its output.
+        """
+        if out is None:
+            out = self.empty(z.shape, z.dtype)
+        if parameter is None:
+            parameter = self.full(z.shape[1:], activation.parameter, z.dtype)
+        self.require(z, bias, parameter, out)
+        _check("activate", z.shape, ("out", out, z.shape), ("bias", bias, z.shape[1:]))
+        _check("activate", z.shape, ("parameter", parameter, z.shape[1:]))
+        if out is z and activation.saves == "input":
+            raise InputError(f"activate: {activation.name} saves its input, so out must not be z")
+        self.run(spec.activate(activation, z.dtype), z, bias, parameter, out)
+        return out
+
+    def delta(
+        self,
+        delta: Array,
+        saved: Array,
+        activation: Activation,
+        bias_grad: Array,
+        *,
+        parameter: Array | None = None,
+        parameter_grad: Array | None = None,
+    ) -> None:
+        """delta (B, M) <- delta * f'(saved) in place (BP2), bias_grad (M,) <- its column sums (BP4).
+
+        saved (B, M): f's output or its input, as the activation has it. parameter_grad (M,) <- the gradient
+        of a learned parameter.
+        """
+        if parameter is None:
+            parameter = self.full(delta.shape[1:], activation.parameter, delta.dtype)
+        if parameter_grad is None:
+            if activation.learned:
+                raise InputError(f"delta: {activation.name} learns its parameter: give parameter_grad")
+            parameter_grad = bias_grad  # not written
+        self.require(delta, saved, bias_grad, parameter, parameter_grad)
+        columns = delta.shape[1:]
+        _check("delta", delta.shape, ("saved", saved, delta.shape), ("bias_grad", bias_grad, columns))
+        _check("delta", delta.shape, ("parameter", parameter, columns))
+        _check("delta", delta.shape, ("parameter_grad", parameter_grad, columns))
+        self.run(spec.delta(activation, delta.dtype), delta, saved, parameter, bias_grad, parameter_grad)
+
+    def max_pieces(self, z: Array, out: Array, winner: Array) -> None:
+        """Maxout (Goodfellow et al. 2013): out (B, M) <- the largest of the k pieces of z (B, k M).
+
+        winner int32 (B, M) <- which piece that was; the pieces stand one after the other in a row.
+        """
+        self._check_pieces("max_pieces", z, out, winner)
+        self.run(spec.plain("max_pieces", z.dtype), z, out, winner)
+
+    def max_pieces_backward(self, delta: Array, winner: Array, out: Array) -> None:
+        """out (B, k M) <- delta (B, M) at the piece that won, zero at the others."""
+        self._check_pieces("max_pieces_backward", out, delta, winner)
+        self.run(spec.plain("max_pieces_backward", delta.dtype), delta, winner, out)
+
+    def softmax(self, z: Array, out: Array | None = None) -> Array:
+        """out <- e^z / sum e^z, row by row; `out` may be z."""
+        if out is None:
+            out = self.empty(z.shape, z.dtype)
+        self.require(z, out)
+        _check("softmax", z.shape, ("out", out, z.shape))
+        if z.shape[1] == 0:
+            raise InputError("softmax: rows of no outputs have no softmax")
+        self.run(spec.plain("softmax", z.dtype), z, out)
+        return out
+
+    def column_sums(self, x: Array, out: Array) -> None:
+        """out (M,) <- the sum of each column of x (B, M), always added in the same order."""
+        self.require(x, out)
+        _check("column_sums", x.shape, ("out", out, x.shape[1:]))
+        self.run(spec.plain("column_sums", x.dtype), x, out)
+
+    def loss_head(
+        self,
+        loss: Loss,
+        z: Array,
+        bias: Array,
+        batch: Batch,
+        delta: Array,
+        bias_grad: Array,
+        control: Control,
+        *,
+        smoothing: float = 0.0,
+    ) -> None:
+        """The loss of the batch into its slot, delta of the last layer (BP1), bias_grad: one pass.
+
+        z (B, M) becomes z + bias, the network's output; delta (B, M) <- d(mean loss)/dz, the mean weighted by
+        the batch's sample weights; bias_grad (M,) <- its column sums. The count of right answers goes into its
+        slot too, and the first step with a loss that is not finite into the counters.
+        """
+        targets, weights = batch.targets, batch.weights
+        self.require(z, bias, targets, weights, delta, bias_grad)
+        labels = len(targets.shape) == 1
+        rows = z.shape[:1]
+        _check("loss_head", z.shape, ("bias", bias, z.shape[1:]), ("bias_grad", bias_grad, z.shape[1:]))
+        _check("loss_head", z.shape, ("delta", delta, z.shape), ("weights", weights, rows))
+        _check("loss_head", z.shape, ("targets", targets, rows if labels else z.shape))
+        self.run(
+            spec.loss_head(loss, z.dtype, labels=labels, weighted=batch.weighted),
+            z,
+            bias,
+            targets,
+            weights,
+            delta,
+            bias_grad,
+            control.losses,
+            control.totals,
+            control.correct,
+            control.counters,
+            z.dtype.type(smoothing),
+        )
+
+    def update(
+        self,
+        rule: UpdateRule,
+        params: Array,
+        grads: Array,
+        state: Array,
+        segments: Array,
+        settings: Array,
+        control: Control,
+    ) -> None:
+        """One pass of the optimizer over the flat buffers; params and state are changed.
+
+        params, grads (P,); state (rule.states, P); segments int64 (S, 3): rows (first, stop, 1 where L2 and
+        weight decay apply), what is in no segment is left alone; settings (8,): l2, weight decay, largest
+        gradient norm (0: no clipping), 0, then the rule's own four.
+        """
+        self.require(params, grads, state, segments, settings)
+        _check("update", params.shape, ("grads", grads, params.shape), ("settings", settings, (8,)))
+        _check("update", params.shape, ("state", state, (rule.states, *params.shape)))
+        self.run(
+            spec.update(rule, params.dtype),
+            params,
+            grads,
+            state,
+            segments,
+            settings,
+            control.table,
+            control.scale,
+            control.norm,
+            control.counters,
+        )
+
+    def global_norm(self, grads: Array, control: Control) -> None:
+        """control.norm <- the Euclidean norm of grads (P,), without the host."""
+        self.require(grads)
+        self.run(spec.plain("global_norm", grads.dtype), grads, control.norm)
+
+    def gather(self, samples: Samples, control: Control, batch: Batch) -> None:
+        """Fill a batch with the rows whose turn it is, in the epoch's order, scaled in the same pass."""
+        weights = batch.weights if samples.weights is None else samples.weights
+        self.require(samples.x, samples.targets, weights, batch.x, batch.targets, batch.weights)
+        rows = batch.x.shape[0]
+        _check("gather", batch.x.shape, ("x", samples.x, (samples.x.shape[0], batch.x.shape[1])))
+        _check("gather", batch.x.shape, ("targets", batch.targets, (rows, *samples.targets.shape[1:])))
+        number = batch.x.dtype.type
+        self.run(
+            spec.gather(batch.x.dtype, labels=samples.labels, weighted=samples.weights is not None),
+            samples.x,
+            samples.targets,
+            weights,
+            number(samples.scale),
+            number(samples.shift),
+            batch.x,
+            batch.targets,
+            batch.weights,
+            control.counters,
+        )
+
+    def dropout(self, x: Array, rate: float, layer: int, control: Control, out: Array | None = None) -> Array:
+        """Each element is dropped with probability `rate`, the others are scaled by 1 / (1 - rate).
+
+        x, out (B, M); `out` may be x. The mask is a function of the seed, the step, the layer's number and the
+        element, so the backward pass is the same call on the delta, and nothing is stored.
+        """
+        if out is None:
+            out = self.empty(x.shape, x.dtype)
+        self.require(x, out)
+        _check("dropout", x.shape, ("out", out, x.shape))
+        if not 0.0 <= rate < 1.0:
+            raise InputError(f"dropout rate {rate!r} is out of range; accepted: 0 <= rate < 1")
+        threshold = round(rate * 2**32)
+        scale = x.dtype.type(1.0 / (1.0 - rate))
+        self.run(spec.plain("dropout", x.dtype), x, out, layer, threshold, scale, control.counters)
+        return out
+
+    def advance(self, control: Control) -> None:
+        """The step is over: the next one sees the next batch, slot and learning rate."""
+        self.run(spec.plain("advance", control.losses.dtype), control.counters)
+
+    def record(self, step: Callable[[], None]) -> Callable[[int], None]:
+        """A function that runs the step many times; a backend may record it and replay the recording."""
+
+        def replay(times: int) -> None:
+            for _ in range(times):
+                step()
+
+        return replay
+
+    def control(
+        self, slots: int, dtype: DTypeLike, *, table: np.ndarray | None = None, seed: int = 0, shuffle: bool = False
+    ) -> Control:
+        """A new control block with a slot for each batch of an epoch. table: (steps, 3), see Control."""
+        counters = np.zeros(counter.COUNTERS, np.int64)
+        counters[counter.SEED] = seed
+        counters[counter.SHUFFLE] = shuffle
+        counters[counter.FIRST_BAD] = -1
+        return Control(
+            counters=self.asarray(counters),
+            losses=self.full((slots,), 0.0, dtype),
+            totals=self.full((slots,), 0.0, dtype),
+            correct=self.asarray(np.zeros(slots, np.int64)),
+            table=self.asarray(np.ones((1, 3)) if table is None else table, dtype),
+            scale=self.full((1,), 1.0, dtype),
+            norm=self.full((1,), 0.0, dtype),
+        )
+
+    def _elementwise(self, name: str, a: Array, b: Array, out: Array | None) -> Array:
+        if out is None:
+            out = self.empty(a.shape, a.dtype)
+        self.require(a, b, out)
+        _check(name, a.shape, ("b", b, a.shape), ("out", out, a.shape))
+        self.run(spec.plain(name, a.dtype), a, b, out)
+        return out
+
+    def _check_pieces(self, name: str, pieces: Array, whole: Array, winner: Array) -> None:
+        self.require(pieces, whole, winner)
+        columns = whole.shape[1]
+        _check(name, whole.shape, ("winner", winner, whole.shape))
+        if columns == 0 or pieces.shape[0] != whole.shape[0] or pieces.shape[1] % columns:
+            raise InputError(
+                f"{name}: {pieces.shape} does not hold pieces of {whole.shape}; the columns must be a multiple"
+            )
+
+
+def _check(op: str, shape: tuple[int, ...], *expected: tuple[str, Array, tuple[int, ...]]) -> None:
+    """Each (name, array, shape) must have that shape: a kernel does not look."""
+    if len(shape) not in (1, 2):
+        raise InputError(f"{op}: an array of shape {shape} was given; accepted: matrices (batch, columns)")
+    for name, array, wanted in expected:
+        if array.shape != wanted:
+            raise InputError(f"{op}: {name} has shape {array.shape}, but {wanted} is needed beside {shape}")
+
+
+def check_product(
+    a: Array, b: Array, out: Array | None, transpose_a: bool, transpose_b: bool
+) -> tuple[int, int]:
+    """The shape of op(a) @ op(b); one clear line where they do not fit."""
+    if len(a.shape) != 2 or len(b.shape) != 2:
+        raise InputError(f"matmul: shapes {a.shape} and {b.shape} were given; accepted: two matrices")
+    rows, inner = a.shape[::-1] if transpose_a else a.shape
+    inner_b, columns = b.shape[::-1] if transpose_b else b.shape
+    if inner != inner_b:
+        marks = ("^T" if transpose_a else "", "^T" if transpose_b else "")
+        raise InputError(f"matmul: {a.shape}{marks[0]} @ {b.shape}{marks[1]} do not fit: {inner} is not {inner_b}")
+    if out is not None and out.shape != (rows, columns):
+        raise InputError(f"matmul: out has shape {out.shape}, but the product has {(rows, columns)}")
+    return rows, columns

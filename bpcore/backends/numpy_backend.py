@@ -1,0 +1,105 @@
+"""The CPU: NumPy arrays, NumPy's BLAS for products, Numba kernels for the rest."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+import numba
+import numpy as np
+
+from bpcore.backends.base import Array, Backend, DTypeLike, check_product
+from bpcore.kernels import cpu
+from bpcore.kernels.spec import Spec
+
+
+class NumpyBackend(Backend):
+    """The backend that is always there, and the reference for the others."""
+
+    name = "numpy"
+    array_type = np.ndarray
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """A new array of undefined content."""
+        self.allocations += 1
+        return np.empty(shape, dtype)
+
+    def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
+        """The array itself where it has the dtype and is C-contiguous and aligned, else a copy that is."""
+        array = np.require(host, dtype, ["C", "A"])
+        if array is not host:
+            self.allocations += 1
+        return array
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """The array itself: the host is the device."""
+        self.require(array)
+        result: np.ndarray = array
+        return result
+
+    def write(self, host: Any, out: Array) -> None:
+        """Copy values into an array."""
+        np.copyto(out, host)
+
+    def copy(self, source: Array, out: Array) -> None:
+        """out <- source."""
+        np.copyto(out, source)
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: NumPy returns when it is done."""
+
+    def matmul(
+        self,
+        a: Array,
+        b: Array,
+        out: Array | None = None,
+        *,
+        transpose_a: bool = False,
+        transpose_b: bool = False,
+        alpha: Any = 1.0,
+        beta: Any = 0.0,
+    ) -> Array:
+        """As Backend.matmul. BLAS is told of a transpose, it does not copy."""
+        self.require(a, b)
+        shape = check_product(a, b, out, transpose_a, transpose_b)
+        if out is None:
+            out = self.empty(shape, a.dtype)
+        self.require(out)
+        left = a.T if transpose_a else a
+        right = b.T if transpose_b else b
+        scaled = not (isinstance(alpha, float) and alpha == 1.0)
+        added = not (isinstance(beta, float) and beta == 0.0)
+        if not scaled and not added:
+            return np.matmul(left, right, out=out)
+        product = np.matmul(left, right)
+        product *= alpha
+        if added:
+            product += beta * out
+        np.copyto(out, product)
+        return out
+
+    def run(self, kernel: Spec, *arguments: Any) -> None:
+        """Call the compiled loop."""
+        cpu.compiled(kernel)(*arguments)
+
+    def describe(self) -> dict[str, str]:
+        """The processor, NumPy and its BLAS, Numba, threads."""
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload, index]
+        return {
+            "device": f"CPU: {_processor()}, {os.cpu_count()} cores",
+            "numpy": f"{np.__version__} with {blas.get('name', '?')} {blas.get('version', '?')}",
+            "numba": numba.__version__,
+            "threads": os.environ.get("OPENBLAS_NUM_THREADS") or f"{os.cpu_count()} (BLAS), 1 (kernels)",
+        }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

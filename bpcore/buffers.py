@@ -1,0 +1,100 @@
+"""Parameters and gradients: one flat buffer each, with named views for the layers.
+
+The order is weights, then biases, then activation parameters, so that L2 covers one stretch. Each array starts at
+a multiple of 256 bytes, with zeros between, and the optimizer runs over the whole in one pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bpcore.backends.base import Array, Backend
+
+ALIGNMENT = 256  # bytes: what a GPU's vector loads and cuBLAS like best
+
+Kind = Literal["weight", "bias", "slope"]
+_ORDER: tuple[Kind, ...] = ("weight", "bias", "slope")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One parameter array that a layer asks for: its name, shape, kind and first values (on the host)."""
+
+    name: str
+    values: np.ndarray
+    kind: Kind
+    trainable: bool = True
+
+
+@dataclass(frozen=True)
+class ParameterView:
+    """Where a parameter array stands in the flat buffers, and the views into them."""
+
+    name: str
+    kind: Kind
+    first: int
+    size: int
+    trainable: bool
+    value: Array
+    grad: Array
+
+
+class ParameterBuffer:
+    """The flat buffers `params` and `grads` (P,), and one view for each declared array."""
+
+    def __init__(self, backend: Backend, dtype: np.dtype[Any], declarations: Sequence[Declaration]) -> None:
+        self.backend = backend
+        self.dtype = dtype
+        step = ALIGNMENT // dtype.itemsize
+        ordered = sorted(declarations, key=lambda declared: _ORDER.index(declared.kind))
+        firsts: list[int] = []
+        total = 0
+        for declared in ordered:
+            firsts.append(total)
+            total += math.ceil(declared.values.size / step) * step
+        host = np.zeros(total, dtype)
+        for declared, first in zip(ordered, firsts, strict=True):
+            host[first : first + declared.values.size] = declared.values.ravel()
+        self.params = backend.asarray(host)
+        self.grads = backend.full((total,), 0.0, dtype)
+        self.views = {
+            declared.name: ParameterView(
+                declared.name,
+                declared.kind,
+                first,
+                declared.values.size,
+                declared.trainable,
+                self.params[first : first + declared.values.size].reshape(declared.values.shape),
+                self.grads[first : first + declared.values.size].reshape(declared.values.shape),
+            )
+            for declared, first in zip(ordered, firsts, strict=True)
+        }
+
+    @property
+    def count(self) -> int:
+        """The number of parameters, padding apart."""
+        return sum(view.size for view in self.views.values())
+
+    def segments(self) -> np.ndarray:
+        """Rows (first, stop, decayed) int64: the stretches an optimizer updates, neighbours joined.
+
+        decayed is 1 for weights, to which L2 and weight decay apply. Frozen arrays are in no segment. The
+        padding behind an array is zero, has gradient zero and stays zero, so it may be inside.
+        """
+        rows: list[list[int]] = []
+        step = ALIGNMENT // self.dtype.itemsize
+        for view in self.views.values():
+            if not view.trainable:
+                continue
+            decayed = int(view.kind == "weight")
+            stop = view.first + math.ceil(view.size / step) * step
+            if rows and rows[-1][1] == view.first and rows[-1][2] == decayed:
+                rows[-1][1] = stop
+            else:
+                rows.append([view.first, stop, decayed])
+        return np.array(rows, np.int64).reshape(-1, 3)

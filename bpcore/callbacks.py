@@ -1,0 +1,81 @@
+"""What may happen between the steps of a run."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from bpcore.errors import InputError
+
+if TYPE_CHECKING:
+    from bpcore.train import Run
+
+
+class Callback:
+    """Override what you need. Each method is given the run, which may be read and told to stop."""
+
+    keeps_best = False
+    """Set by a callback that calls run.keep_best()."""
+
+    def on_begin(self, run: Run) -> None:
+        """Before the first step."""
+
+    def on_progress(self, run: Run) -> None:
+        """About every 50 ms, between two steps."""
+
+    def on_epoch_end(self, run: Run) -> None:
+        """After each epoch; run.history holds its measures."""
+
+    def on_end(self, run: Run) -> None:
+        """After the last step."""
+
+
+class EarlyStopping(Callback):
+    """Stop when a measure has not improved for `patience` epochs, and bring back the best weights.
+
+    monitor     a measure of the history; accuracies are to rise, the others to fall
+    min_delta   a change below this is no improvement
+    """
+
+    def __init__(
+        self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, restore_best: bool = True
+    ) -> None:
+        if patience < 1:
+            raise InputError(f"patience={patience!r}; accepted: 1 or more epochs")
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.keeps_best = restore_best
+
+    def on_begin(self, run: Run) -> None:
+        """Forget an earlier run."""
+        self.best = -math.inf
+        self.best_epoch = 0
+        run.restore_best = self.keeps_best
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Compare with the best epoch so far."""
+        if self.monitor not in run.history:
+            raise InputError(
+                f"early stopping watches {self.monitor!r}, which this run does not measure; it measures "
+                f"{', '.join(run.history.measures)} (val_ measures need validation data)"
+            )
+        value = run.history[self.monitor][-1]
+        score = value if "accuracy" in self.monitor else -value
+        if score > self.best + self.min_delta:
+            self.best, self.best_epoch = score, run.epoch
+            if self.keeps_best:
+                run.keep_best()
+        elif run.epoch - self.best_epoch >= self.patience:
+            run.stop(f"{self.monitor} has not improved for {self.patience} epochs; best at epoch {self.best_epoch}")
+
+
+class StopAtLoss(Callback):
+    """Stop when the training loss has come down to a target."""
+
+    def __init__(self, target: float) -> None:
+        self.target = target
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Compare with the target."""
+        loss = run.history["loss"][-1]
+        if loss <= self.target:
+            run.stop(f"the loss reached {loss:.6g}, at or below {self.target:g}")

@@ -1,0 +1,59 @@
+"""Models on disk: one safetensors file, the weights by name and the architecture as JSON in the metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bpcore.errors import InputError
+from bpcore.layers import Layer, layer_from_config
+
+FORMAT = "bpcore-1"
+
+
+def write(path: Path, arrays: dict[str, np.ndarray], config: dict[str, Any]) -> None:
+    """Write beside the target first, then move: a file that is there is whole."""
+    from safetensors.numpy import save  # noqa: PLC0415  loads when a model is saved
+
+    for layer in config["layers"]:
+        layer.update({name: None for name, value in layer.items() if callable(value)})
+    content = save(arrays, metadata={"format": FORMAT, "network": json.dumps(config)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            file.write(content)
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise InputError(f"the model cannot be written to {path}: {error.strerror or error}") from error
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays by name and the architecture. InputError where the file is missing, broken or another kind."""
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+
+    if not path.is_file():
+        raise InputError(f"there is no model file {path}")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dictionary
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a model file, or is damaged: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{path} holds no bpcore network (format {metadata.get('format')!r}, needed {FORMAT!r})")
+    config: dict[str, Any] = json.loads(metadata["network"])
+    return arrays, config
+
+
+def layers_from(config: dict[str, Any], path: Path) -> list[Layer]:
+    """The layers of a stored architecture."""
+    try:
+        return [layer_from_config(layer) for layer in config["layers"]]
+    except InputError as error:
+        raise InputError(f"{path}: {error}; register your own activations and layers before loading") from error

@@ -1,0 +1,242 @@
+"""The network as its users see it: fit, evaluate, predict, save, load, summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from bpcore import checkpoint, samples
+from bpcore.backends.base import Backend, Samples
+from bpcore.callbacks import Callback
+from bpcore.errors import InputError, InputTypeError
+from bpcore.history import Evaluation, History
+from bpcore.layers import Layer
+from bpcore.losses import Loss, get_loss
+from bpcore.network import LayerStack, check_seed
+from bpcore.optimizers import Optimizer, get_optimizer
+from bpcore.schedules import Constant, Schedule, get_schedule
+from bpcore.train import Evaluator, Run, Settings
+
+Data = tuple[Any, Any] | tuple[Any, Any, Any]
+
+
+class Network(LayerStack):
+    """A multilayer perceptron.
+
+        network = Network([Dense(128, "relu"), Dense(10)])
+        network.fit(x_train, y_train, epochs=10, validation=(x_test, y_test))
+        network.predict(x_test)
+
+    layers, inputs, backend, precision, seed: see LayerStack. `loss` is the loss of the last fit; `about` is a
+    dictionary (JSON values) that is saved with the network: class names, where the data came from.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        inputs: int | None = None,
+        backend: str | Backend = "auto",
+        precision: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(layers, inputs=inputs, backend=backend, precision=precision, seed=seed)
+        self.loss: Loss | None = None
+        self.classifies = False
+        self.scale, self.shift = 1.0, 0.0
+        self.about: dict[str, Any] = {}
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        loss: str | Loss | None = None,
+        optimizer: str | Optimizer = "adam",
+        schedule: str | Schedule | None = None,
+        epochs: int = 10,
+        batch_size: int = 128,
+        sample_weight: Any = None,
+        validation: Data | None = None,
+        callbacks: Sequence[Callback] = (),
+        seed: int = 0,
+        shuffle: bool = True,
+        scale: float | None = None,
+        shift: float = 0.0,
+    ) -> History:
+        """Train on x (samples, N) and y, which stay on the device for the whole run.
+
+        x           uint8 or real numbers; images (samples, height, width) are flattened
+        y           integer labels (samples,), or targets (samples, M): one-hot, soft, several labels, numbers
+        loss        a name or a Loss; softmax_cross_entropy for labels, squared_error for numbers where not given
+        optimizer   a name with its default settings, or an Optimizer
+        schedule    a name or a Schedule; constant where not given
+        validation  (x, y) or (x, y, sample_weight), evaluated after each epoch
+        seed        of the shuffles and the dropout masks
+        scale       the network sees x * scale + shift; 1/255 for uint8 and 1 otherwise where not given
+
+        Returns the history. A batch size above the number of samples means the whole data set. InputError or
+        InputTypeError for input that cannot be used, before any work; NonFiniteLossError when the loss becomes
+        infinite or NaN, with the last good weights kept.
+        """
+        features = samples.check_features(x, self.dtype)
+        chosen = get_loss(loss) if loss is not None else self._default_loss(y)
+        self.build(features.shape[1])
+        targets = self._targets(y, chosen, len(features), "y")
+        weights = samples.check_weights(sample_weight, len(features), self.dtype)
+        settings = Settings(
+            loss=chosen,
+            optimizer=get_optimizer(optimizer),
+            schedule=Constant() if schedule is None else get_schedule(schedule),
+            epochs=_count("epochs", epochs),
+            batch_size=_count("batch_size", batch_size),
+            seed=check_seed(seed),
+            shuffle=shuffle,
+            classifies=targets.ndim == 1 or chosen.name != "squared_error",
+        )
+        scale = (1 / 255 if features.dtype == np.uint8 else 1.0) if scale is None else scale
+        held_out = None if validation is None else self._held_out(validation, chosen, scale, shift)
+        self.loss, self.classifies, self.scale, self.shift = chosen, settings.classifies, scale, shift
+        data = samples.to_device(self.backend, features, targets, weights, scale, shift)
+        return Run(self, data, settings, held_out, callbacks).train()
+
+    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = 1024) -> Evaluation:
+        """The mean loss, and the share of samples classified rightly, over x (samples, N) and y as in fit."""
+        loss = self._fitted_loss()
+        data = self._held_out((x, y, sample_weight), loss, self.scale, self.shift)
+        settings = Settings(loss, get_optimizer("sgd"), Constant(), 1, batch_size, 0)
+        return Evaluator(self, data, settings, _count("batch_size", batch_size)).evaluate()
+
+    def output(self, x: Any, *, batch_size: int = 1024) -> np.ndarray:
+        """The output of the last layer (samples, M): logits where that layer has no activation."""
+        self.require_built()
+        features = samples.check_features(x, self.dtype, inputs=self.inputs)
+        no_targets = np.zeros(len(features), np.int64)
+        data = samples.to_device(self.backend, features, no_targets, None, self.scale, self.shift)
+        settings = Settings(Loss("squared_error"), get_optimizer("sgd"), Constant(), 1, batch_size, 0)
+        evaluator = Evaluator(self, data, settings, _count("batch_size", batch_size))
+        result = np.empty((len(features), self.outputs), self.dtype)
+        first = 0
+        for batch in evaluator.batches():
+            rows = batch.x.shape[0]
+            result[first : first + rows] = self.backend.to_numpy(self.forward(batch.x))
+            first += rows
+        return result
+
+    def predict_proba(self, x: Any, *, batch_size: int = 1024) -> np.ndarray:
+        """Probabilities (samples, M): the softmax, or each output's sigmoid after binary cross-entropy."""
+        loss = self._fitted_loss()
+        z = self.output(x, batch_size=batch_size).astype(np.float64)
+        if loss.name == "softmax_cross_entropy":
+            z -= z.max(axis=1, keepdims=True)
+            e = np.exp(z)
+            return (e / e.sum(axis=1, keepdims=True)).astype(self.dtype)
+        if loss.name == "binary_cross_entropy":
+            e = np.exp(-np.abs(z))
+            return (np.where(z < 0, e, 1.0) / (1.0 + e)).astype(self.dtype)
+        raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
+
+    def predict(self, x: Any, *, batch_size: int = 1024) -> np.ndarray:
+        """Class labels (samples,) int64; 0 or 1 for each output after binary cross-entropy; else the output."""
+        loss = self._fitted_loss()
+        z = self.output(x, batch_size=batch_size)
+        if loss.name == "binary_cross_entropy":
+            yes = (z > 0).astype(np.int64)
+            return yes[:, 0] if self.outputs == 1 else yes
+        return z.argmax(axis=1) if self.classifies else z
+
+    def summary(self) -> str:
+        """A table of the layers with their sizes and numbers of parameters."""
+        self.require_built()
+        rows = [("layer", "inputs", "outputs", "parameters")]
+        for number, layer in enumerate(self.layers):
+            views = self.parameters.views.items()
+            count = sum(view.size for name, view in views if name.partition(".")[0] == str(number))
+            rows.append((layer.describe(), str(layer.inputs), str(layer.outputs), f"{count:,}"))
+        rows.append(("total", str(self.inputs), str(self.outputs), f"{self.parameters.count:,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(row[c].rjust(widths[c]) for c in range(1, 4))]) for row in rows
+        ]
+        rule = "-" * len(lines[0])
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+    def parameters_by_name(self) -> dict[str, np.ndarray]:
+        """A copy of every parameter array on the host, by its name: "0.W", "0.b", ..."""
+        self.require_built()
+        return {name: np.array(self.backend.to_numpy(view.value)) for name, view in self.parameters.views.items()}
+
+    def set_parameters(self, arrays: dict[str, np.ndarray]) -> None:
+        """Write parameter arrays, by name; all or none."""
+        self.require_built()
+        for name, array in arrays.items():
+            if name not in self.parameters.views:
+                raise InputError(f"there is no parameter {name!r}; there are {', '.join(self.parameters.views)}")
+            shape = self.parameters.views[name].value.shape
+            if np.shape(array) != shape:
+                raise InputError(f"parameter {name!r} has shape {shape}, but {np.shape(array)} was given")
+        for name, array in arrays.items():
+            self.backend.write(np.asarray(array, self.dtype), self.parameters.views[name].value)
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and architecture into one safetensors file; nothing half-written is left."""
+        self.require_built()
+        checkpoint.write(Path(path), self.parameters_by_name(), self._config())
+
+    @classmethod
+    def load(cls, path: str | Path, *, backend: str | Backend = "auto") -> Self:
+        """The network that `save` wrote, on any backend. InputError where the file is not such a one."""
+        arrays, config = checkpoint.read(Path(path))
+        network = cls(
+            checkpoint.layers_from(config, Path(path)), backend=backend, precision=config["precision"]
+        )
+        network.build(config["inputs"])
+        network.set_parameters(arrays)
+        network.loss = Loss(**config["loss"]) if config["loss"] else None
+        network.classifies, network.about = config["classifies"], config["about"]
+        network.scale, network.shift = config["scale"], config["shift"]
+        return network
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "layers": [layer.config() for layer in self.layers],
+            "inputs": self.inputs,
+            "precision": self.dtype.name,
+            "loss": self.loss.config() if self.loss else None,
+            "classifies": self.classifies,
+            "scale": self.scale,
+            "shift": self.shift,
+            "about": self.about,
+        }
+
+    def _default_loss(self, y: Any) -> Loss:
+        array = np.asarray(y)
+        outputs = self.layers[-1].outputs
+        labels = array.ndim == 1 and array.dtype.kind in "bui" and outputs != 1
+        return Loss("softmax_cross_entropy" if labels else "squared_error")
+
+    def _targets(self, y: Any, loss: Loss, count: int, name: str) -> np.ndarray:
+        return samples.check_targets(y, loss, count, self.outputs, self.dtype, name=name)
+
+    def _held_out(self, data: Any, loss: Loss, scale: float, shift: float) -> Samples:
+        if not isinstance(data, tuple) or len(data) not in (2, 3):
+            raise InputTypeError("validation must be a tuple (x, y) or (x, y, sample_weight)")
+        x = samples.check_features(data[0], self.dtype, inputs=self.inputs, name="validation x")
+        y = self._targets(data[1], loss, len(x), "validation y")
+        weights = samples.check_weights(data[2] if len(data) == 3 else None, len(x), self.dtype)
+        return samples.to_device(self.backend, x, y, weights, scale, shift)
+
+    def _fitted_loss(self) -> Loss:
+        self.require_built()
+        if self.loss is None:
+            raise InputError("the network has not been trained yet: call fit first, or set network.loss")
+        return self.loss
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(f"{name}={value!r}; accepted: an integer of 1 or more")
+    return int(value)

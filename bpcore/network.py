@@ -1,0 +1,126 @@
+"""The layer stack: forward, loss, backward, in the order of the textbook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bpcore.backends import get_backend
+from bpcore.backends.base import Array, Backend, Batch, Control
+from bpcore.buffers import ParameterBuffer
+from bpcore.errors import InputError, InputTypeError
+from bpcore.layers import Layer
+from bpcore.losses import Loss
+
+PRECISIONS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+
+
+class LayerStack:
+    """Layers one above the other, their parameters in one flat buffer, and the buffers of a batch.
+
+    layers      the layers, from the input upward
+    inputs      N, the number of features; may be left out and is then taken from the first data
+    backend     "auto", a backend's name, or a backend
+    precision   "float32" or "float64"
+    seed        of the first weights
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        inputs: int | None = None,
+        backend: str | Backend = "auto",
+        precision: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        self.layers = list(layers)
+        if not self.layers:
+            raise InputError("a network needs at least one layer, such as Dense(10)")
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise InputTypeError(f"{layer!r} is not a layer; accepted: Dense(...), Dropout(...), Activation(...)")
+        if len({id(layer) for layer in self.layers}) < len(self.layers):
+            raise InputError("the same layer object stands twice in the network; make one for each place")
+        if precision not in PRECISIONS:
+            raise InputError(f"precision {precision!r} is not known; accepted: {', '.join(PRECISIONS)}")
+        self.backend = get_backend(backend)
+        self.dtype = PRECISIONS[precision]
+        self.seed = check_seed(seed)
+        self.inputs = 0
+        self.capacity = 0
+        if inputs is not None:
+            self.build(inputs)
+
+    def build(self, inputs: int) -> None:
+        """Draw the weights for `inputs` features. A network is built once."""
+        if self.inputs:
+            if inputs != self.inputs:
+                raise InputError(f"the network takes {self.inputs} features, but {inputs} were given")
+            return
+        if inputs < 1:
+            raise InputError(f"a network needs at least one input feature, not {inputs}")
+        rng = np.random.Generator(np.random.Philox(self.seed))
+        self.inputs = inputs
+        declarations = []
+        for number, layer in enumerate(self.layers):
+            declarations += layer.declare(inputs, number, rng)
+            inputs = layer.outputs
+        self.outputs = inputs
+        self.parameters = ParameterBuffer(self.backend, self.dtype, declarations)
+        for layer in self.layers:
+            layer.bind(self.backend, self.dtype, self.parameters.views)
+        with_parameters = {int(name.partition(".")[0]) for name in self.parameters.views}
+        self._lowest = min(with_parameters, default=len(self.layers))
+
+    def reserve(self, batch: int) -> None:
+        """Make the buffers for batches of up to `batch` rows, unless they are that large already."""
+        if batch <= self.capacity:
+            return
+        for layer in self.layers:
+            layer.allocate(batch)
+        self._delta = self.backend.empty((batch, self.outputs), self.dtype)
+        self.capacity = batch
+
+    def forward(self, x: Array, control: Control | None = None) -> Array:
+        """The output (B, M) for x (B, N): a view that the next call overwrites. control: in training alone."""
+        for layer in self.layers:
+            x = layer.forward(x, control)
+        return x
+
+    def loss_and_delta(self, batch: Batch, loss: Loss, control: Control, *, training: bool) -> Array:
+        """Forward, then the loss into its slot; returns the delta of the last layer (BP1)."""
+        x = batch.x
+        passed = control if training else None
+        for layer in self.layers[:-1]:
+            x = layer.forward(x, passed)
+        z, bias, bias_grad = self.layers[-1].forward_to_head(x, passed)
+        delta = self._delta[: z.shape[0]]
+        self.backend.loss_head(
+            loss.entry, z, bias, batch, delta, bias_grad, control, smoothing=loss.label_smoothing
+        )
+        return delta
+
+    def backward(self, delta: Array, *, wants_input: bool = False) -> Array | None:
+        """From the delta of the last layer to every gradient (BP2 to BP4); dL/dx (B, N) where wanted."""
+        last = self.layers[-1]
+        passed: Array | None = last.backward_from_head(delta, wants_input or last.number > self._lowest)
+        for layer in reversed(self.layers[:-1]):
+            if passed is None:
+                break
+            passed = layer.backward(passed, wants_input or layer.number > self._lowest)
+        return passed if wants_input else None
+
+    def require_built(self) -> None:
+        """One clear line for what needs weights before there are any."""
+        if not self.inputs:
+            raise InputError("the network has no weights yet: give inputs=..., or call fit first")
+
+
+def check_seed(seed: int) -> int:
+    """A seed is an integer from 0 to 2^63 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed!r} cannot be used; accepted: an integer from 0 to 2^63 - 1")
+    return int(seed)

@@ -1,0 +1,135 @@
+"""Learning-rate schedules: a factor on the optimizer's learning rate for each step of the run.
+
+The whole run's factors are computed before it begins, so that the device needs no word from the host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from bpcore.errors import InputError, InputTypeError, unknown_name
+
+
+class Schedule(Protocol):
+    """Anything that gives the factors of a run."""
+
+    def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
+        """The factor of each step: float64 (steps,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The learning rate as it is."""
+
+    def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
+        """1 everywhere."""
+        return np.ones(steps)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The rate is multiplied by `factor` after every `epochs` epochs."""
+
+    epochs: int = 10
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require("Step.epochs", self.epochs, self.epochs >= 1, "1 or more")
+        _require("Step.factor", self.factor, self.factor > 0, "more than 0")
+
+    def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
+        """factor ** (epoch // epochs)."""
+        return self.factor ** (np.arange(steps) // (self.epochs * steps_per_epoch)).astype(float)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from 1 down to `final` (Loshchilov and Hutter 2017)."""
+
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require("Cosine.final", self.final, 0 <= self.final <= 1, "0 to 1")
+
+    def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
+        """final + (1 - final) (1 + cos(pi t / steps)) / 2."""
+        return _cosine(1.0, self.final, steps)
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up from `initial` to 1 and down to `final`, both along half a cosine (L. Smith 2018).
+
+    The optimizer's learning rate is the peak; `warm_up` is the share of the steps before it.
+    """
+
+    warm_up: float = 0.3
+    initial: float = 0.04
+    final: float = 1e-4
+
+    def __post_init__(self) -> None:
+        _require("OneCycle.warm_up", self.warm_up, 0 < self.warm_up < 1, "between 0 and 1")
+        _require("OneCycle.initial", self.initial, 0 <= self.initial <= 1, "0 to 1")
+        _require("OneCycle.final", self.final, 0 <= self.final <= 1, "0 to 1")
+
+    def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
+        """The rise, then the fall."""
+        rise = round(self.warm_up * steps)
+        return np.concatenate([_cosine(self.initial, 1.0, rise), _cosine(1.0, self.final, steps - rise)])
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A straight rise over the first `steps` steps (or `epochs` epochs), then another schedule's factors."""
+
+    then: Schedule = Constant()
+    steps: int = 0
+    epochs: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require("WarmUp.steps", self.steps, self.steps >= 0, "0 or more")
+        _require("WarmUp.epochs", self.epochs, self.epochs >= 0, "0 or more")
+
+    def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
+        """(t + 1) / rise times the other's factor while it rises."""
+        rise = min(steps, self.steps or round(self.epochs * steps_per_epoch))
+        if rise == 0:
+            return self.then.factors(steps, steps_per_epoch)
+        straight = np.arange(1, rise + 1) / rise
+        return np.concatenate([straight, self.then.factors(steps - rise, steps_per_epoch)])
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": Constant,
+    "step": Step,
+    "cosine": Cosine,
+    "one_cycle": OneCycle,
+    "warm_up": WarmUp,
+}
+
+
+def get_schedule(schedule: str | Schedule) -> Schedule:
+    """A schedule by its name with its default settings, or the schedule itself."""
+    if isinstance(schedule, str):
+        if schedule not in SCHEDULES:
+            raise unknown_name("schedule", schedule, SCHEDULES)
+        return SCHEDULES[schedule]()
+    if not callable(getattr(schedule, "factors", None)):
+        raise InputTypeError(
+            f"schedule {schedule!r} cannot be used; accepted: a name ({', '.join(SCHEDULES)}) or an object with "
+            f"factors(steps, steps_per_epoch)"
+        )
+    return schedule
+
+
+def _cosine(start: float, stop: float, steps: int) -> np.ndarray:
+    return stop + (start - stop) * (1.0 + np.cos(np.pi * np.arange(steps) / max(steps, 1))) / 2.0
+
+
+def _require(name: str, value: object, good: bool, accepted: str) -> None:
+    if not good:
+        raise InputError(f"{name} is {value!r}; accepted: {accepted}")

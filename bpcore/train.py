@@ -1,0 +1,344 @@
+"""The training loop: gather, forward, loss, backward, update, step after step, all on the device.
+
+What the host does stands between the steps: callbacks, validation, progress, Ctrl-C. It reads nothing from the
+device but the control block, at most every 50 ms.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from bpcore.backends.base import Array, Batch, Control, Samples
+from bpcore.callbacks import Callback
+from bpcore.errors import BpcoreError, InputError
+from bpcore.history import Evaluation, History
+from bpcore.kernels import counter
+from bpcore.losses import Loss
+from bpcore.network import LayerStack
+from bpcore.optimizers import Optimizer
+from bpcore.samples import batch_for
+from bpcore.schedules import Schedule
+
+REPLAY_SECONDS = 0.05
+"""How long the device may work before the host looks again: Ctrl-C and the progress bar wait no longer."""
+
+
+class NonFiniteLossError(BpcoreError, ArithmeticError):
+    """The loss became infinite or NaN; the network holds the last weights that gave a finite loss."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; Network.fit says what each means."""
+
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule
+    epochs: int
+    batch_size: int
+    seed: int
+    shuffle: bool = True
+    classifies: bool = True
+    """Whether the count of right answers means something."""
+
+
+@dataclass
+class Snapshot:
+    """Weights and optimizer state on the device, and the step they stand at (-1: none yet)."""
+
+    params: Array
+    state: Array
+    step: int = -1
+
+
+class Run:
+    """One training run: the buffers, the step, and the loop over epochs.
+
+    Callbacks may read everything here, and call `stop`, `keep_best` and `scale_learning_rate`.
+    """
+
+    def __init__(
+        self,
+        network: LayerStack,
+        samples: Samples,
+        settings: Settings,
+        validation: Samples | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.network, self.samples, self.settings = network, samples, settings
+        self.validation = validation
+        self.callbacks = callbacks
+        self.backend = backend = network.backend
+        count = samples.x.shape[0]
+        self.batch_size = min(settings.batch_size, count)
+        self.full_steps, self.short_rows = divmod(count, self.batch_size)
+        self.steps_per_epoch = self.full_steps + bool(self.short_rows)
+        self.history = History()
+        self.epoch = 0
+        self.batch = 0
+        self.stopped = ""
+        self.restore_best = False
+        network.reserve(self.batch_size)
+
+        dtype, parameters = network.dtype, network.parameters
+        steps = settings.epochs * self.steps_per_epoch
+        factors = settings.schedule.factors(steps, self.steps_per_epoch)
+        self.control = backend.control(
+            self.steps_per_epoch, dtype, table=settings.optimizer.table(factors), seed=settings.seed
+        )
+        self.learning_rates = settings.optimizer.learning_rate * factors
+        self.learning_rate_scale = 1.0
+        self.state = backend.full((settings.optimizer.rule.states, *parameters.params.shape), 0.0, dtype)
+        self.segments = backend.asarray(parameters.segments())
+        self.rule_settings = backend.asarray(settings.optimizer.settings(), dtype)
+        self._full = batch_for(backend, samples, self.batch_size, dtype)
+        self._short = self._full.rows(self.short_rows)
+        self._run_full = backend.record(lambda: self._step(self._full))
+        self._run_short = backend.record(lambda: self._step(self._short))
+        self._replay_steps = 1
+        self._snapshots = [self._new_snapshot(), self._new_snapshot()]
+        self._best = self._new_snapshot() if any(callback.keeps_best for callback in callbacks) else None
+        self._evaluator = None if validation is None else Evaluator(network, validation, settings, self.batch_size)
+
+    # --- the step, and the loop ---------------------------------------------------------------------------
+
+    def _step(self, batch: Batch) -> None:
+        """One mini-batch: everything between here and the next step happens on the device."""
+        backend, network, control = self.backend, self.network, self.control
+        parameters, optimizer = network.parameters, self.settings.optimizer
+        backend.gather(self.samples, control, batch)
+        delta = network.loss_and_delta(batch, self.settings.loss, control, training=True)
+        network.backward(delta)
+        if optimizer.max_norm is not None:
+            backend.global_norm(parameters.grads, control)
+        backend.update(
+            optimizer.rule,
+            parameters.params,
+            parameters.grads,
+            self.state,
+            self.segments,
+            self.rule_settings,
+            control,
+        )
+        backend.advance(control)
+
+    def train(self) -> History:
+        """Run to the last epoch, or until someone stops it."""
+        with _interrupts(lambda: self.stop("stopped by Ctrl-C")):
+            self._tell("on_begin")
+            while self.epoch < self.settings.epochs and not self.stopped:
+                self._train_epoch()
+                if self.batch == self.steps_per_epoch:
+                    self._tell("on_epoch_end")
+            if self.restore_best and self._best is not None and self._best.step >= 0:
+                self.backend.copy(self._best.params, self.network.parameters.params)
+            self.history.stopped = self.stopped
+            self._tell("on_end")
+        return self.history
+
+    def _train_epoch(self) -> None:
+        began = time.perf_counter()
+        self._keep_snapshot()
+        self._begin_epoch(self.epoch)
+        while self.batch < self.steps_per_epoch and not self.stopped:
+            replay_began = time.perf_counter()
+            steps = self._run_steps(self._replay_steps)
+            if self.counters()[counter.FIRST_BAD] >= 0:
+                self._raise_non_finite()
+            seconds = time.perf_counter() - replay_began
+            self._replay_steps = max(1, int(steps * REPLAY_SECONDS / max(seconds, 1e-6)))
+            self._tell("on_progress")
+        if self.batch == self.steps_per_epoch:
+            self._record_epoch(time.perf_counter() - began)
+            self.epoch += 1
+
+    def _begin_epoch(self, epoch: int) -> None:
+        counters = np.zeros(counter.COUNTERS, np.int64)
+        counters[counter.STEP] = epoch * self.steps_per_epoch
+        counters[counter.EPOCH] = epoch
+        counters[counter.BATCH_SIZE] = self.batch_size
+        counters[counter.SEED] = self.settings.seed
+        counters[counter.SHUFFLE] = self.settings.shuffle
+        counters[counter.FIRST_BAD] = -1
+        self.backend.write(counters, self.control.counters)
+        self.batch = 0
+
+    def _run_steps(self, wanted: int) -> int:
+        """Run up to `wanted` steps of one kind, full batches or the short one; returns how many."""
+        full_left = self.full_steps - self.batch
+        steps = min(wanted, full_left) if full_left > 0 else 1
+        (self._run_full if full_left > 0 else self._run_short)(steps)
+        self.batch += steps
+        return steps
+
+    def _record_epoch(self, seconds: float) -> None:
+        samples = self.samples.x.shape[0]
+        result = read_slots(self.backend, self.control, self.steps_per_epoch, samples)
+        row = {
+            "loss": result.loss,
+            **({"accuracy": result.accuracy} if self.settings.classifies else {}),
+            "learning_rate": float(self.learning_rates[self.epoch * self.steps_per_epoch + self.batch - 1])
+            * self.learning_rate_scale,
+            "seconds": seconds,
+            "samples_per_second": samples / seconds,
+        }
+        if self._evaluator is not None:
+            validation = self._evaluator.evaluate()
+            row["val_loss"] = validation.loss
+            if self.settings.classifies:
+                row["val_accuracy"] = validation.accuracy
+        self.history.append(row)
+
+    # --- what callbacks may call --------------------------------------------------------------------------
+
+    def stop(self, reason: str) -> None:
+        """End the run after the step at hand."""
+        self.stopped = self.stopped or reason
+
+    def keep_best(self) -> None:
+        """Remember the weights as they are now; they come back at the end where `restore_best` is set."""
+        if self._best is None:
+            raise InputError("a callback that calls run.keep_best() must set keeps_best = True")
+        self._take(self._best)
+
+    def scale_learning_rate(self, factor: float) -> None:
+        """From the next step on the schedule's learning rates are multiplied by `factor`."""
+        self.learning_rate_scale = factor
+        self.backend.write(np.array([factor]), self.control.scale)
+
+    def running(self) -> Evaluation:
+        """Loss and accuracy over the epoch so far."""
+        done = min(self.batch * self.batch_size, self.samples.x.shape[0])
+        return read_slots(self.backend, self.control, self.batch, done)
+
+    def counters(self) -> np.ndarray:
+        """The counters of the control block, on the host."""
+        return self.backend.to_numpy(self.control.counters)
+
+    def _tell(self, event: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+    # --- a loss that is not finite ------------------------------------------------------------------------
+
+    def _new_snapshot(self) -> Snapshot:
+        params = self.network.parameters.params
+        return Snapshot(self.backend.empty(params.shape, params.dtype), self.backend.empty(self.state.shape, params.dtype))
+
+    def _take(self, snapshot: Snapshot) -> None:
+        self.backend.copy(self.network.parameters.params, snapshot.params)
+        self.backend.copy(self.state, snapshot.state)
+        snapshot.step = self.epoch * self.steps_per_epoch
+
+    def _keep_snapshot(self) -> None:
+        """Remember the beginnings of this epoch and of the one before."""
+        self._snapshots.reverse()
+        self._take(self._snapshots[0])
+
+    def _rewind(self, step: int) -> None:
+        """Bring back the weights as they were before `step`: the nearest snapshot, and the same steps again."""
+        snapshot = next(kept for kept in self._snapshots if 0 <= kept.step <= step)
+        self.backend.copy(snapshot.params, self.network.parameters.params)
+        self.backend.copy(snapshot.state, self.state)
+        epoch, target = divmod(step, self.steps_per_epoch)
+        self._begin_epoch(snapshot.step // self.steps_per_epoch)
+        if epoch * self.steps_per_epoch != snapshot.step:
+            target = step - snapshot.step
+        while self.batch < target:
+            self._run_steps(target - self.batch)
+
+    def _raise_non_finite(self) -> None:
+        """Name the step and the layer, leave the last weights that gave a finite loss, and raise."""
+        bad = int(self.counters()[counter.FIRST_BAD])
+        self._rewind(bad)
+        epoch, batch = divmod(bad, self.steps_per_epoch)
+        self._begin_epoch(epoch)
+        counters = self.counters().copy()
+        counters[counter.STEP], counters[counter.BATCH] = bad, batch
+        self.backend.write(counters, self.control.counters)
+        layer = self._first_non_finite_layer(self._full if batch < self.full_steps else self._short)
+        self._rewind(max(bad - 1, self._snapshots[0].step if self._snapshots[1].step < 0 else self._snapshots[1].step))
+        raise NonFiniteLossError(
+            f"the loss is not finite at epoch {epoch + 1}, step {batch + 1} of {self.steps_per_epoch}, first in "
+            f"{layer}, with learning rate {self.learning_rates[bad] * self.learning_rate_scale:.6g}; the network "
+            f"keeps the last good weights; try a smaller learning rate, or clip the gradient (max_norm=1)"
+        )
+
+    def _first_non_finite_layer(self, batch: Batch) -> str:
+        self.backend.gather(self.samples, self.control, batch)
+        x = batch.x
+        for number, layer in enumerate(self.network.layers, 1):
+            x = layer.forward(x, self.control)
+            if not np.isfinite(self.backend.to_numpy(x)).all():
+                return f"layer {number} ({layer.describe()})"
+        return "the loss"
+
+
+class Evaluator:
+    """Loss and accuracy of a network over a data set, on the device; the buffers are made once."""
+
+    def __init__(self, network: LayerStack, samples: Samples, settings: Settings, batch_size: int) -> None:
+        self.network, self.samples, self.settings = network, samples, settings
+        backend = network.backend
+        self.batch_size = min(batch_size, samples.x.shape[0])
+        self.steps = -(-samples.x.shape[0] // self.batch_size)
+        self.control = backend.control(self.steps, network.dtype)
+        self.batch = batch_for(backend, samples, self.batch_size, network.dtype)
+        network.reserve(self.batch_size)
+        self._start = backend.to_numpy(self.control.counters).copy()
+        self._start[counter.BATCH_SIZE] = self.batch_size
+
+    def batches(self) -> Iterator[Batch]:
+        """The data set batch by batch, in its own order, gathered into the same buffers."""
+        backend = self.network.backend
+        samples = self.samples.x.shape[0]
+        backend.write(self._start, self.control.counters)
+        for first in range(0, samples, self.batch_size):
+            batch = self.batch.rows(min(self.batch_size, samples - first))
+            backend.gather(self.samples, self.control, batch)
+            yield batch
+            backend.advance(self.control)
+
+    def evaluate(self) -> Evaluation:
+        """The mean loss and the share of right answers."""
+        for batch in self.batches():
+            self.network.loss_and_delta(batch, self.settings.loss, self.control, training=False)
+        return read_slots(self.network.backend, self.control, self.steps, self.samples.x.shape[0])
+
+
+def read_slots(backend: Any, control: Control, slots: int, samples: int) -> Evaluation:
+    """Add up the first slots of a control block, in float64."""
+    if slots == 0:
+        return Evaluation(float("nan"), float("nan"))
+    losses = backend.to_numpy(control.losses)[:slots].astype(np.float64)
+    totals = backend.to_numpy(control.totals)[:slots].astype(np.float64)
+    correct = backend.to_numpy(control.correct)[:slots]
+    return Evaluation(float(np.average(losses, weights=totals)), float(correct.sum()) / samples)
+
+
+@contextmanager
+def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C once asks the run to end; a second time it interrupts at once. Main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, previous)
+        stop()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,159 @@
+"""The activation functions: one table, two scalar lines an entry.
+
+An entry gives f(z, p) and its derivative as a function of what the forward pass saved: the output a = f(z)
+where that suffices, else the input z. `p` is the activation's parameter (a slope, a scale), 0.0 where it has
+none. Only scalars and `math` appear here; `build.py` compiles the same lines for the CPU and for CUDA, in
+float32 and in float64.
+
+Write constants as floats (1.0, not 1): an integer in float32 arithmetic would widen it to float64.
+Write comparisons so that a NaN comes out as a NaN: training must notice it, not swallow it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Scalar = Callable[[float, float], float]
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """One activation: a = f(z, p), and da/dz as derivative(saved, p)."""
+
+    name: str
+    f: Scalar
+    derivative: Scalar
+    saves: Literal["output", "input"] = "output"
+    parameter: float = 0.0
+    parameter_derivative: Scalar | None = None
+    """da/dp as a function of what was saved; given, p is learned, one for each unit."""
+    initializer: str = "he_normal"
+    """How the weights of a layer with this activation begin, unless the layer says otherwise."""
+
+    @property
+    def learned(self) -> bool:
+        """Whether the parameter is trained with the weights."""
+        return self.parameter_derivative is not None
+
+
+def _identity(z: float, p: float) -> float:
+    return z
+
+
+def _one(a: float, p: float) -> float:
+    return 1.0
+
+
+def _sigmoid(z: float, p: float) -> float:
+    e = math.exp(-abs(z))  # of the negative size, so that nothing overflows and small outputs keep their digits
+    return (e if z < 0.0 else 1.0) / (1.0 + e)
+
+
+def _sigmoid_derivative(a: float, p: float) -> float:
+    return a * (1.0 - a)
+
+
+def _tanh(z: float, p: float) -> float:
+    return math.tanh(z)
+
+
+def _tanh_derivative(a: float, p: float) -> float:
+    return 1.0 - a * a
+
+
+def _relu(z: float, p: float) -> float:
+    return 0.0 if z < 0.0 else z
+
+
+def _relu_derivative(a: float, p: float) -> float:
+    return 1.0 if a > 0.0 else 0.0
+
+
+def _leaky_relu(z: float, p: float) -> float:
+    return p * z if z < 0.0 else z
+
+
+def _leaky_relu_derivative(z: float, p: float) -> float:
+    return 1.0 if z > 0.0 else p
+
+
+def _prelu_parameter_derivative(z: float, p: float) -> float:
+    return z if z < 0.0 else 0.0
+
+
+def _elu(z: float, p: float) -> float:
+    return p * math.expm1(z) if z < 0.0 else z
+
+
+def _elu_derivative(a: float, p: float) -> float:
+    return 1.0 if a > 0.0 else a + p
+
+
+SELU_SCALE = 1.0507009873554805  # the fixed point of mean 0 and variance 1 (Klambauer et al. 2017)
+SELU_ALPHA = 1.6732632423543772
+
+
+def _selu(z: float, p: float) -> float:
+    return SELU_SCALE * SELU_ALPHA * math.expm1(z) if z < 0.0 else SELU_SCALE * z
+
+
+def _selu_derivative(a: float, p: float) -> float:
+    return SELU_SCALE if a > 0.0 else a + SELU_SCALE * SELU_ALPHA
+
+
+def _softplus(z: float, p: float) -> float:
+    return (0.0 if z < 0.0 else z) + math.log1p(math.exp(-abs(z)))
+
+
+def _softplus_derivative(a: float, p: float) -> float:
+    return -math.expm1(-a)  # sigmoid(z), from a = log(1 + e^z)
+
+
+def _silu(z: float, p: float) -> float:
+    return z * _sigmoid(z, p)
+
+
+def _silu_derivative(z: float, p: float) -> float:
+    s = _sigmoid(z, p)
+    return s * (1.0 + z * (1.0 - s))
+
+
+def _normal_cdf(z: float) -> float:
+    return 0.5 + 0.5 * math.erf(z * 0.7071067811865476)
+
+
+def _gelu(z: float, p: float) -> float:
+    return z * _normal_cdf(z)
+
+
+def _gelu_derivative(z: float, p: float) -> float:
+    density = 0.3989422804014327 * math.exp(-0.5 * z * z)
+    return _normal_cdf(z) + z * density
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    entry.name: entry
+    for entry in (
+        Activation("identity", _identity, _one, initializer="xavier_uniform"),
+        Activation("sigmoid", _sigmoid, _sigmoid_derivative, initializer="xavier_uniform"),
+        Activation("tanh", _tanh, _tanh_derivative, initializer="xavier_uniform"),
+        Activation("relu", _relu, _relu_derivative),
+        Activation("leaky_relu", _leaky_relu, _leaky_relu_derivative, saves="input", parameter=0.01),
+        Activation(
+            "prelu",
+            _leaky_relu,
+            _leaky_relu_derivative,
+            saves="input",
+            parameter=0.25,
+            parameter_derivative=_prelu_parameter_derivative,
+        ),
+        Activation("elu", _elu, _elu_derivative, parameter=1.0),
+        Activation("selu", _selu, _selu_derivative, initializer="lecun_normal"),
+        Activation("softplus", _softplus, _softplus_derivative),
+        Activation("silu", _silu, _silu_derivative, saves="input"),
+        Activation("gelu", _gelu, _gelu_derivative, saves="input"),
+    )
+}

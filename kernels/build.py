@@ -1,0 +1,220 @@
+"""How one plain Python function becomes a kernel for either device: two tricks, each explained here.
+
+**Binding.** The tables and the kernel templates are plain Python. `bind` makes a copy of such a function for one
+dtype: the float constants of its code object become constants of that dtype (otherwise Numba widens float32
+arithmetic to float64 at the first literal), and the names it uses get new values: the hole `f` of a template
+becomes the activation's function, `math.exp` becomes a vectorisable exp on the CPU. Functions that it calls
+are bound in the same way, all the way down. Nothing is generated as text and nothing is written twice.
+
+**Caching.** Numba's disk cache looks at a kernel's file and bytecode alone: it would return the old machine code
+after an edit in a function that the kernel calls. So each bound kernel is given a source file of its own in the
+cache folder. The file holds everything the machine code depends on (bytecode, constants and names of every
+function reached, versions, flags) and is named by its hash. An edit anywhere changes the name and misses; an
+unedited kernel hits, in any process. Coverage and tracebacks see the true file when the cache is off.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import os
+import platform
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+
+Function = Callable[..., Any]
+
+
+def bind(
+    function: Function,
+    dtype: np.dtype[Any],
+    holes: Mapping[str, object] | None = None,
+    *,
+    replace: Mapping[Any, object] | None = None,
+    compile_callee: Callable[[Function], object],
+) -> types.FunctionType:
+    """Copy a plain function for one dtype.
+
+    function: a Python function over scalars or arrays.
+    holes: values for the names that the function, or one it calls, uses and its module leaves undefined.
+    replace: functions that stand for others wherever they are reached, such as {math.exp: exp}.
+    compile_callee: makes a bound callee callable from the compiled caller (numba.njit, say).
+    """
+    replaced = dict(replace or {})
+
+    def convert(value: object) -> object:
+        if isinstance(value, float):
+            return dtype.type(value)
+        if isinstance(value, tuple):
+            return tuple(convert(item) for item in value)
+        if isinstance(value, types.ModuleType):
+            return _converted_module(value, dtype, replaced)
+        if callable(value) and _hashable(value) and value in replaced:
+            return replaced[value]
+        if isinstance(value, types.FunctionType):
+            return compile_callee(bind(value, dtype, holes, replace=replaced, compile_callee=compile_callee))
+        return value
+
+    names = set(_global_names(function.__code__))
+    namespace = {
+        name: convert(value)
+        for name, value in {**(holes or {}), **function.__globals__}.items()
+        if name in names
+    }
+    namespace["__builtins__"] = function.__globals__["__builtins__"]
+    namespace["__name__"] = function.__module__
+    code = function.__code__.replace(co_consts=tuple(map(convert, function.__code__.co_consts)))
+    closure = tuple(types.CellType(convert(cell.cell_contents)) for cell in function.__closure__ or ())
+    defaults = None if function.__defaults__ is None else tuple(map(convert, function.__defaults__))
+    copy = types.FunctionType(code, namespace, function.__name__, defaults, closure or None)
+    copy.__module__ = function.__module__
+    return copy
+
+
+def cached(function: types.FunctionType, flags: object) -> tuple[types.FunctionType, bool]:
+    """Give a bound kernel its own file in the cache folder; returns it and whether Numba may cache it there.
+
+    flags: whatever else the machine code depends on (compiler options, target).
+    """
+    if numba.config.DISABLE_JIT or numba.config.ENABLE_CUDASIM:
+        return function, False
+    try:
+        text = "\n".join([*_versions(), repr(flags), *_content(function, set())])
+    except _Unknown:
+        return function, False
+    name = f"{function.__name__}_{hashlib.sha256(text.encode()).hexdigest()[:24]}.txt"
+    path = cache_folder() / name
+    if not _write_once(path, text):
+        return function, False
+    return (
+        types.FunctionType(
+            function.__code__.replace(co_filename=str(path)),
+            function.__globals__,
+            function.__name__,
+            function.__defaults__,
+            function.__closure__,
+        ),
+        True,
+    )
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: $BPCORE_CACHE_DIR, else the user's cache folder."""
+    chosen = os.environ.get("BPCORE_CACHE_DIR")
+    if chosen:
+        return Path(chosen) / "kernels"
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "bpcore" / "kernels"
+
+
+def _write_once(path: Path, text: str) -> bool:
+    """Write the file unless it is there. The fixed time stamp keeps two processes that race in agreement."""
+    if path.exists():
+        return True
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            file.write(text)
+        os.utime(file.name, (946684800, 946684800))
+        os.replace(file.name, path)
+    except OSError:
+        return False
+    return True
+
+
+def _converted_module(
+    module: types.ModuleType, dtype: np.dtype[Any], replaced: Mapping[Any, object]
+) -> types.ModuleType:
+    """A stand-in for `math` in which pi and its like have the dtype, and some functions are others."""
+    if module is not math:
+        return module
+    stand_in = types.ModuleType(module.__name__)
+    for name, value in vars(module).items():
+        if isinstance(value, float):
+            value = dtype.type(value)
+        elif callable(value) and _hashable(value):
+            value = replaced.get(value, value)
+        setattr(stand_in, name, value)
+    return stand_in
+
+
+def _hashable(value: object) -> bool:
+    return getattr(type(value), "__hash__", None) is not None
+
+
+def _global_names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _global_names(constant)
+
+
+class _Unknown(Exception):
+    """A value whose content cannot be told: a kernel that uses it is compiled anew in every process."""
+
+
+def _versions() -> list[str]:
+    return [
+        "Everything that one compiled kernel of bpcore depends on; the file name is the hash of this text.",
+        f"python {platform.python_version()} {platform.machine()}",
+        f"numba {numba.__version__} numpy {np.__version__}",
+    ]
+
+
+def _content(value: object, seen: set[int]) -> Iterator[str]:
+    """Lines of text that change whenever the machine code made from `value` would."""
+    if isinstance(value, types.FunctionType):
+        if id(value) in seen:
+            yield f"function {value.__name__} again"
+            return
+        seen.add(id(value))
+        yield from _code_content(value.__code__)
+        yield f"defaults {value.__defaults__!r}"
+        for cell in value.__closure__ or ():
+            yield from _content(cell.cell_contents, seen)
+        for name in sorted(set(_global_names(value.__code__)) & set(value.__globals__)):
+            yield f"global {name}:"
+            yield from _content(value.__globals__[name], seen)
+    elif hasattr(value, "py_func"):  # a Numba dispatcher
+        yield f"compiled {getattr(value, 'targetoptions', None)!r}"
+        yield from _content(value.py_func, seen)
+    elif hasattr(value, "_defn"):  # a Numba intrinsic
+        yield "intrinsic"
+        yield from _content(value._defn, seen)
+    elif isinstance(value, types.ModuleType):
+        yield f"module {value.__name__}"
+        for name, item in sorted(vars(value).items()):
+            if hasattr(item, "py_func"):
+                yield f"{name}:"
+                yield from _content(item, seen)
+    elif isinstance(value, type | types.BuiltinFunctionType):
+        yield f"builtin {value.__module__}.{value.__qualname__}"
+    elif isinstance(value, np.generic | int | float | str | bytes | bool | None | tuple | np.ufunc):
+        yield f"{type(value).__name__} {value!r}"
+    elif isinstance(value, np.ndarray):
+        yield f"array {value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    else:
+        raise _Unknown
+
+
+def _code_content(code: types.CodeType) -> Iterator[str]:
+    yield f"code {code.co_name} {code.co_varnames} {code.co_code.hex()} {code.co_names} {code.co_freevars}"
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _code_content(constant)
+        else:
+            yield f"constant {type(constant).__name__} {constant!r}"

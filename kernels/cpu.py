@@ -1,0 +1,339 @@
+"""The fused loops for the CPU: plain loops over arrays, compiled by Numba from the table's scalar functions.
+
+A template is an ordinary function over NumPy arrays that returns nothing and never raises: whoever calls it has
+checked the arguments. Its holes (`f`, `derivative`, `row`, ...) are filled per kernel by `compiled`. The arguments
+are listed in spec.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from . import build, elementary
+from .counter import (
+    BATCH,
+    BATCH_SIZE,
+    EPOCH,
+    FIRST_BAD,
+    SEED,
+    SHUFFLE,
+    STEP,
+    bits_for,
+    dropout_words,
+    shuffle_keys,
+    shuffled,
+)
+from .spec import Spec
+
+Kernel = Callable[..., None]
+
+# The holes of the templates.
+real: Callable[[float], float]
+f: Callable[[float, float], float]
+derivative: Callable[[float, float], float]
+parameter_derivative: Callable[[float, float], float]
+row: Callable[..., float]
+is_right: Callable[..., float]
+weight_at: Callable[[Any, int], float]
+copy_target: Callable[[Any, int, Any, int], None]
+copy_weight: Callable[[Any, int, Any, int], None]
+element: Callable[..., None]
+
+
+def activate(z: Any, bias: Any, parameter: Any, out: Any) -> None:
+    """out <- f(z + bias)."""
+    rows, columns = z.shape
+    for i in range(rows):
+        for j in range(columns):
+            out[i, j] = f(z[i, j] + bias[j], parameter[j])
+
+
+def activate_keeping_input(z: Any, bias: Any, parameter: Any, out: Any) -> None:
+    """z <- z + bias, out <- f(z)."""
+    rows, columns = z.shape
+    for i in range(rows):
+        for j in range(columns):
+            total = z[i, j] + bias[j]
+            z[i, j] = total
+            out[i, j] = f(total, parameter[j])
+
+
+def delta(delta: Any, saved: Any, parameter: Any, bias_grad: Any, parameter_grad: Any) -> None:
+    """delta <- delta * f'(saved) (BP2), bias_grad <- its column sums (BP4)."""
+    rows, columns = delta.shape
+    for j in range(columns):
+        bias_grad[j] = 0.0
+    for i in range(rows):
+        for j in range(columns):
+            product = delta[i, j] * derivative(saved[i, j], parameter[j])
+            delta[i, j] = product
+            bias_grad[j] += product
+
+
+def delta_learned(delta: Any, saved: Any, parameter: Any, bias_grad: Any, parameter_grad: Any) -> None:
+    """As `delta`, and parameter_grad <- the column sums of delta * df/dp."""
+    rows, columns = delta.shape
+    for j in range(columns):
+        bias_grad[j] = 0.0
+        parameter_grad[j] = 0.0
+    for i in range(rows):
+        for j in range(columns):
+            incoming = delta[i, j]
+            product = incoming * derivative(saved[i, j], parameter[j])
+            delta[i, j] = product
+            bias_grad[j] += product
+            parameter_grad[j] += incoming * parameter_derivative(saved[i, j], parameter[j])
+
+
+def loss_head(
+    z: Any,
+    bias: Any,
+    targets: Any,
+    weights: Any,
+    delta: Any,
+    bias_grad: Any,
+    losses: Any,
+    totals: Any,
+    correct: Any,
+    counters: Any,
+    smoothing: float,
+) -> None:
+    """The loss of the batch into its slot, the delta of the last layer (BP1) and its column sums (BP4)."""
+    rows, columns = z.shape
+    total_weight = 0.0
+    for i in range(rows):
+        total_weight += weight_at(weights, i)
+    for j in range(columns):
+        bias_grad[j] = 0.0
+    loss = 0.0
+    right = 0
+    for i in range(rows):
+        for j in range(columns):
+            z[i, j] += bias[j]
+        weight = weight_at(weights, i)
+        loss += weight * row(z, i, targets, delta, smoothing, 0)
+        if is_right(z, i, targets, 0) > 0.0:
+            right += 1
+        share = weight / total_weight
+        for j in range(columns):
+            delta[i, j] *= share
+            bias_grad[j] += delta[i, j]
+    loss /= total_weight
+    losses[counters[BATCH]] = loss
+    totals[counters[BATCH]] = total_weight
+    correct[counters[BATCH]] = right
+    if not math.isfinite(loss) and counters[FIRST_BAD] < 0:
+        counters[FIRST_BAD] = counters[STEP]
+
+
+def update(
+    params: Any,
+    grads: Any,
+    state: Any,
+    segments: Any,
+    settings: Any,
+    table: Any,
+    scale: Any,
+    norm: Any,
+    counters: Any,
+) -> None:
+    """One pass over the flat buffers.
+
+    segments: rows (first, stop, 1 where L2 and weight decay apply). settings: (l2, weight decay, largest
+    gradient norm or 0, 0, the optimizer's own four).
+    """
+    step = counters[STEP]
+    rate = table[step, 0] * scale[0]
+    factors = (rate, table[step, 1], table[step, 2])
+    own = (settings[4], settings[5], settings[6], settings[7])
+    clip = real(1.0)
+    if settings[2] > 0.0 and norm[0] > settings[2]:
+        clip = settings[2] / norm[0]
+    for s in range(segments.shape[0]):
+        decayed = real(segments[s, 2])
+        l2 = decayed * settings[0]
+        keep = real(1.0) - decayed * rate * settings[1]
+        for i in range(segments[s, 0], segments[s, 1]):
+            gradient = grads[i] * clip + l2 * params[i]
+            params[i] *= keep
+            element(i, params, gradient, state, factors, own)
+
+
+def gather(
+    x: Any,
+    targets: Any,
+    weights: Any,
+    scale: float,
+    shift: float,
+    out_x: Any,
+    out_targets: Any,
+    out_weights: Any,
+    counters: Any,
+) -> None:
+    """One batch: rows in the epoch's order, converted and scaled in the same pass."""
+    samples = x.shape[0]
+    rows, columns = out_x.shape
+    bits = bits_for(samples)
+    keys = shuffle_keys(counters[EPOCH], counters[SEED])
+    first = counters[BATCH] * counters[BATCH_SIZE]
+    for i in range(rows):
+        index = first + i
+        if counters[SHUFFLE] != 0:
+            index = shuffled(index, samples, bits, keys)
+        for j in range(columns):
+            out_x[i, j] = real(x[index, j]) * scale + shift
+        copy_target(targets, index, out_targets, i)
+        copy_weight(weights, index, out_weights, i)
+
+
+def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, counters: Any) -> None:
+    """out <- x * scale where the element's random word reaches the threshold, else 0."""
+    rows, columns = x.shape
+    blocks = (columns + 3) // 4
+    step = counters[STEP]
+    seed = counters[SEED]
+    for i in range(rows):
+        for block in range(blocks):
+            words = dropout_words(i * blocks + block, layer, step, seed)
+            for k in range(min(4, columns - 4 * block)):
+                j = 4 * block + k
+                out[i, j] = x[i, j] * scale if words[k] >= threshold else 0.0
+
+
+def hadamard(a: Any, b: Any, out: Any) -> None:
+    """out <- a * b, elementwise."""
+    rows, columns = a.shape
+    for i in range(rows):
+        for j in range(columns):
+            out[i, j] = a[i, j] * b[i, j]
+
+
+def add(a: Any, b: Any, out: Any) -> None:
+    """out <- a + b, elementwise."""
+    rows, columns = a.shape
+    for i in range(rows):
+        for j in range(columns):
+            out[i, j] = a[i, j] + b[i, j]
+
+
+def softmax(z: Any, out: Any) -> None:
+    """out <- e^z / sum e^z, row by row."""
+    rows, columns = z.shape
+    for i in range(rows):
+        highest = z[i, 0]
+        for j in range(columns):
+            highest = max(highest, z[i, j])
+        total = 0.0
+        for j in range(columns):
+            out[i, j] = math.exp(z[i, j] - highest)
+            total += out[i, j]
+        for j in range(columns):
+            out[i, j] /= total
+
+
+def max_pieces(z: Any, out: Any, winner: Any) -> None:
+    """Maxout: out[i, j] <- the largest of z[i, j + k M] over the pieces k, winner <- the first such k."""
+    rows, columns = out.shape
+    pieces = z.shape[1] // columns
+    for i in range(rows):
+        for j in range(columns):
+            best = z[i, j]
+            which = 0
+            for k in range(1, pieces):
+                candidate = z[i, j + k * columns]
+                if candidate > best or candidate != candidate:
+                    best = candidate
+                    which = k
+            out[i, j] = best
+            winner[i, j] = which
+
+
+def max_pieces_backward(delta: Any, winner: Any, out: Any) -> None:
+    """The way back: delta goes to the piece that won, zero to the others."""
+    rows, columns = delta.shape
+    pieces = out.shape[1] // columns
+    for i in range(rows):
+        for k in range(pieces):
+            for j in range(columns):
+                out[i, j + k * columns] = delta[i, j] if winner[i, j] == k else 0.0
+
+
+def global_norm(grads: Any, norm: Any) -> None:
+    """norm <- the Euclidean norm of all gradients together."""
+    total = 0.0
+    for i in range(grads.shape[0]):
+        total += grads[i] * grads[i]
+    norm[0] = math.sqrt(total)
+
+
+def column_sums(x: Any, out: Any) -> None:
+    """out <- the sum of each column."""
+    rows, columns = x.shape
+    for j in range(columns):
+        out[j] = 0.0
+    for i in range(rows):
+        for j in range(columns):
+            out[j] += x[i, j]
+
+
+def advance(counters: Any) -> None:
+    """The step is over."""
+    counters[STEP] += 1
+    counters[BATCH] += 1
+
+
+TEMPLATES: dict[str, Kernel] = {
+    template.__name__: template
+    for template in (
+        activate,
+        activate_keeping_input,
+        delta,
+        delta_learned,
+        loss_head,
+        update,
+        gather,
+        dropout,
+        hadamard,
+        add,
+        softmax,
+        max_pieces,
+        max_pieces_backward,
+        global_norm,
+        column_sums,
+        advance,
+    )
+}
+
+# Sums may be reordered so that they vectorise; the same machine code always adds in the same order.
+_REORDERED_SUMS = {"loss_head", "softmax", "global_norm"}
+
+
+def alone(value: float, lane: int) -> float:
+    """What a group of one worker finds together: what the one found."""
+    return value
+
+
+@functools.cache
+def compiled(spec: Spec) -> Kernel:
+    """The compiled kernel of a spec; Numba compiles it for the layouts of its first arguments."""
+    dtype = spec.dtype
+    fastmath = {"contract", "reassoc"} if spec.template in _REORDERED_SUMS else {"contract"}
+    options = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
+    jit = numba.njit(**options)
+    holes = {"real": dtype.type, "LANES": 1, "all_sum": alone, "all_max": alone, **dict(spec.holes)}
+    bound = build.bind(
+        TEMPLATES[spec.template],
+        dtype,
+        holes,
+        replace=elementary.FLOAT32 if dtype == np.float32 else {},
+        compile_callee=jit,
+    )
+    kernel, cacheable = build.cached(bound, ("cpu", sorted(fastmath)))
+    result: Kernel = numba.njit(cache=cacheable, **options)(kernel)
+    return result

@@ -1,0 +1,136 @@
+"""Which kernel is meant: a template, a dtype, and what goes into the template's holes.
+
+The CPU and the CUDA side build their kernels from the same specs, and a kernel takes the same arguments on
+both, so that one can stand for the other. Every function here names one kernel and lists its arguments.
+
+Shapes: B batch, N inputs, M outputs, P parameters. All arrays are of the kernel's dtype unless said.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .activations import Activation
+from .losses import Loss, argmax_is_right, dense_target, label_target, threshold_is_right
+from .optimizers import UpdateRule
+
+
+DType = np.dtype[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Spec:
+    """One kernel: the template's name, the dtype, and (name, function) for each hole.
+
+    The functions below return the same object for the same arguments, so specs compare by identity.
+    """
+
+    template: str
+    dtype: DType
+    holes: tuple[tuple[str, Callable[..., object]], ...] = ()
+
+
+@functools.cache
+def activate(activation: Activation, dtype: DType) -> Spec:
+    """Arguments: z (B, M), bias (M,), parameter (M,), out (B, M). `out` may be z unless the input is saved."""
+    template = "activate" if activation.saves == "output" else "activate_keeping_input"
+    return Spec(template, dtype, (("f", activation.f),))
+
+
+@functools.cache
+def delta(activation: Activation, dtype: DType) -> Spec:
+    """Arguments: delta (B, M), saved (B, M), parameter (M,), bias_grad (M,), parameter_grad (M,)."""
+    if activation.parameter_derivative is None:
+        return Spec("delta", dtype, (("derivative", activation.derivative),))
+    return Spec(
+        "delta_learned",
+        dtype,
+        (("derivative", activation.derivative), ("parameter_derivative", activation.parameter_derivative)),
+    )
+
+
+@functools.cache
+def loss_head(loss: Loss, dtype: DType, *, labels: bool, weighted: bool) -> Spec:
+    """Arguments: z (B, M), bias (M,), targets, weights (B,), delta (B, M), bias_grad (M,), losses, totals, correct
+    (one slot a batch each), counters, smoothing. targets: int64 labels (B,) or a matrix (B, M).
+    """
+    return Spec(
+        "loss_head",
+        dtype,
+        (
+            ("row", loss.row),
+            ("is_right", argmax_is_right if loss.decision == "argmax" else threshold_is_right),
+            ("target_at", label_target if labels else dense_target),
+            ("weight_at", given_weight if weighted else weight_of_one),
+        ),
+    )
+
+
+@functools.cache
+def update(rule: UpdateRule, dtype: DType) -> Spec:
+    """Arguments: params (P,), grads (P,), state (rule.states, P), segments int64 (S, 3), settings (8,), table
+    (steps, 3), scale (1,), norm (1,), counters.
+    """
+    return Spec("update", dtype, (("element", rule.element),))
+
+
+@functools.cache
+def gather(dtype: DType, *, labels: bool, weighted: bool) -> Spec:
+    """Arguments: x (samples, N) of any real dtype, targets, weights, scale, shift, out_x (B, N), out_targets,
+    out_weights (B,), counters.
+    """
+    return Spec(
+        "gather",
+        dtype,
+        (
+            ("copy_target", copy_label if labels else copy_row),
+            ("copy_weight", copy_label if weighted else copy_nothing),
+        ),
+    )
+
+
+@functools.cache
+def plain(template: str, dtype: DType) -> Spec:
+    """A kernel without holes:
+
+    hadamard              a, b, out (B, M)
+    add                   a, b, out (B, M)
+    softmax               z (B, M), out (B, M)
+    dropout               x (B, M), out (B, M), layer, threshold, scale, counters
+    max_pieces            z (B, pieces * M), out (B, M), winner int32 (B, M)
+    max_pieces_backward   delta (B, M), winner int32 (B, M), out (B, pieces * M)
+    global_norm           grads (P,), norm (1,)
+    column_sums           x (B, M), out (M,)
+    advance               counters
+    """
+    return Spec(template, dtype)
+
+
+def given_weight(weights, i):  # type: ignore[no-untyped-def]
+    """The weight of sample i."""
+    return weights[i]
+
+
+def weight_of_one(weights, i):  # type: ignore[no-untyped-def]
+    """The weight of a sample where none were given."""
+    return 1.0
+
+
+def copy_label(source, index, out, i):  # type: ignore[no-untyped-def]
+    """One scalar of a batch."""
+    out[i] = source[index]
+
+
+def copy_row(source, index, out, i):  # type: ignore[no-untyped-def]
+    """One row of a batch."""
+    for j in range(out.shape[1]):
+        out[i, j] = source[index, j]
+
+
+def copy_nothing(source, index, out, i):  # type: ignore[no-untyped-def]
+    """What is not there is not copied."""
