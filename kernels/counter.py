@@ -47,7 +47,10 @@ def philox(c0: int, c1: int, c2: int, c3: int, key0: int, key1: int) -> Words:
 
 
 def dropout_words(block: int, layer: int, step: int, seed: int) -> Words:
-    """The random words of four neighbouring elements of one layer's mask at one step."""
+    """The random words of four elements of one layer's mask at one step.
+
+    A row of M elements has Q = ceil(M / 4) blocks: element j of row i takes word j // Q of block i Q + j % Q.
+    """
     return philox(block & MASK, layer, step & MASK, (step >> 32) & MASK, seed & MASK, (seed >> 32) & MASK)
 
 

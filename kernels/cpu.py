@@ -44,6 +44,7 @@ weight_at: Callable[[Any, int], float]
 copy_target: Callable[[Any, int, Any, int], None]
 copy_weight: Callable[[Any, int, Any, int], None]
 element: Callable[..., None]
+state_rows: Callable[[Any, int, int], tuple[Any, ...]]
 
 
 def activate(z: Any, bias: Any, parameter: Any, out: Any) -> None:
@@ -159,10 +160,14 @@ def update(
         decayed = real(segments[s, 2])
         l2 = decayed * settings[0]
         keep = real(1.0) - decayed * rate * settings[1]
-        for i in range(segments[s, 0], segments[s, 1]):
-            gradient = grads[i] * clip + l2 * params[i]
-            params[i] *= keep
-            element(i, params, gradient, state, factors, own)
+        # Slices, so that the loop runs from 0: an index that might be negative would keep it from vectorising.
+        w = params[segments[s, 0] : segments[s, 1]]
+        g = grads[segments[s, 0] : segments[s, 1]]
+        rows = state_rows(state, segments[s, 0], segments[s, 1])
+        for i in range(w.shape[0]):
+            gradient = g[i] * clip + l2 * w[i]
+            w[i] *= keep
+            element(i, w, gradient, rows, factors, own)
 
 
 def gather(
@@ -186,24 +191,49 @@ def gather(
         index = first + i
         if counters[SHUFFLE] != 0:
             index = shuffled(index, samples, bits, keys)
+        source = x[index]
         for j in range(columns):
-            out_x[i, j] = real(x[index, j]) * scale + shift
+            out_x[i, j] = real(source[j]) * scale + shift
         copy_target(targets, index, out_targets, i)
         copy_weight(weights, index, out_weights, i)
 
 
 def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, counters: Any) -> None:
-    """out <- x * scale where the element's random word reaches the threshold, else 0."""
+    """out <- x * scale where the element's random word reaches the threshold, else 0.
+
+    The four words of a block go to elements a quarter of the row apart: neighbours in memory then belong to
+    neighbouring blocks, which a vector computes together.
+    """
     rows, columns = x.shape
-    blocks = (columns + 3) // 4
+    quarter = (columns + 3) // 4
+    whole = max(columns - 3 * quarter, 0)  # so many blocks have all four of their elements
     step = counters[STEP]
     seed = counters[SEED]
     for i in range(rows):
-        for block in range(blocks):
-            words = dropout_words(i * blocks + block, layer, step, seed)
-            for k in range(min(4, columns - 4 * block)):
-                j = 4 * block + k
-                out[i, j] = x[i, j] * scale if words[k] >= threshold else 0.0
+        x0, x1, x2, x3 = _quarters(x[i], quarter, whole)
+        out0, out1, out2, out3 = _quarters(out[i], quarter, whole)
+        for block in range(whole):
+            w0, w1, w2, w3 = dropout_words(i * quarter + block, layer, step, seed)
+            out0[block] = x0[block] * scale if w0 >= threshold else 0.0
+            out1[block] = x1[block] * scale if w1 >= threshold else 0.0
+            out2[block] = x2[block] * scale if w2 >= threshold else 0.0
+            out3[block] = x3[block] * scale if w3 >= threshold else 0.0
+        for block in range(whole, quarter):
+            words = dropout_words(i * quarter + block, layer, step, seed)
+            for k in range(4):
+                j = block + k * quarter
+                if j < columns:
+                    out[i, j] = x[i, j] * scale if words[k] >= threshold else 0.0
+
+
+def _quarters(row: Any, quarter: int, length: int) -> tuple[Any, Any, Any, Any]:
+    """The beginnings of the four quarters of a row."""
+    return (
+        row[:length],
+        row[quarter : quarter + length],
+        row[2 * quarter : 2 * quarter + length],
+        row[3 * quarter : 3 * quarter + length],
+    )
 
 
 def hadamard(a: Any, b: Any, out: Any) -> None:
@@ -325,7 +355,7 @@ def compiled(spec: Spec) -> Kernel:
     dtype = spec.dtype
     fastmath = {"contract", "reassoc"} if spec.template in _REORDERED_SUMS else {"contract"}
     options = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
-    jit = numba.njit(**options)
+    jit = numba.njit(forceinline=True, **options)
     holes = {"real": dtype.type, "LANES": 1, "all_sum": alone, "all_max": alone, **dict(spec.holes)}
     bound = build.bind(
         TEMPLATES[spec.template],

@@ -36,22 +36,22 @@ def _sgd(i: int, w: Any, g: float, state: Any, step: Three, settings: Four) -> N
 
 def _momentum(i: int, w: Any, g: float, state: Any, step: Three, settings: Four) -> None:
     """v <- mu v - rate g; w <- w + v. settings: (mu,)."""
-    velocity = settings[0] * state[0, i] - step[0] * g
-    state[0, i] = velocity
+    velocity = settings[0] * state[0][i] - step[0] * g
+    state[0][i] = velocity
     w[i] += velocity
 
 
 def _nesterov(i: int, w: Any, g: float, state: Any, step: Three, settings: Four) -> None:
     """v <- mu v - rate g; w <- w + mu v - rate g: momentum looked ahead by one step. settings: (mu,)."""
-    velocity = settings[0] * state[0, i] - step[0] * g
-    state[0, i] = velocity
+    velocity = settings[0] * state[0][i] - step[0] * g
+    state[0][i] = velocity
     w[i] += settings[0] * velocity - step[0] * g
 
 
 def _rmsprop(i: int, w: Any, g: float, state: Any, step: Three, settings: Four) -> None:
     """s <- rho s + (1 - rho) g^2; w <- w - rate g / (sqrt(s) + epsilon). settings: (rho, epsilon)."""
-    square = settings[0] * state[0, i] + (1.0 - settings[0]) * g * g
-    state[0, i] = square
+    square = settings[0] * state[0][i] + (1.0 - settings[0]) * g * g
+    state[0][i] = square
     w[i] -= step[0] * g / (math.sqrt(square) + settings[1])
 
 
@@ -62,10 +62,10 @@ def _adam(i: int, w: Any, g: float, state: Any, step: Three, settings: Four) -> 
     w <- w - rate m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon).
     The step's factors are 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t).
     """
-    mean = settings[0] * state[0, i] + (1.0 - settings[0]) * g
-    square = settings[1] * state[1, i] + (1.0 - settings[1]) * g * g
-    state[0, i] = mean
-    state[1, i] = square
+    mean = settings[0] * state[0][i] + (1.0 - settings[0]) * g
+    square = settings[1] * state[1][i] + (1.0 - settings[1]) * g * g
+    state[0][i] = mean
+    state[1][i] = square
     w[i] -= step[0] * (mean * step[1]) / (math.sqrt(square) * step[2] + settings[2])
 
 

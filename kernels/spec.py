@@ -76,7 +76,8 @@ def update(rule: UpdateRule, dtype: DType) -> Spec:
     """Arguments: params (P,), grads (P,), state (rule.states, P), segments int64 (S, 3), settings (8,), table
     (steps, 3), scale (1,), norm (1,), counters.
     """
-    return Spec("update", dtype, (("element", rule.element),))
+    state_rows = (no_rows, one_row, two_rows)[rule.states]
+    return Spec("update", dtype, (("element", rule.element), ("state_rows", state_rows)))
 
 
 @functools.cache
@@ -109,6 +110,21 @@ def plain(template: str, dtype: DType) -> Spec:
     advance               counters
     """
     return Spec(template, dtype)
+
+
+def no_rows(state, first, stop):  # type: ignore[no-untyped-def]
+    """The state of an optimizer that keeps none."""
+    return ()
+
+
+def one_row(state, first, stop):  # type: ignore[no-untyped-def]
+    """A stretch of one value for each parameter."""
+    return (state[0, first:stop],)
+
+
+def two_rows(state, first, stop):  # type: ignore[no-untyped-def]
+    """A stretch of two values for each parameter."""
+    return (state[0, first:stop], state[1, first:stop])
 
 
 def given_weight(weights, i):  # type: ignore[no-untyped-def]
