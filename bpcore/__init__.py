@@ -1,11 +1,11 @@
 """bpcore: train multilayer perceptrons by backpropagation, fast, on NumPy or CuPy.
 
-    import bpcore
+import bpcore
 
-    data = bpcore.load_dataset("mnist")
-    network = bpcore.Network([bpcore.Dense(128, "relu"), bpcore.Dense(10)])
-    network.fit(data.x_train, data.y_train, epochs=10, validation=(data.x_test, data.y_test))
-    print(network.evaluate(data.x_test, data.y_test))
+data = bpcore.load_dataset("mnist")
+network = bpcore.Network([bpcore.Dense(128, "relu"), bpcore.Dense(10)])
+network.fit(data.x_train, data.y_train, epochs=10, validation=(data.x_test, data.y_test))
+print(network.evaluate(data.x_test, data.y_test))
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 from bpcore.activations import register_activation
 from bpcore.backends import available_backends, get_backend
 from bpcore.callbacks import Callback, EarlyStopping, StopAtLoss
-#from bpcore.data import load_dataset
+
+# from bpcore.data import load_dataset
 from bpcore.errors import BpcoreError, InputError, InputTypeError, MissingExtraError
 from bpcore.gradcheck import gradcheck
 from bpcore.history import Evaluation, History

@@ -18,7 +18,7 @@ FORMAT = "bpcore-1"
 
 def write(path: Path, arrays: dict[str, np.ndarray], config: dict[str, Any]) -> None:
     """Write beside the target first, then move: a file that is there is whole."""
-    from safetensors.numpy import save  # noqa: PLC0415  loads when a model is saved
+    from safetensors.numpy import save
 
     for layer in config["layers"]:
         layer.update({name: None for name, value in layer.items() if callable(value)})
@@ -35,7 +35,7 @@ def write(path: Path, arrays: dict[str, np.ndarray], config: dict[str, Any]) -> 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays by name and the architecture. InputError where the file is missing, broken or another kind."""
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+    from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise InputError(f"there is no model file {path}")
@@ -46,7 +46,9 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a model file, or is damaged: {error}") from error
     if metadata.get("format") != FORMAT:
-        raise InputError(f"{path} holds no bpcore network (format {metadata.get('format')!r}, needed {FORMAT!r})")
+        raise InputError(
+            f"{path} holds no bpcore network (format {metadata.get('format')!r}, needed {FORMAT!r})"
+        )
     config: dict[str, Any] = json.loads(metadata["network"])
     return arrays, config
 
@@ -56,4 +58,6 @@ def layers_from(config: dict[str, Any], path: Path) -> list[Layer]:
     try:
         return [layer_from_config(layer) for layer in config["layers"]]
     except InputError as error:
-        raise InputError(f"{path}: {error}; register your own activations and layers before loading") from error
+        raise InputError(
+            f"{path}: {error}; register your own activations and layers before loading"
+        ) from error

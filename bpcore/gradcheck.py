@@ -27,7 +27,10 @@ class GradientCheck:
         return all(error <= self.tolerance for error in self.errors.values())
 
     def __str__(self) -> str:
-        lines = [f"{name:>8}  {error:.3e}{'' if error <= self.tolerance else '  FAILS'}" for name, error in self.errors.items()]
+        lines = [
+            f"{name:>8}  {error:.3e}{'' if error <= self.tolerance else '  FAILS'}"
+            for name, error in self.errors.items()
+        ]
         return "\n".join([f"relative errors (tolerance {self.tolerance:g})", *lines])
 
 
@@ -106,8 +109,7 @@ class _Probe:
         delta = network.loss_and_delta(self.batch, self.chosen, self.control, training=True)
         by_input = network.backward(delta, wants_input=True)
         found = {
-            name: np.array(backend.to_numpy(view.grad))
-            for name, view in network.parameters.views.items()
+            name: np.array(backend.to_numpy(view.grad)) for name, view in network.parameters.views.items()
         }
         return found | {"x": np.array(backend.to_numpy(by_input))}
 

@@ -17,7 +17,8 @@ from bpcore.backends.base import Array, Backend, Control
 from bpcore.buffers import Declaration, ParameterView
 from bpcore.errors import InputError, InputTypeError
 from bpcore.initializers import Initializer, draw
-from bpcore.kernels.activations import ACTIVATIONS, Activation as ActivationEntry
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.activations import Activation as ActivationEntry
 
 
 class Layer(ABC):
@@ -74,7 +75,9 @@ class Layer(ABC):
 
     def config(self) -> dict[str, Any]:
         """What rebuilds this layer: its class and its fields."""
-        return {"layer": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self) if f.init}  # type: ignore[arg-type]
+        return {"layer": type(self).__name__} | {
+            f.name: getattr(self, f.name) for f in fields(self) if f.init
+        }  # type: ignore[arg-type]
 
     def describe(self) -> str:
         """One line for the summary."""
@@ -125,7 +128,9 @@ class Dense(Layer):
         self.W, self.dW = weights.value, weights.grad
         self.b, self.db = (bias.value, bias.grad) if bias else (self.no_bias, self.no_bias_grad)
         self.p, self.dp = (
-            (slope.value, slope.grad) if slope else (backend.full((self.outputs,), self._parameter, dtype), None)
+            (slope.value, slope.grad)
+            if slope
+            else (backend.full((self.outputs,), self._parameter, dtype), None)
         )
 
     def allocate(self, batch: int) -> None:
@@ -202,7 +207,9 @@ class Activation(Layer):
         super().bind(backend, dtype, views)
         slope = views.get(f"{self.number}.p")
         self.p, self.dp = (
-            (slope.value, slope.grad) if slope else (backend.full((self.outputs,), self._parameter, dtype), None)
+            (slope.value, slope.grad)
+            if slope
+            else (backend.full((self.outputs,), self._parameter, dtype), None)
         )
 
     def allocate(self, batch: int) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bpcore.errors import InputError, InputTypeError, unknown_name
-from bpcore.kernels.losses import LOSSES, Loss as LossEntry
+from bpcore.kernels.losses import LOSSES
+from bpcore.kernels.losses import Loss as LossEntry
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def get_loss(loss: str | Loss) -> Loss:
     if isinstance(loss, Loss):
         return loss
     if not isinstance(loss, str):
-        raise InputTypeError(f"loss {loss!r} cannot be used; accepted: a name ({', '.join(LOSSES)}) or a Loss")
+        raise InputTypeError(
+            f"loss {loss!r} cannot be used; accepted: a name ({', '.join(LOSSES)}) or a Loss"
+        )
     return Loss(loss)
 
 

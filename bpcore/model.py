@@ -159,7 +159,8 @@ class Network(LayerStack):
         rows.append(("total", str(self.inputs), str(self.outputs), f"{self.parameters.count:,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = [
-            "  ".join([row[0].ljust(widths[0]), *(row[c].rjust(widths[c]) for c in range(1, 4))]) for row in rows
+            "  ".join([row[0].ljust(widths[0]), *(row[c].rjust(widths[c]) for c in range(1, 4))])
+            for row in rows
         ]
         rule = "-" * len(lines[0])
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
@@ -167,14 +168,18 @@ class Network(LayerStack):
     def parameters_by_name(self) -> dict[str, np.ndarray]:
         """A copy of every parameter array on the host, by its name: "0.W", "0.b", ..."""
         self.require_built()
-        return {name: np.array(self.backend.to_numpy(view.value)) for name, view in self.parameters.views.items()}
+        return {
+            name: np.array(self.backend.to_numpy(view.value)) for name, view in self.parameters.views.items()
+        }
 
     def set_parameters(self, arrays: dict[str, np.ndarray]) -> None:
         """Write parameter arrays, by name; all or none."""
         self.require_built()
         for name, array in arrays.items():
             if name not in self.parameters.views:
-                raise InputError(f"there is no parameter {name!r}; there are {', '.join(self.parameters.views)}")
+                raise InputError(
+                    f"there is no parameter {name!r}; there are {', '.join(self.parameters.views)}"
+                )
             shape = self.parameters.views[name].value.shape
             if np.shape(array) != shape:
                 raise InputError(f"parameter {name!r} has shape {shape}, but {np.shape(array)} was given")

@@ -41,7 +41,9 @@ class LayerStack:
             raise InputError("a network needs at least one layer, such as Dense(10)")
         for layer in self.layers:
             if not isinstance(layer, Layer):
-                raise InputTypeError(f"{layer!r} is not a layer; accepted: Dense(...), Dropout(...), Activation(...)")
+                raise InputTypeError(
+                    f"{layer!r} is not a layer; accepted: Dense(...), Dropout(...), Activation(...)"
+                )
         if len({id(layer) for layer in self.layers}) < len(self.layers):
             raise InputError("the same layer object stands twice in the network; make one for each place")
         if precision not in PRECISIONS:

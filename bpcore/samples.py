@@ -20,7 +20,9 @@ def check_features(x: Any, dtype: np.dtype[Any], *, inputs: int = 0, name: str =
     if array.dtype.kind not in "buif":
         raise InputTypeError(f"{name} has dtype {array.dtype}; accepted: uint8 or real numbers")
     if array.ndim < 2:
-        raise InputError(f"{name} has shape {array.shape}; accepted: (samples, features) or (samples, height, width)")
+        raise InputError(
+            f"{name} has shape {array.shape}; accepted: (samples, features) or (samples, height, width)"
+        )
     if 0 in array.shape:
         raise InputError(f"{name} is empty: its shape is {array.shape}")
     array = array.reshape(len(array), -1)
@@ -31,7 +33,9 @@ def check_features(x: Any, dtype: np.dtype[Any], *, inputs: int = 0, name: str =
     array = np.require(array, dtype, ["C", "A"])
     if not np.isfinite(array).all():
         row, column = np.argwhere(~np.isfinite(array))[0]
-        raise InputError(f"{name} holds {array[row, column]} at row {row}, feature {column}; finite numbers are needed")
+        raise InputError(
+            f"{name} holds {array[row, column]} at row {row}, feature {column}; finite numbers are needed"
+        )
     return array
 
 
@@ -67,7 +71,9 @@ def check_weights(weights: Any, samples: int, dtype: np.dtype[Any]) -> np.ndarra
         return None
     array = np.asarray(weights)
     if array.dtype.kind not in "buif" or array.shape != (samples,):
-        raise InputError(f"sample weights have shape {array.shape} and dtype {array.dtype}; needed: ({samples},) numbers")
+        raise InputError(
+            f"sample weights have shape {array.shape} and dtype {array.dtype}; needed: ({samples},) numbers"
+        )
     array = np.require(array, dtype, ["C", "A"])
     if not np.isfinite(array).all() or (array < 0).any() or not array.any():
         raise InputError("sample weights must be finite, zero or more, and not all zero")
@@ -75,7 +81,12 @@ def check_weights(weights: Any, samples: int, dtype: np.dtype[Any]) -> np.ndarra
 
 
 def to_device(
-    backend: Backend, x: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, scale: float, shift: float
+    backend: Backend,
+    x: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    scale: float,
+    shift: float,
 ) -> Samples:
     """Bring a checked data set to the device, where it stays."""
     return Samples(
@@ -100,7 +111,9 @@ def batch_for(backend: Backend, samples: Samples, size: int, dtype: np.dtype[Any
 def _check_labels(array: np.ndarray, outputs: int, name: str) -> np.ndarray:
     if array.dtype.kind == "f":
         if not np.array_equal(array, np.round(array)):
-            raise InputError(f"{name} holds {array.dtype} values; class labels must be integers 0 to {outputs - 1}")
+            raise InputError(
+                f"{name} holds {array.dtype} values; class labels must be integers 0 to {outputs - 1}"
+            )
     labels = array.astype(np.int64)
     wrong = (labels < 0) | (labels >= outputs)
     if wrong.any():

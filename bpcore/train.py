@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -107,7 +107,9 @@ class Run:
         self._replay_steps = 1
         self._snapshots = [self._new_snapshot(), self._new_snapshot()]
         self._best = self._new_snapshot() if any(callback.keeps_best for callback in callbacks) else None
-        self._evaluator = None if validation is None else Evaluator(network, validation, settings, self.batch_size)
+        self._evaluator = (
+            None if validation is None else Evaluator(network, validation, settings, self.batch_size)
+        )
 
     # --- the step, and the loop ---------------------------------------------------------------------------
 
@@ -232,7 +234,9 @@ class Run:
 
     def _new_snapshot(self) -> Snapshot:
         params = self.network.parameters.params
-        return Snapshot(self.backend.empty(params.shape, params.dtype), self.backend.empty(self.state.shape, params.dtype))
+        return Snapshot(
+            self.backend.empty(params.shape, params.dtype), self.backend.empty(self.state.shape, params.dtype)
+        )
 
     def _take(self, snapshot: Snapshot) -> None:
         self.backend.copy(self.network.parameters.params, snapshot.params)
@@ -266,7 +270,9 @@ class Run:
         counters[counter.STEP], counters[counter.BATCH] = bad, batch
         self.backend.write(counters, self.control.counters)
         layer = self._first_non_finite_layer(self._full if batch < self.full_steps else self._short)
-        self._rewind(max(bad - 1, self._snapshots[0].step if self._snapshots[1].step < 0 else self._snapshots[1].step))
+        self._rewind(
+            max(bad - 1, self._snapshots[0].step if self._snapshots[1].step < 0 else self._snapshots[1].step)
+        )
         raise NonFiniteLossError(
             f"the loss is not finite at epoch {epoch + 1}, step {batch + 1} of {self.steps_per_epoch}, first in "
             f"{layer}, with learning rate {self.learning_rates[bad] * self.learning_rate_scale:.6g}; the network "

@@ -84,7 +84,7 @@ def cached(function: types.FunctionType, flags: object) -> tuple[types.FunctionT
 
     flags: whatever else the machine code depends on (compiler options, target).
     """
-    if numba.config.DISABLE_JIT or numba.config.ENABLE_CUDASIM:
+    if numba.config.DISABLE_JIT or numba.config.ENABLE_CUDASIM:  # type: ignore[attr-defined]
         return function, False
     try:
         text = "\n".join([*_versions(), repr(flags), *_content(function, set())])

@@ -17,12 +17,10 @@ def scalar_problem(function: Callable[..., Any]) -> str | None:
         return f"is {function!r}, not a Python function of (value, p)"
     if function.__code__.co_argcount != 2:
         return f"takes {function.__code__.co_argcount} arguments; a function of (value, p) is needed"
-    if numba.config.DISABLE_JIT:
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return None
     jit = numba.njit(error_model="numpy")
-    bound = build.bind(
-        function, np.dtype(np.float32), replace=elementary.FLOAT32, compile_callee=jit
-    )
+    bound = build.bind(function, np.dtype(np.float32), replace=elementary.FLOAT32, compile_callee=jit)
     compiled = jit(bound)
     try:
         compiled.compile((numba.float32, numba.float32))
@@ -36,10 +34,11 @@ def _widened(compiled: Any) -> str | None:
     (result,) = compiled.overloads.values()
     annotation = result.type_annotation
     wide = [name for name, kind in annotation.typemap.items() if kind == numba.float64]
-    if not wide and result.signature.return_type == numba.float32:
+    returned = numba.types.unliteral(result.signature.return_type)
+    if not wide and returned == numba.float32:
         return None
     if not wide:
-        return f"returns {result.signature.return_type}, not a float: write 1.0, not 1"
+        return f"returns {returned}, not a float: write 1.0, not 1"
     named = sorted({name.partition(".")[0] for name in wide if not name.startswith("$")})
     where = f"variable {named[0]!r}" if named else f"an expression on line {_line(annotation, wide)}"
     return f"would widen to float64: {where}; write constants as floats (1.0, not 1)"

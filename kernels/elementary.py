@@ -29,8 +29,8 @@ The polynomials are weighted minimax fits made for this file: Lawson's iteration
 float64, weighted so that the relative error of the function's value is level. Each coefficient in turn, from
 the lowest power, was rounded to float32, and the higher ones were fitted again to what was left.
 
-Under NUMBA_DISABLE_JIT=1 the same lines run as plain Python on np.float32 scalars, and give the bits that a
-processor with fused multiply-add gives; one without it differs by 2 ulp at most.
+Under NUMBA_DISABLE_JIT=1 the same lines run as plain Python on np.float32 scalars, and give what a
+processor with fused multiply-add gives; one without it rounds differently, within the same bounds.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ _power_of_2 = _bit_operation(_plain_power_of_2, _emit_power_of_2)
 _exponent = _bit_operation(_plain_exponent, _emit_exponent)
 _mantissa = _bit_operation(_plain_mantissa, _emit_mantissa)
 
-# --- arithmetic ------------------------------------------------------------------------------
+# --- constants and arithmetic -------------------------------------------------------------------------------
 
 _ZERO = np.float32(0.0)
 _HALF = np.float32(0.5)

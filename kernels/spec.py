@@ -19,7 +19,6 @@ from .activations import Activation
 from .losses import Loss, argmax_is_right, dense_target, label_target, threshold_is_right
 from .optimizers import UpdateRule
 
-
 DType = np.dtype[Any]
 
 

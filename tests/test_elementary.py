@@ -257,8 +257,11 @@ def test_nothing_is_float64(name: str) -> None:
     assert not re.search(r"\bdouble\b", llvm)
 
 
+OTHER_PROCESSOR = bool(os.environ.get("NUMBA_CPU_NAME"))
 ON_X86 = platform.machine().lower() in {"x86_64", "amd64"}
-HAS_AVX2 = ON_X86 and bool(llvmlite.binding.get_host_cpu_features().get("avx2"))
+CPU_FEATURES = llvmlite.binding.get_host_cpu_features()
+HAS_AVX2 = ON_X86 and bool(CPU_FEATURES.get("avx2"))
+HAS_FMA = not OTHER_PROCESSOR and (bool(CPU_FEATURES.get("fma")) if ON_X86 else True)
 PACKED_ARITHMETIC = re.compile(r"\bv(?:fn?m(?:add|sub)\d+|mul|add|sub)ps\b.*%[yz]mm")
 SCALAR_CALL = re.compile(r"\$(?:exp|expm1|tanh|log|log1p|erf)f?\b")
 
@@ -266,9 +269,7 @@ SCALAR_CALL = re.compile(r"\$(?:exp|expm1|tanh|log|log1p|erf)f?\b")
 @needs_compiler
 @pytest.mark.skipif(not ON_X86, reason="reads x86 assembly")
 @pytest.mark.skipif(not HAS_AVX2, reason="the processor has no AVX2")
-@pytest.mark.skipif(
-    bool(os.environ.get("NUMBA_CPU_NAME")), reason="NUMBA_CPU_NAME asks for another processor"
-)
+@pytest.mark.skipif(OTHER_PROCESSOR, reason="NUMBA_CPU_NAME asks for another processor")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_loop_becomes_packed_instructions(name: str) -> None:
     apply(name, np.ones(1, dtype=np.float32))
@@ -294,11 +295,15 @@ np.savez(sys.argv[2], **results)
 
 @needs_compiler
 def test_plain_python_gives_the_same(tmp_path: Path) -> None:
-    """With NUMBA_DISABLE_JIT=1: no warning, float32 throughout, and 1 ulp from the compiled value at most."""
+    """With NUMBA_DISABLE_JIT=1: no warning, float32 throughout, and at most 1 ulp from the compiled value.
+
+    Plain Python rounds a * b + c once. A processor that cannot keeps the error bounds, on its own side.
+    """
+    max_ulp = 1 if HAS_FMA else 4
     random = np.random.default_rng(1)
     arguments = {}
     for name in NAMES:
-        ordinary = random.normal(scale=4.0, size=300)
+        ordinary = random.normal(scale=4.0, size=500)
         special = [argument for argument, _ in SPECIAL_VALUES[name]]
         x = np.concatenate([ordinary, special, [NAN, 1e-40, -1e-40, 1e-10, -1e-10, 80.0, -80.0, -100.0]])
         arguments[name] = x.astype(np.float32)
@@ -319,5 +324,5 @@ def test_plain_python_gives_the_same(tmp_path: Path) -> None:
         finite = np.isfinite(compiled)
         np.testing.assert_array_equal(np.isfinite(plain), finite)
         np.testing.assert_array_equal(plain[np.isinf(compiled)], compiled[np.isinf(compiled)])
-        np.testing.assert_array_max_ulp(plain[finite], compiled[finite], maxulp=1)
+        np.testing.assert_array_max_ulp(plain[finite], compiled[finite], maxulp=max_ulp)
         np.testing.assert_array_equal(np.signbit(plain[finite]), np.signbit(compiled[finite]))

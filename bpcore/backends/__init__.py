@@ -19,7 +19,7 @@ GROUP = "bpcore.backends"
 
 
 def _entries() -> dict[str, EntryPoint]:
-    from importlib.metadata import entry_points  # noqa: PLC0415  takes 15 ms, and `import bpcore` needs it not
+    from importlib.metadata import entry_points
 
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 

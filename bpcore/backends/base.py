@@ -392,7 +392,13 @@ class Backend(ABC):
         return replay
 
     def control(
-        self, slots: int, dtype: DTypeLike, *, table: np.ndarray | None = None, seed: int = 0, shuffle: bool = False
+        self,
+        slots: int,
+        dtype: DTypeLike,
+        *,
+        table: np.ndarray | None = None,
+        seed: int = 0,
+        shuffle: bool = False,
     ) -> Control:
         """A new control block with a slot for each batch of an epoch. table: (steps, 3), see Control."""
         counters = np.zeros(counter.COUNTERS, np.int64)
@@ -446,7 +452,9 @@ def check_product(
     inner_b, columns = b.shape[::-1] if transpose_b else b.shape
     if inner != inner_b:
         marks = ("^T" if transpose_a else "", "^T" if transpose_b else "")
-        raise InputError(f"matmul: {a.shape}{marks[0]} @ {b.shape}{marks[1]} do not fit: {inner} is not {inner_b}")
+        raise InputError(
+            f"matmul: {a.shape}{marks[0]} @ {b.shape}{marks[1]} do not fit: {inner} is not {inner_b}"
+        )
     if out is not None and out.shape != (rows, columns):
         raise InputError(f"matmul: out has shape {out.shape}, but the product has {(rows, columns)}")
     return rows, columns

@@ -1,0 +1,41 @@
+# Every target makes its own .venv; PYTHON chooses the interpreter it is made from.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: train test check bench gpu coverage clean
+
+train: $(VENV)/.run
+	$(BIN)/bpcore train
+
+test: $(VENV)/.dev
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/types && mkdir -p build/types && cp -r bpcore build/types/bpcore && cp -r kernels build/types/bpcore/kernels
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p bpcore
+
+coverage: $(VENV)/.dev
+	rm -f .coverage .coverage.*
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q --cov --cov-report= -n auto
+	NUMBA_DISABLE_JIT=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q --cov --cov-append --cov-report= tests/test_kernels.py tests/test_elementary.py
+	$(BIN)/coverage report --fail-under=90
+
+bench: $(VENV)/.dev
+	$(BIN)/pytest benchmarks --benchmark-only
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/pyvenv.cfg pyproject.toml
+	$(BIN)/pip install --quiet -e ".[sample]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/pyvenv.cfg pyproject.toml
+	$(BIN)/pip install --quiet -e ".[dev,sample]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,57 @@
+"""Opening a user's file: whatever the system refuses becomes one clear line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from bpcore.errors import InputError, InputTypeError
+
+
+def as_path(path: object) -> Path:
+    """A path as the user wrote it, with ~ for the home folder."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputTypeError(f"{path!r} is not a path")
+    return Path(os.fspath(path)).expanduser()
+
+
+def check_folder(path: object) -> Path:
+    """A folder that is there."""
+    folder = as_path(path)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder" if folder.exists() else f"no such folder: {folder}")
+    return folder
+
+
+def check_file(path: object) -> Path:
+    """A file that is there."""
+    file = as_path(path)
+    if not file.is_file():
+        raise InputError(f"{file} is a folder, not a file" if file.is_dir() else f"no such file: {file}")
+    return file
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn a refusal of the system while reading (permission, a failing disk) into InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[IO[Any]]:
+    """Write a file whole or not at all: a name beside it takes the bytes, and becomes the file at the end."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as stream:
+            yield stream
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)

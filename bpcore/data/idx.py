@@ -1,0 +1,162 @@
+"""IDX, the file format of MNIST: two zero bytes, a type, the number of dimensions, their sizes, the numbers.
+
+All of it is big-endian. Files may be plain or gzip; which of the two is read from the first bytes, not from the name.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpcore.data.files import as_path, check_file, readable, replaced
+from bpcore.errors import InputError, InputTypeError
+
+TYPES: dict[int, np.dtype[Any]] = {
+    0x08: np.dtype("u1"),
+    0x09: np.dtype("i1"),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
+}
+CODES = {kind.newbyteorder("="): code for code, kind in TYPES.items()}
+
+_DIMENSIONS = 32  # the most that every NumPy takes
+_CHUNK = 1 << 20
+
+
+def read_idx(path: str | Path) -> NDArray[Any]:
+    """The array of an IDX file, in the machine's byte order, C-contiguous.
+
+    InputError for a file that is missing, not IDX, truncated, with bytes after its end, or broken gzip.
+    """
+    file = check_file(path)
+    with readable(file), file.open("rb") as raw:
+        if raw.read(2) != b"\x1f\x8b":
+            raw.seek(0)
+            return _read(file, raw)
+        raw.seek(0)
+        try:
+            with gzip.open(raw) as unpacked:
+                return _read(file, unpacked)
+        except EOFError as error:
+            raise InputError(f"{file} is truncated: its gzip data ends early") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(f"{file} is broken gzip data: {error}") from error
+
+
+def write_idx(path: str | Path, array: NDArray[Any]) -> None:
+    """Write an array of uint8, int8, int16, int32, float32 or float64; as gzip where the name ends in .gz.
+
+    InputTypeError for another dtype; the file is written whole or not at all.
+    """
+    file = as_path(path)
+    array = np.asarray(array)
+    code = CODES.get(array.dtype.newbyteorder("="))
+    if code is None:
+        names = ", ".join(str(kind) for kind in CODES)
+        raise InputTypeError(f"IDX has no type for {array.dtype}; accepted: {names}")
+    if array.ndim > _DIMENSIONS or any(size >= 1 << 32 for size in array.shape):
+        raise InputError(f"IDX cannot hold the shape {array.shape}")
+    header = bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    content = array.astype(TYPES[code]).tobytes()
+    with replaced(file) as stream:
+        if file.suffix == ".gz":
+            with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
+                packed.write(header + content)
+        else:
+            stream.write(header + content)
+
+
+def read_images(path: str | Path) -> NDArray[np.uint8]:
+    """The images (n, height, width) of an IDX file."""
+    array = read_idx(path)
+    if array.ndim == 1:
+        raise InputError(f"{path} holds {len(array)} labels where images are expected: were two files exchanged?")
+    if array.ndim != 3 or array.dtype != np.uint8:
+        raise InputError(f"{path} holds {array.dtype} of shape {array.shape}; expected: uint8 images (n, height, width)")
+    if array.size == 0:
+        raise InputError(f"{path} holds no images: its shape is {array.shape}")
+    return array
+
+
+def read_labels(path: str | Path, classes: int = 0) -> NDArray[np.int64]:
+    """The labels (n,) of an IDX file, which must lie in 0 .. classes - 1 (0: anywhere)."""
+    array = read_idx(path)
+    if array.ndim == 3:
+        raise InputError(f"{path} holds {len(array)} images where labels are expected: were two files exchanged?")
+    if array.ndim != 1 or array.dtype.kind not in "ui":
+        raise InputError(f"{path} holds {array.dtype} of shape {array.shape}; expected: integer labels (n,)")
+    if classes:
+        wrong = np.flatnonzero((array < 0) | (array >= classes))
+        if len(wrong):
+            raise InputError(
+                f"{path}: label {array[wrong[0]]} of sample {wrong[0]} is out of range; accepted: 0 to {classes - 1}"
+            )
+    return array.astype(np.int64)
+
+
+def read_pair(
+    images: str | Path, labels: str | Path, classes: int = 0
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images (n, height, width) and their labels (n,); InputError where their numbers differ."""
+    x, y = read_images(images), read_labels(labels, classes)
+    if len(x) != len(y):
+        raise InputError(f"{images} holds {len(x)} images, but {labels} holds {len(y)} labels")
+    return x, y
+
+
+def find_idx(folder: Path, parts: Sequence[str]) -> list[Path | None]:
+    """The images file and the labels file of the first part ("train", "t10k") that a folder holds any file of.
+
+    Looked for as PART-images-idx3-ubyte and PART-images.idx3-ubyte, plain first, then with .gz; labels likewise.
+    """
+    found: list[Path | None] = [None, None]
+    for part in parts:
+        found = [_first(folder, f"{part}-{kind}") for kind in ("images{}idx3-ubyte", "labels{}idx1-ubyte")]
+        if any(found):
+            break
+    return found
+
+
+def _first(folder: Path, pattern: str) -> Path | None:
+    names = (pattern.format(sign) + suffix for suffix in ("", ".gz") for sign in ("-", "."))
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _read(file: Path, stream: IO[bytes]) -> NDArray[Any]:
+    head = stream.read(4)
+    if len(head) < 4:
+        raise InputError(f"{file} is truncated: {len(head)} bytes, where an IDX file has at least 4")
+    code, dimensions = head[2], head[3]
+    if head[:2] != b"\0\0" or code not in TYPES or dimensions > _DIMENSIONS:
+        raise InputError(
+            f"{file} is not an IDX file: it begins with {head.hex(' ')}; images begin with 00 00 08 03, labels with 00 00 08 01"
+        )
+    sizes = stream.read(4 * dimensions)
+    if len(sizes) < 4 * dimensions:
+        raise InputError(
+            f"{file} is truncated: its header needs {4 + 4 * dimensions} bytes, but it has {4 + len(sizes)}"
+        )
+    shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+    expected = math.prod(shape) * TYPES[code].itemsize
+    content, extra = bytearray(), 0
+    # In pieces: the size that a broken header claims must not be allocated before the bytes are there.
+    while chunk := stream.read(_CHUNK):
+        wanted = expected - len(content)
+        content += chunk[:wanted]
+        extra += max(0, len(chunk) - wanted)
+    if len(content) < expected:
+        raise InputError(
+            f"{file} is truncated: shape {shape} needs {expected} bytes after the header, but there are {len(content)}"
+        )
+    if extra:
+        raise InputError(f"{file} has {extra} bytes too many: shape {shape} needs {expected} after the header")
+    return np.frombuffer(content, TYPES[code]).reshape(shape).astype(TYPES[code].newbyteorder("="), copy=False)

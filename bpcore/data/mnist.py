@@ -1,0 +1,210 @@
+"""MNIST and the data sets made in its form: found on this machine, or downloaded.
+
+Looked for in data_dir, in $BPCORE_DATA_DIR and in the user's cache, in each as FOLDER/NAME/FILES and FOLDER/FILES.
+Local files are accepted by their structure, downloaded ones by their SHA-256 (bpcore/data/download.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bpcore.data.dataset import Dataset
+from bpcore.data.download import Progress, download
+from bpcore.data.files import check_folder, readable
+from bpcore.data.idx import find_idx, read_pair
+from bpcore.errors import InputError, unknown_name
+
+FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+_SHAPE = (28, 28)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set is had: mirrors' base URLs, the SHA-256 of the four FILES, the classes' names."""
+
+    mirrors: tuple[str, ...]
+    sha256: tuple[str, str, str, str]
+    classes: tuple[str, ...]
+
+
+SOURCES = {
+    "mnist": Source(
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        (
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ),
+        tuple("0123456789"),
+    ),
+    "fashion_mnist": Source(
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        (
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        ),
+        (
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+    ),
+    "kmnist": Source(
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        (
+            "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+            "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+            "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+            "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+        ),
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    ),
+}
+
+
+class DataUnavailable(InputError):  # noqa: N818  it is no fault in the input
+    """A data set is neither on this machine nor downloadable."""
+
+
+def load_mnist(
+    name: str = "mnist",
+    *,
+    data_dir: str | Path | None = None,
+    mirrors: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Load mnist, fashion_mnist or kmnist: x (n, 784) uint8, labels (n,) int64, ten classes, scale 1/255.
+
+    data_dir    a folder to look in first
+    mirrors     base URLs to download from, in place of the data set's own
+    progress    called as progress(file name, bytes done, bytes in all) while downloading; 0 in all where unknown
+
+    DataUnavailable where it is neither found nor downloadable; InputError for a data_dir that is not there and for
+    defective files.
+    """
+    if name not in SOURCES:
+        raise unknown_name("data set", name, SOURCES)
+    source = SOURCES[name] if mirrors is None else replace(SOURCES[name], mirrors=tuple(mirrors))
+    tried = []
+    for base, said in _folders(data_dir):
+        if not base.is_dir():
+            tried.append(f"{said} (no such folder)")
+            continue
+        for folder in (base / name, base):
+            files = find_files(folder)
+            if files and _other_owner(name, files[3]) is None:
+                return read_files(name, files, source.classes, f"from {folder}")
+        tried.append(said)
+    return _from_cache(name, source, tried, progress)
+
+
+def find_files(folder: Path) -> list[Path] | None:
+    """The four files in the order of FILES, however they are spelled; None where the folder holds none of them.
+
+    InputError where it holds some of them.
+    """
+    found = [*find_idx(folder, ["train"]), *find_idx(folder, ["t10k"])]
+    files = [file for file in found if file is not None]
+    if not files:
+        return None
+    if len(files) < len(FILES):
+        lacking = [name for name, file in zip(FILES, found, strict=True) if file is None]
+        raise InputError(f"{folder} holds {files[0].name}, but lacks {', '.join(lacking)} (with or without .gz)")
+    return files
+
+
+def read_files(name: str, files: Sequence[Path], classes: tuple[str, ...], source: str) -> Dataset:
+    """The data set of four files in the order of FILES: images of 28 x 28, labels below the number of classes."""
+    pairs = [read_pair(*files[part : part + 2], len(classes)) for part in (0, 2)]
+    for file, (images, _) in zip(files[::2], pairs, strict=True):
+        if images.shape[1:] != _SHAPE:
+            height, width = images.shape[1:]
+            raise InputError(f"{file} holds images of {height} x {width}; {name} has 28 x 28")
+    (x_train, y_train), (x_test, y_test) = pairs
+    return Dataset(
+        name,
+        x_train.reshape(len(x_train), -1),
+        y_train,
+        x_test.reshape(len(x_test), -1),
+        y_test,
+        classes=classes,
+        source=source,
+        scale=1 / 255,
+        image_shape=_SHAPE,
+    )
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $BPCORE_CACHE_DIR/data, else data in the user's cache folder for bpcore."""
+    chosen = os.environ.get("BPCORE_CACHE_DIR")
+    if chosen:
+        return Path(chosen).expanduser() / "data"
+    import pooch  # slow, and not needed where the data is at hand
+
+    return Path(pooch.os_cache("bpcore")) / "data"
+
+
+def _folders(data_dir: str | Path | None) -> list[tuple[Path, str]]:
+    folders = []
+    if data_dir is not None:
+        folder = check_folder(data_dir)
+        folders.append((folder, str(folder)))
+    variable = os.environ.get("BPCORE_DATA_DIR")
+    if variable:
+        folders.append((Path(variable).expanduser(), f"BPCORE_DATA_DIR={variable}"))
+    return folders
+
+
+def _from_cache(name: str, source: Source, tried: list[str], progress: Progress | None) -> Dataset:
+    """From the user's cache, downloading what it lacks or what turns out to be defective there."""
+    folder = cache_folder() / name
+    try:
+        files = find_files(folder)
+        if files:
+            return read_files(name, files, source.classes, f"from the cache, {folder}")
+    except InputError:
+        pass  # a cache is mended, not complained about
+    checksums = dict(zip(FILES, source.sha256, strict=True))
+    failures = download(folder, checksums, source.mirrors, progress)
+    if failures:
+        looked = ", ".join([*tried, str(folder)])
+        raise DataUnavailable(
+            f"{name} is neither on this machine nor downloadable: looked in {looked}; {'; '.join(failures)}. Put its four "
+            f"files ({FILES[0]}, ...) into a folder and name that with --data-dir or BPCORE_DATA_DIR"
+        )
+    return read_files(name, [folder / file for file in FILES], source.classes, f"downloaded to {folder}")
+
+
+# The test labels of each data set, packed, and MNIST's unpacked too: they tell apart what looks the same.
+_TEST_LABELS = {source.sha256[3]: name for name, source in SOURCES.items()} | {
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2": "mnist"
+}
+
+
+def _other_owner(name: str, test_labels: Path) -> str | None:
+    """The name of the other data set that these test labels are known to be of."""
+    with readable(test_labels):
+        owner = _TEST_LABELS.get(hashlib.sha256(test_labels.read_bytes()).hexdigest(), name)
+    return None if owner == name else owner

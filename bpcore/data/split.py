@@ -1,0 +1,43 @@
+"""Which rows train and which test, where a data set comes in one piece."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpcore.errors import InputError
+
+
+def split(
+    samples: int, labels: NDArray[np.int64] | None, test_fraction: float, seed: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row numbers of the training part and of the test part.
+
+    labels          (samples,) gives every class its share in both parts; None for none
+    test_fraction   in [0, 1): round(test_fraction * samples) rows go to the test part
+    seed            None keeps the given order: within a class, test rows lie at equal distances
+
+    Each class, and a data set without classes, keeps a row for training. Rows come out class after class in turn
+    (0, 1, 2, ... 0, 1, 2, ...), so that a leading part of them is a fair sample.
+    """
+    if not (isinstance(seed, int) and seed >= 0) and seed is not None:
+        raise InputError(f"seed={seed!r}; accepted: an integer, 0 or more")
+    if not 0.0 <= test_fraction < 1.0:
+        raise InputError(f"test_fraction={test_fraction!r}; accepted: 0 <= test_fraction < 1")
+    if seed is None:
+        order = np.arange(samples)
+    else:
+        keys = np.random.Generator(np.random.Philox(seed)).random(samples)
+        order = np.argsort(keys, kind="stable")
+    groups = np.zeros(samples, np.int64) if labels is None else labels[order]
+    by_class = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[by_class], prepend=-1))
+    rank = np.arange(samples) - np.repeat(starts, np.diff(starts, append=samples))
+    # The first row of each class stays; from the others, class after class, rows at equal distances are for the test.
+    free = np.flatnonzero(rank > 0)
+    tests = min(round(test_fraction * samples), len(free))
+    chosen = np.zeros(samples, bool)
+    chosen[free[((np.arange(tests) + 0.5) * len(free) / max(tests, 1)).astype(np.int64)]] = True
+    rows = order[by_class]
+    in_turn = np.argsort(rank, kind="stable")
+    return rows[in_turn[~chosen[in_turn]]], rows[in_turn[chosen[in_turn]]]

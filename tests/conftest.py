@@ -1,0 +1,45 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# One BLAS thread for each test process: the processes share the cores. Kernels are cached between runs, in the
+# repository's build folder so that nothing of the user's is touched.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("BPCORE_CACHE_DIR", str(Path(__file__).parents[1] / "build" / "test-cache"))
+
+from bpcore.backends import get_backend
+from bpcore.backends.base import Backend
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def mnist_folder() -> Path | None:
+    """Real MNIST: under $BPCORE_DATA_DIR, or beside the repository; None where there is none."""
+    for base in (os.environ.get("BPCORE_DATA_DIR"), REPOSITORY.parent / "shared" / "data"):
+        if base and (Path(base) / "mnist" / "train-images-idx3-ubyte.gz").is_file():
+            return Path(base)
+    return None
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20)
+
+
+@pytest.fixture
+def numpy_backend() -> Backend:
+    return get_backend("numpy")
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)

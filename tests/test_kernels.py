@@ -1,0 +1,297 @@
+"""The ground floor: random integers, binding to a dtype, the cache, user-registered activations."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+import references
+from bpcore.kernels import build, counter, cpu, spec
+from bpcore.kernels.activations import ACTIVATIONS, Activation
+from bpcore.kernels.losses import LOSSES
+from bpcore.kernels.optimizers import UPDATE_RULES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bpcore
+from bpcore.errors import InputError
+
+# Arithmetic in float64; the wrapper that takes a Python float apart does none.
+WIDE = re.compile(r"= (fadd|fsub|fmul|fdiv|fcmp|fpext|sitofp|uitofp)\b.*\bdouble\b")
+WORDS = st.integers(0, 2**32 - 1)
+
+
+def test_philox_gives_the_published_numbers() -> None:
+    """The known answers that its authors ship for philox4x32-10."""
+    ones = 0xFFFFFFFF
+    assert [hex(word) for word in counter.philox(0, 0, 0, 0, 0, 0)] == [
+        "0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8",
+    ]  # fmt: skip
+    assert [hex(word) for word in counter.philox(ones, ones, ones, ones, ones, ones)] == [
+        "0x408f276d", "0x41c83b0e", "0xa20bc7c6", "0x6d5451fd",
+    ]  # fmt: skip
+    assert [
+        hex(word)
+        for word in counter.philox(0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xA4093822, 0x299F31D0)
+    ] == ["0xd16cfe09", "0x94fdcceb", "0x5001e420", "0x24126ea1"]
+
+
+@given(st.lists(WORDS, min_size=6, max_size=6))
+@settings(max_examples=50, deadline=None)
+def test_philox_compiled_is_philox(words: list[int]) -> None:
+    assert list(numba.njit(counter.philox)(*words)) == references.philox4x32(words[:4], words[4:])
+
+
+@given(st.integers(1, 300), st.integers(0, 2**40), st.integers(0, 2**63 - 1))
+@settings(max_examples=60, deadline=None)
+def test_every_shuffle_is_a_permutation(samples: int, epoch: int, seed: int) -> None:
+    bits, keys = counter.bits_for(samples), counter.shuffle_keys(epoch, seed)
+    order = [counter.shuffled(position, samples, bits, keys) for position in range(samples)]
+    assert sorted(order) == list(range(samples))
+    assert order == references.epoch_order(samples, epoch, seed)
+
+
+def test_shuffles_look_random() -> None:
+    """Over many epochs each row stands at each place about equally often (chi-square), in a new order each time."""
+    samples, epochs = 20, 2000
+    counts = np.zeros((samples, samples))
+    orders = set()
+    for epoch in range(epochs):
+        keys = counter.shuffle_keys(epoch, 7)
+        order = [counter.shuffled(p, samples, counter.bits_for(samples), keys) for p in range(samples)]
+        counts[np.arange(samples), order] += 1
+        orders.add(tuple(order))
+    chi_square = ((counts - epochs / samples) ** 2 / (epochs / samples)).sum()
+    assert 250 < chi_square < 500  # 19^2 = 361 degrees of freedom: mean 361, deviation 27
+    assert len(orders) == epochs
+
+
+def test_dropout_words_are_spread_evenly() -> None:
+    words = [word for block in range(5000) for word in counter.dropout_words(block, 1, 2, 3)]
+    assert abs(np.mean(np.array(words) >= 0.3 * 2**32) - 0.7) < 0.01
+    assert max(Counter(words).values()) <= 2
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="there is no LLVM code without the compiler")
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_float32_kernels_hold_no_float64(name: str) -> None:
+    """A single constant of the wrong type would widen the whole expression."""
+    z, row = np.zeros((2, 3), np.float32), np.zeros(3, np.float32)
+    for kernel, arguments in (
+        (spec.activate(ACTIVATIONS[name], z.dtype), (z, row, row, z.copy())),
+        (spec.delta(ACTIVATIONS[name], z.dtype), (z, z.copy(), row, row.copy(), row.copy())),
+    ):
+        assert not WIDE.search(llvm_of(kernel, arguments))
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="there is no LLVM code without the compiler")
+def test_float32_heads_and_updates_hold_no_float64() -> None:
+    z, row, ints = np.zeros((2, 3), np.float32), np.zeros(3, np.float32), np.zeros(8, np.int64)
+    for loss in LOSSES.values():
+        kernel = spec.loss_head(loss, z.dtype, labels=True, weighted=True)
+        arguments = (z, row, ints, row, z.copy(), row.copy(), row, row, ints, ints, np.float32(0))
+        assert not WIDE.search(llvm_of(kernel, arguments))
+    for rule in UPDATE_RULES.values():
+        arguments = (row, row, np.zeros((rule.states, 3), np.float32), np.zeros((1, 3), np.int64))
+        numbers = (np.zeros(8, np.float32), np.ones((1, 3), np.float32), row, row, ints)
+        assert not WIDE.search(llvm_of(spec.update(rule, z.dtype), (*arguments, *numbers)))
+
+
+def llvm_of(kernel: spec.Spec, arguments: tuple[object, ...]) -> str:
+    """The LLVM code of a kernel, compiled afresh: a kernel from the cache has none."""
+    compiled = cpu.compiled(kernel)
+    fresh = numba.njit(fastmath=compiled.targetoptions["fastmath"], error_model="numpy")(compiled.py_func)
+    fresh.compile(tuple(numba.typeof(argument) for argument in arguments))
+    return "\n".join(fresh.inspect_llvm().values())
+
+
+def test_binding_converts_constants_defaults_and_callees() -> None:
+    inner = 0.5
+
+    def helper(z: float, scale: float = 3.0) -> float:
+        return z * scale * math.pi * inner
+
+    def function(z: float, p: float) -> float:
+        return helper(z) + 1.5
+
+    bound = build.bind(function, np.dtype(np.float32), compile_callee=lambda callee: callee)
+    assert type(bound(np.float32(1), np.float32(0))) is np.float32
+    assert bound(np.float32(2), np.float32(0)) == pytest.approx(function(2.0, 0.0), rel=1e-6)
+
+
+# --- the disk cache -----------------------------------------------------------------------------------------
+
+PROGRAM = """
+    import sys, numpy as np, bpcore
+    from bpcore.kernels import cpu, spec
+    sys.path.insert(0, {folder!r})
+    import mine
+    entry = bpcore.register_activation("mine", mine.f, mine.derivative)
+    z = np.full((1, 4), 2.0, np.float32)
+    backend = bpcore.get_backend("numpy")
+    out = backend.activate(z, np.zeros(4, np.float32), entry)
+    stats = cpu.compiled(spec.activate(entry, z.dtype)).stats
+    print(out[0, 0], sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
+"""
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled or cached")
+def test_cache_hits_unedited_and_misses_edited(tmp_path: Path) -> None:
+    """Also where the edit is in a helper that the activation calls, in another function of its module."""
+    source = "def helper(z):\n    return z * {factor}\ndef f(z, p):\n    return helper(z)\ndef derivative(z, p):\n    return 1.0\n"
+
+    def run() -> list[str]:
+        program = textwrap.dedent(PROGRAM).format(folder=str(tmp_path))
+        environment = {
+            **os.environ,
+            "BPCORE_CACHE_DIR": str(tmp_path / "cache"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        result = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
+        )
+        return result.stdout.split()
+
+    (tmp_path / "mine.py").write_text(source.format(factor="3.0"))
+    assert run() == ["6.0", "0", "1"]
+    assert run() == ["6.0", "1", "0"]
+    (tmp_path / "mine.py").write_text(source.format(factor="5.0"))
+    assert run() == ["10.0", "0", "1"]
+    (tmp_path / "mine.py").write_text(source.format(factor="3.0"))
+    assert run() == ["6.0", "1", "0"]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setattr(build, "cache_folder", lambda: blocked / "kernels")
+    bound = build.bind(ACTIVATIONS["relu"].f, np.dtype(np.float32), compile_callee=numba.njit)
+    assert build.cached(bound, "cpu") == (bound, False)
+
+
+# --- activations of one's own -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unregister() -> object:
+    before = dict(ACTIVATIONS)
+    yield
+    ACTIVATIONS.clear()
+    ACTIVATIONS.update(before)
+
+
+@pytest.mark.usefixtures("unregister")
+def test_a_registered_activation_runs_and_passes_the_gradient_check(rng: np.random.Generator) -> None:
+    def swish(z: float, p: float) -> float:
+        return z / (1.0 + math.exp(-p * z))
+
+    def swish_derivative(z: float, p: float) -> float:
+        s = 1.0 / (1.0 + math.exp(-p * z))
+        return s * (1.0 + p * z * (1.0 - s))
+
+    def swish_by_p(z: float, p: float) -> float:
+        s = 1.0 / (1.0 + math.exp(-p * z))
+        return z * z * s * (1.0 - s)
+
+    entry = bpcore.register_activation(
+        "swish", swish, swish_derivative, parameter=1.5, parameter_derivative=swish_by_p
+    )
+    assert isinstance(entry, Activation)
+    network = bpcore.Network(
+        [bpcore.Dense(5, "swish"), bpcore.Dense(3)], precision="float64", backend="numpy"
+    )
+    check = bpcore.gradcheck(network, rng.standard_normal((6, 4)), rng.integers(0, 3, 6))
+    assert check.ok, str(check)
+    assert "0.p" in check.errors
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="widening shows in the compiler's types")
+@pytest.mark.usefixtures("unregister")
+def test_widening_to_float64_is_refused_by_name() -> None:
+    def widens(z: float, p: float) -> float:
+        doubled = 2 * z
+        return doubled + 1.0
+
+    def good(z: float, p: float) -> float:
+        return z
+
+    def nameless(z: float, p: float) -> float:
+        return z * (1 - z)
+
+    def whole(z: float, p: float) -> float:
+        return 1
+
+    def broken(z: float, p: float) -> float:
+        return z + "x"  # type: ignore[operator]
+
+    for functions, message in (
+        ((widens, good), r"f would widen to float64: variable 'doubled'.*1\.0, not 1"),
+        ((good, nameless), "derivative would widen to float64: an expression on line"),
+        ((good, whole), "derivative returns int64"),
+        ((broken, good), "f cannot be compiled"),
+        ((lambda z: z, good), "takes 1 arguments"),
+        ((math.exp, good), "not a Python function"),
+    ):
+        with pytest.raises(InputError, match=message):
+            bpcore.register_activation("mine", *functions)
+        assert "mine" not in ACTIVATIONS
+
+
+@pytest.mark.usefixtures("unregister")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "relu"}, "built in"),
+        ({"name": "two words"}, "cannot be used"),
+        ({"saves": "both"}, "accepted: 'output'"),
+        ({"parameter": math.nan}, "finite"),
+    ],
+)
+def test_bad_registrations_are_refused(arguments: dict[str, object], message: str) -> None:
+    def f(z: float, p: float) -> float:
+        return z
+
+    with pytest.raises(InputError, match=message):
+        bpcore.register_activation(**{"name": "mine", "f": f, "derivative": f, **arguments})
+
+
+# --- every template, also as plain Python (make coverage runs this file with the compiler off) ---------------
+
+
+def test_every_template_runs(rng: np.random.Generator) -> None:
+    """One small training step through each kernel; the conformance suite checks the values."""
+    x = rng.standard_normal((5, 4))
+    y = rng.integers(0, 3, 5)
+    for activation in ACTIVATIONS:
+        for loss in LOSSES:
+            network = bpcore.Network(
+                [bpcore.Dense(6, activation), bpcore.Dropout(0.5), bpcore.Dense(3)], backend="numpy"
+            )
+            history = network.fit(x, y, loss=loss, epochs=1, batch_size=2, sample_weight=np.ones(5))
+            assert math.isfinite(history["loss"][0])
+    for rule in ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"):
+        optimizer = bpcore.optimizers.get_optimizer(rule, l2=0.1, max_norm=0.1)
+        network = bpcore.Network([bpcore.Dense(3)], backend="numpy")
+        network.fit(
+            x, np.eye(3)[y], loss="softmax_cross_entropy", optimizer=optimizer, epochs=1, batch_size=5
+        )
+    backend = network.backend
+    out, winner = backend.empty((5, 2), np.float32), backend.empty((5, 2), np.int32)
+    pieces = backend.asarray(x, np.float32)
+    backend.max_pieces(pieces, out, winner)
+    backend.max_pieces_backward(out, winner, pieces)
+    backend.hadamard(out, out)
+    backend.add(out, out)
+    backend.softmax(out)
+    backend.column_sums(out, backend.empty((2,), np.float32))
