@@ -28,9 +28,7 @@ _BUILT_IN = frozenset(ACTIVATIONS)
 def get_activation(name: str) -> Activation:
     """The table's entry; InputError with the nearest name where there is none."""
     if not isinstance(name, str):
-        raise InputTypeError(
-            f"activation {name!r} is not a name; add your own with bpcore.register_activation"
-        )
+        raise InputTypeError(f"activation {name!r} is not a name; add your own with bpcore.register_activation")
     if name not in ACTIVATIONS:
         raise unknown_name("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
@@ -59,15 +57,11 @@ def register_activation(
     from bpcore.kernels import check
 
     if not isinstance(name, str) or not name.isidentifier():
-        raise InputError(
-            f"activation name {name!r} cannot be used; accepted: letters, digits and underscores"
-        )
+        raise InputError(f"activation name {name!r} cannot be used; accepted: letters, digits and underscores")
     if name in _BUILT_IN:
         raise InputError(f"activation {name!r} is built in; choose another name")
     if saves not in ("output", "input"):
-        raise InputError(
-            f"saves={saves!r}; accepted: 'output' (derivative of a) or 'input' (derivative of z)"
-        )
+        raise InputError(f"saves={saves!r}; accepted: 'output' (derivative of a) or 'input' (derivative of z)")
     if not math.isfinite(parameter):
         raise InputError(f"parameter={parameter!r}; accepted: a finite number")
     functions = {"f": f, "derivative": derivative}

@@ -65,9 +65,7 @@ class EarlyStopping(Callback):
             if self.keeps_best:
                 run.keep_best()
         elif run.epoch - self.best_epoch >= self.patience:
-            run.stop(
-                f"{self.monitor} has not improved for {self.patience} epochs; best at epoch {self.best_epoch}"
-            )
+            run.stop(f"{self.monitor} has not improved for {self.patience} epochs; best at epoch {self.best_epoch}")
 
 
 class StopAtLoss(Callback):

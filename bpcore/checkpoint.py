@@ -46,9 +46,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a model file, or is damaged: {error}") from error
     if metadata.get("format") != FORMAT:
-        raise InputError(
-            f"{path} holds no bpcore network (format {metadata.get('format')!r}, needed {FORMAT!r})"
-        )
+        raise InputError(f"{path} holds no bpcore network (format {metadata.get('format')!r}, needed {FORMAT!r})")
     config: dict[str, Any] = json.loads(metadata["network"])
     return arrays, config
 
@@ -58,6 +56,4 @@ def layers_from(config: dict[str, Any], path: Path) -> list[Layer]:
     try:
         return [layer_from_config(layer) for layer in config["layers"]]
     except InputError as error:
-        raise InputError(
-            f"{path}: {error}; register your own activations and layers before loading"
-        ) from error
+        raise InputError(f"{path}: {error}; register your own activations and layers before loading") from error

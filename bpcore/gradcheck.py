@@ -108,9 +108,7 @@ class _Probe:
         network, backend = self.network, self.network.backend
         delta = network.loss_and_delta(self.batch, self.chosen, self.control, training=True)
         by_input = network.backward(delta, wants_input=True)
-        found = {
-            name: np.array(backend.to_numpy(view.grad)) for name, view in network.parameters.views.items()
-        }
+        found = {name: np.array(backend.to_numpy(view.grad)) for name, view in network.parameters.views.items()}
         return found | {"x": np.array(backend.to_numpy(by_input))}
 
     def loss(self, name: str, move: np.ndarray) -> float:

@@ -17,9 +17,7 @@ Initializer = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
 def _normal(variance: Callable[[int, int], float]) -> Initializer:
-    return lambda rng, inputs, outputs: rng.normal(
-        0.0, math.sqrt(variance(inputs, outputs)), (inputs, outputs)
-    )
+    return lambda rng, inputs, outputs: rng.normal(0.0, math.sqrt(variance(inputs, outputs)), (inputs, outputs))
 
 
 def _uniform(variance: Callable[[int, int], float]) -> Initializer:

@@ -75,9 +75,7 @@ class Layer(ABC):
 
     def config(self) -> dict[str, Any]:
         """What rebuilds this layer: its class and its fields."""
-        return {"layer": type(self).__name__} | {
-            f.name: getattr(self, f.name) for f in fields(self) if f.init
-        }  # type: ignore[arg-type]
+        return {"layer": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self) if f.init}  # type: ignore[arg-type]
 
     def describe(self) -> str:
         """One line for the summary."""
@@ -128,9 +126,7 @@ class Dense(Layer):
         self.W, self.dW = weights.value, weights.grad
         self.b, self.db = (bias.value, bias.grad) if bias else (self.no_bias, self.no_bias_grad)
         self.p, self.dp = (
-            (slope.value, slope.grad)
-            if slope
-            else (backend.full((self.outputs,), self._parameter, dtype), None)
+            (slope.value, slope.grad) if slope else (backend.full((self.outputs,), self._parameter, dtype), None)
         )
 
     def allocate(self, batch: int) -> None:
@@ -207,9 +203,7 @@ class Activation(Layer):
         super().bind(backend, dtype, views)
         slope = views.get(f"{self.number}.p")
         self.p, self.dp = (
-            (slope.value, slope.grad)
-            if slope
-            else (backend.full((self.outputs,), self._parameter, dtype), None)
+            (slope.value, slope.grad) if slope else (backend.full((self.outputs,), self._parameter, dtype), None)
         )
 
     def allocate(self, batch: int) -> None:
@@ -224,9 +218,7 @@ class Activation(Layer):
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
         """delta <- delta * f'(x)."""
         saved = self.x if self.entry.saves == "input" else self.a[: delta.shape[0]]
-        self.backend.delta(
-            delta, saved, self.entry, self.no_bias_grad, parameter=self.p, parameter_grad=self.dp
-        )
+        self.backend.delta(delta, saved, self.entry, self.no_bias_grad, parameter=self.p, parameter_grad=self.dp)
         return delta
 
     @property

@@ -48,9 +48,7 @@ def get_loss(loss: str | Loss) -> Loss:
     if isinstance(loss, Loss):
         return loss
     if not isinstance(loss, str):
-        raise InputTypeError(
-            f"loss {loss!r} cannot be used; accepted: a name ({', '.join(LOSSES)}) or a Loss"
-        )
+        raise InputTypeError(f"loss {loss!r} cannot be used; accepted: a name ({', '.join(LOSSES)}) or a Loss")
     return Loss(loss)
 
 

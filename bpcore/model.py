@@ -158,28 +158,21 @@ class Network(LayerStack):
             rows.append((layer.describe(), str(layer.inputs), str(layer.outputs), f"{count:,}"))
         rows.append(("total", str(self.inputs), str(self.outputs), f"{self.parameters.count:,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *(row[c].rjust(widths[c]) for c in range(1, 4))])
-            for row in rows
-        ]
+        lines = ["  ".join([row[0].ljust(widths[0]), *(row[c].rjust(widths[c]) for c in range(1, 4))]) for row in rows]
         rule = "-" * len(lines[0])
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
     def parameters_by_name(self) -> dict[str, np.ndarray]:
         """A copy of every parameter array on the host, by its name: "0.W", "0.b", ..."""
         self.require_built()
-        return {
-            name: np.array(self.backend.to_numpy(view.value)) for name, view in self.parameters.views.items()
-        }
+        return {name: np.array(self.backend.to_numpy(view.value)) for name, view in self.parameters.views.items()}
 
     def set_parameters(self, arrays: dict[str, np.ndarray]) -> None:
         """Write parameter arrays, by name; all or none."""
         self.require_built()
         for name, array in arrays.items():
             if name not in self.parameters.views:
-                raise InputError(
-                    f"there is no parameter {name!r}; there are {', '.join(self.parameters.views)}"
-                )
+                raise InputError(f"there is no parameter {name!r}; there are {', '.join(self.parameters.views)}")
             shape = self.parameters.views[name].value.shape
             if np.shape(array) != shape:
                 raise InputError(f"parameter {name!r} has shape {shape}, but {np.shape(array)} was given")
@@ -195,9 +188,7 @@ class Network(LayerStack):
     def load(cls, path: str | Path, *, backend: str | Backend = "auto") -> Self:
         """The network that `save` wrote, on any backend. InputError where the file is not such a one."""
         arrays, config = checkpoint.read(Path(path))
-        network = cls(
-            checkpoint.layers_from(config, Path(path)), backend=backend, precision=config["precision"]
-        )
+        network = cls(checkpoint.layers_from(config, Path(path)), backend=backend, precision=config["precision"])
         network.build(config["inputs"])
         network.set_parameters(arrays)
         network.loss = Loss(**config["loss"]) if config["loss"] else None

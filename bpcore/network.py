@@ -41,9 +41,7 @@ class LayerStack:
             raise InputError("a network needs at least one layer, such as Dense(10)")
         for layer in self.layers:
             if not isinstance(layer, Layer):
-                raise InputTypeError(
-                    f"{layer!r} is not a layer; accepted: Dense(...), Dropout(...), Activation(...)"
-                )
+                raise InputTypeError(f"{layer!r} is not a layer; accepted: Dense(...), Dropout(...), Activation(...)")
         if len({id(layer) for layer in self.layers}) < len(self.layers):
             raise InputError("the same layer object stands twice in the network; make one for each place")
         if precision not in PRECISIONS:
@@ -100,9 +98,7 @@ class LayerStack:
             x = layer.forward(x, passed)
         z, bias, bias_grad = self.layers[-1].forward_to_head(x, passed)
         delta = self._delta[: z.shape[0]]
-        self.backend.loss_head(
-            loss.entry, z, bias, batch, delta, bias_grad, control, smoothing=loss.label_smoothing
-        )
+        self.backend.loss_head(loss.entry, z, bias, batch, delta, bias_grad, control, smoothing=loss.label_smoothing)
         return delta
 
     def backward(self, delta: Array, *, wants_input: bool = False) -> Array | None:

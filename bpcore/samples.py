@@ -20,9 +20,7 @@ def check_features(x: Any, dtype: np.dtype[Any], *, inputs: int = 0, name: str =
     if array.dtype.kind not in "buif":
         raise InputTypeError(f"{name} has dtype {array.dtype}; accepted: uint8 or real numbers")
     if array.ndim < 2:
-        raise InputError(
-            f"{name} has shape {array.shape}; accepted: (samples, features) or (samples, height, width)"
-        )
+        raise InputError(f"{name} has shape {array.shape}; accepted: (samples, features) or (samples, height, width)")
     if 0 in array.shape:
         raise InputError(f"{name} is empty: its shape is {array.shape}")
     array = array.reshape(len(array), -1)
@@ -33,9 +31,7 @@ def check_features(x: Any, dtype: np.dtype[Any], *, inputs: int = 0, name: str =
     array = np.require(array, dtype, ["C", "A"])
     if not np.isfinite(array).all():
         row, column = np.argwhere(~np.isfinite(array))[0]
-        raise InputError(
-            f"{name} holds {array[row, column]} at row {row}, feature {column}; finite numbers are needed"
-        )
+        raise InputError(f"{name} holds {array[row, column]} at row {row}, feature {column}; finite numbers are needed")
     return array
 
 
@@ -111,9 +107,7 @@ def batch_for(backend: Backend, samples: Samples, size: int, dtype: np.dtype[Any
 def _check_labels(array: np.ndarray, outputs: int, name: str) -> np.ndarray:
     if array.dtype.kind == "f":
         if not np.array_equal(array, np.round(array)):
-            raise InputError(
-                f"{name} holds {array.dtype} values; class labels must be integers 0 to {outputs - 1}"
-            )
+            raise InputError(f"{name} holds {array.dtype} values; class labels must be integers 0 to {outputs - 1}")
     labels = array.astype(np.int64)
     wrong = (labels < 0) | (labels >= outputs)
     if wrong.any():

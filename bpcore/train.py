@@ -107,9 +107,7 @@ class Run:
         self._replay_steps = 1
         self._snapshots = [self._new_snapshot(), self._new_snapshot()]
         self._best = self._new_snapshot() if any(callback.keeps_best for callback in callbacks) else None
-        self._evaluator = (
-            None if validation is None else Evaluator(network, validation, settings, self.batch_size)
-        )
+        self._evaluator = None if validation is None else Evaluator(network, validation, settings, self.batch_size)
 
     # --- the step, and the loop ---------------------------------------------------------------------------
 
@@ -135,7 +133,8 @@ class Run:
 
     def train(self) -> History:
         """Run to the last epoch, or until someone stops it."""
-        with _interrupts(lambda: self.stop("stopped by Ctrl-C")):
+        # A loss that is not finite is noticed by the control block; NumPy need not warn of it as well.
+        with _interrupts(lambda: self.stop("stopped by Ctrl-C")), np.errstate(all="ignore"):
             self._tell("on_begin")
             while self.epoch < self.settings.epochs and not self.stopped:
                 self._train_epoch()
@@ -270,9 +269,7 @@ class Run:
         counters[counter.STEP], counters[counter.BATCH] = bad, batch
         self.backend.write(counters, self.control.counters)
         layer = self._first_non_finite_layer(self._full if batch < self.full_steps else self._short)
-        self._rewind(
-            max(bad - 1, self._snapshots[0].step if self._snapshots[1].step < 0 else self._snapshots[1].step)
-        )
+        self._rewind(max(bad - 1, self._snapshots[0].step if self._snapshots[1].step < 0 else self._snapshots[1].step))
         raise NonFiniteLossError(
             f"the loss is not finite at epoch {epoch + 1}, step {batch + 1} of {self.steps_per_epoch}, first in "
             f"{layer}, with learning rate {self.learning_rates[bad] * self.learning_rate_scale:.6g}; the network "

@@ -48,9 +48,7 @@ def _one(a: float, p: float) -> float:
 
 
 def _sigmoid(z: float, p: float) -> float:
-    e = math.exp(
-        -abs(z)
-    )  # of the negative size, so that nothing overflows and small outputs keep their digits
+    e = math.exp(-abs(z))  # of the negative size, so that nothing overflows and small outputs keep their digits
     return (e if z < 0.0 else 1.0) / (1.0 + e)
 
 

@@ -65,9 +65,7 @@ def bind(
 
     names = set(_global_names(function.__code__))
     namespace = {
-        name: convert(value)
-        for name, value in {**(holes or {}), **function.__globals__}.items()
-        if name in names
+        name: convert(value) for name, value in {**(holes or {}), **function.__globals__}.items() if name in names
     }
     namespace["__builtins__"] = function.__globals__["__builtins__"]
     namespace["__name__"] = function.__module__
@@ -88,7 +86,7 @@ def cached(function: types.FunctionType, flags: object) -> tuple[types.FunctionT
         return function, False
     try:
         text = "\n".join([*_versions(), repr(flags), *_content(function, set())])
-    except _Unknown:
+    except _UnknownContentError:
         return function, False
     name = f"{function.__name__}_{hashlib.sha256(text.encode()).hexdigest()[:24]}.txt"
     path = cache_folder() / name
@@ -163,7 +161,7 @@ def _global_names(code: types.CodeType) -> Iterator[str]:
             yield from _global_names(constant)
 
 
-class _Unknown(Exception):
+class _UnknownContentError(Exception):
     """A value whose content cannot be told: a kernel that uses it is compiled anew in every process."""
 
 
@@ -208,7 +206,7 @@ def _content(value: object, seen: set[int]) -> Iterator[str]:
     elif isinstance(value, np.ndarray):
         yield f"array {value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
     else:
-        raise _Unknown
+        raise _UnknownContentError
 
 
 def _code_content(code: types.CodeType) -> Iterator[str]:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import references
-from bpcore.kernels import counter
-from bpcore.kernels.activations import ACTIVATIONS
-from bpcore.kernels.losses import LOSSES
-from bpcore.kernels.optimizers import UPDATE_RULES
 
 from bpcore.backends import available_backends, get_backend
 from bpcore.backends.base import Backend, Batch, Samples
 from bpcore.errors import InputError, InputTypeError
+from bpcore.kernels import counter
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.losses import LOSSES
+from bpcore.kernels.optimizers import UPDATE_RULES
 
 DTYPES = [np.float32, np.float64]
 SHAPES = [(1, 1), (1, 7), (5, 3), (13, 40)]
@@ -77,9 +77,7 @@ def test_activation(backend: Backend, name: str, layout: Maker, dtype: Any, rng:
         delta = layout(backend, incoming)
         bias_grad, parameter_grad = backend.full(shape[1:], 9.0, dtype), backend.full(shape[1:], 9.0, dtype)
         saved = device_z if entry.saves == "input" else out
-        backend.delta(
-            delta, saved, entry, bias_grad, parameter_grad=parameter_grad if entry.learned else None
-        )
+        backend.delta(delta, saved, entry, bias_grad, parameter_grad=parameter_grad if entry.learned else None)
         expected = incoming * derivative(total)
         np.testing.assert_allclose(backend.to_numpy(delta), expected, **tolerance(dtype))
         np.testing.assert_allclose(backend.to_numpy(bias_grad), expected.sum(axis=0), rtol=1e-4, atol=1e-5)
@@ -196,9 +194,7 @@ def test_loss_head_latches_the_first_bad_step(backend: Backend) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
-def test_matmul(
-    backend: Backend, transpose_a: bool, transpose_b: bool, dtype: Any, rng: np.random.Generator
-) -> None:
+def test_matmul(backend: Backend, transpose_a: bool, transpose_b: bool, dtype: Any, rng: np.random.Generator) -> None:
     for m, k, n in [(1, 1, 1), (4, 7, 3), (10, 1, 6), (33, 20, 10)]:
         a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
         start = rng.standard_normal((m, n)).astype(dtype)
@@ -207,9 +203,7 @@ def test_matmul(
         flags = {"transpose_a": transpose_a, "transpose_b": transpose_b}
         exact = a.astype(float) @ b.astype(float)
         close = {"rtol": 1e-4, "atol": 1e-4} if dtype == np.float32 else {"rtol": 1e-10, "atol": 1e-12}
-        np.testing.assert_allclose(
-            backend.to_numpy(backend.matmul(device_a, device_b, **flags)), exact, **close
-        )
+        np.testing.assert_allclose(backend.to_numpy(backend.matmul(device_a, device_b, **flags)), exact, **close)
         out = backend.asarray(start.copy())
         assert backend.matmul(device_a, device_b, out, **flags) is out
         np.testing.assert_allclose(backend.to_numpy(out), exact, **close)
@@ -296,9 +290,7 @@ def test_gather(backend: Backend, samples: int, shuffle: bool, rng: np.random.Ge
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", UPDATE_RULES)
-def test_update_touches_its_segments_alone(
-    backend: Backend, name: str, dtype: Any, rng: np.random.Generator
-) -> None:
+def test_update_touches_its_segments_alone(backend: Backend, name: str, dtype: Any, rng: np.random.Generator) -> None:
     """test_optimizers.py checks the formulas; here: segments, L2, clipping and the learning-rate scale."""
     rule = UPDATE_RULES[name]
     w, g = rng.standard_normal(20).astype(dtype), rng.standard_normal(20).astype(dtype)
@@ -334,9 +326,7 @@ def test_update_touches_its_segments_alone(
     norm = float(backend.to_numpy(control.norm)[0])
     assert norm == pytest.approx(np.linalg.norm(g.astype(float)), rel=1e-5)
     clip = np.array([0, 0, norm / 4, 0, 0.9, 0.99, 1e-8, 0])
-    np.testing.assert_allclose(
-        updated([[0, 20, 0]], clip, g), updated([[0, 20, 0]], settings, g / dtype(4)), **close
-    )
+    np.testing.assert_allclose(updated([[0, 20, 0]], clip, g), updated([[0, 20, 0]], settings, g / dtype(4)), **close)
 
     backend.write(np.array([0.5]), control.scale)
     np.testing.assert_allclose(updated([[0, 20, 0]], settings, g) - w, (whole - w) / 2, rtol=1e-3, atol=1e-6)

@@ -18,9 +18,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bpcore.kernels import elementary
 from numba import types
 from numba.core.errors import TypingError
+
+from bpcore.kernels import elementary
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
@@ -90,9 +91,7 @@ def assert_accurate(name: str, x: Float32s) -> None:
     values = apply(name, x)
     errors = ulp_error(values, exact_values(name, x))
     worst = int(errors.argmax())
-    assert errors[worst] <= MAX_ULP[name], (
-        f"{name}({x[worst]!r}) = {values[worst]!r}: {errors[worst]:.3f} ulp"
-    )
+    assert errors[worst] <= MAX_ULP[name], f"{name}({x[worst]!r}) = {values[worst]!r}: {errors[worst]:.3f} ulp"
 
 
 def patterns(first: float, last: float, count: int) -> Float32s:
@@ -243,9 +242,7 @@ def test_nothing_is_float64(name: str) -> None:
     apply(name, np.ones(1, dtype=np.float32))
     dispatcher = getattr(elementary, name)
     dispatcher(np.float32(1.0))
-    helpers = [
-        value for value in vars(elementary).values() if hasattr(value, "overloads") and value.overloads
-    ]
+    helpers = [value for value in vars(elementary).values() if hasattr(value, "overloads") and value.overloads]
     assert dispatcher in helpers
     for helper in helpers:
         for signature in helper.overloads:

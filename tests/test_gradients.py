@@ -6,12 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from bpcore.kernels.activations import ACTIVATIONS
-from bpcore.kernels.losses import LOSSES
 
 import bpcore
 from bpcore import Activation, Dense, Dropout, Layer, Network
 from bpcore.errors import InputError
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.losses import LOSSES
 
 
 def network(*layers: Layer, **options: object) -> Network:
@@ -70,9 +70,7 @@ def test_dense_targets_and_one_output(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["activation", "bias", "parameter"])
-def test_a_wrong_derivative_fails(
-    wrong: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_derivative_fails(wrong: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that cannot fail would prove nothing."""
     x, y, _ = batch(rng)
     entry = ACTIVATIONS["prelu"]
@@ -87,9 +85,7 @@ def test_a_wrong_derivative_fails(
     if wrong == "bias":
         column_sums = stack.backend.delta
 
-        def scaled(
-            delta: np.ndarray, saved: np.ndarray, entry: object, bias_grad: np.ndarray, **rest: object
-        ) -> None:
+        def scaled(delta: np.ndarray, saved: np.ndarray, entry: object, bias_grad: np.ndarray, **rest: object) -> None:
             column_sums(delta, saved, entry, bias_grad, **rest)
             bias_grad *= 1.0001
 

@@ -15,15 +15,15 @@ import numba
 import numpy as np
 import pytest
 import references
-from bpcore.kernels import build, counter, cpu, spec
-from bpcore.kernels.activations import ACTIVATIONS, Activation
-from bpcore.kernels.losses import LOSSES
-from bpcore.kernels.optimizers import UPDATE_RULES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bpcore
 from bpcore.errors import InputError
+from bpcore.kernels import build, counter, cpu, spec
+from bpcore.kernels.activations import ACTIVATIONS, Activation
+from bpcore.kernels.losses import LOSSES
+from bpcore.kernels.optimizers import UPDATE_RULES
 
 # Arithmetic in float64; the wrapper that takes a Python float apart does none.
 WIDE = re.compile(r"= (fadd|fsub|fmul|fdiv|fcmp|fpext|sitofp|uitofp)\b.*\bdouble\b")
@@ -40,8 +40,7 @@ def test_philox_gives_the_published_numbers() -> None:
         "0x408f276d", "0x41c83b0e", "0xa20bc7c6", "0x6d5451fd",
     ]  # fmt: skip
     assert [
-        hex(word)
-        for word in counter.philox(0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xA4093822, 0x299F31D0)
+        hex(word) for word in counter.philox(0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xA4093822, 0x299F31D0)
     ] == ["0xd16cfe09", "0x94fdcceb", "0x5001e420", "0x24126ea1"]
 
 
@@ -147,7 +146,14 @@ PROGRAM = """
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled or cached")
 def test_cache_hits_unedited_and_misses_edited(tmp_path: Path) -> None:
     """Also where the edit is in a helper that the activation calls, in another function of its module."""
-    source = "def helper(z):\n    return z * {factor}\ndef f(z, p):\n    return helper(z)\ndef derivative(z, p):\n    return 1.0\n"
+    source = textwrap.dedent("""
+        def helper(z):
+            return z * {factor}
+        def f(z, p):
+            return helper(z)
+        def derivative(z, p):
+            return 1.0
+    """)
 
     def run() -> list[str]:
         program = textwrap.dedent(PROGRAM).format(folder=str(tmp_path))
@@ -170,9 +176,7 @@ def test_cache_hits_unedited_and_misses_edited(tmp_path: Path) -> None:
     assert run() == ["6.0", "1", "0"]
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     monkeypatch.setattr(build, "cache_folder", lambda: blocked / "kernels")
@@ -204,13 +208,9 @@ def test_a_registered_activation_runs_and_passes_the_gradient_check(rng: np.rand
         s = 1.0 / (1.0 + math.exp(-p * z))
         return z * z * s * (1.0 - s)
 
-    entry = bpcore.register_activation(
-        "swish", swish, swish_derivative, parameter=1.5, parameter_derivative=swish_by_p
-    )
+    entry = bpcore.register_activation("swish", swish, swish_derivative, parameter=1.5, parameter_derivative=swish_by_p)
     assert isinstance(entry, Activation)
-    network = bpcore.Network(
-        [bpcore.Dense(5, "swish"), bpcore.Dense(3)], precision="float64", backend="numpy"
-    )
+    network = bpcore.Network([bpcore.Dense(5, "swish"), bpcore.Dense(3)], precision="float64", backend="numpy")
     check = bpcore.gradcheck(network, rng.standard_normal((6, 4)), rng.integers(0, 3, 6))
     assert check.ok, str(check)
     assert "0.p" in check.errors
@@ -283,9 +283,7 @@ def test_every_template_runs(rng: np.random.Generator) -> None:
     for rule in ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"):
         optimizer = bpcore.optimizers.get_optimizer(rule, l2=0.1, max_norm=0.1)
         network = bpcore.Network([bpcore.Dense(3)], backend="numpy")
-        network.fit(
-            x, np.eye(3)[y], loss="softmax_cross_entropy", optimizer=optimizer, epochs=1, batch_size=5
-        )
+        network.fit(x, np.eye(3)[y], loss="softmax_cross_entropy", optimizer=optimizer, epochs=1, batch_size=5)
     backend = network.backend
     out, winner = backend.empty((5, 2), np.float32), backend.empty((5, 2), np.int32)
     pieces = backend.asarray(x, np.float32)

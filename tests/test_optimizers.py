@@ -44,9 +44,7 @@ def test_one_layer_follows_the_formula(name: str, rng: np.random.Generator) -> N
     """A linear layer with squared error, whose gradient is known: x^T (x W - y) / samples."""
     x, y, start = rng.standard_normal((8, 3)), rng.standard_normal((8, 2)), rng.standard_normal((3, 2))
     optimizer = get_optimizer(name, learning_rate=0.05)
-    network = Network(
-        [Dense(2, bias=False, initializer=lambda *_: start)], precision="float64", backend="numpy"
-    )
+    network = Network([Dense(2, bias=False, initializer=lambda *_: start)], precision="float64", backend="numpy")
     network.fit(x, y, optimizer=optimizer, epochs=7, batch_size=8, shuffle=False)
     seen = [start]
 
@@ -84,9 +82,7 @@ def test_clipping_bounds_the_step(rng: np.random.Generator) -> None:
 
 def test_schedules() -> None:
     np.testing.assert_allclose(bpcore.Constant().factors(5, 2), 1)
-    np.testing.assert_allclose(
-        bpcore.Step(epochs=2, factor=0.5).factors(7, 1), [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125]
-    )
+    np.testing.assert_allclose(bpcore.Step(epochs=2, factor=0.5).factors(7, 1), [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125])
     cosine = bpcore.Cosine(final=0.1).factors(100, 10)
     assert cosine[0] == 1
     assert cosine[50] == pytest.approx(0.55)

@@ -442,9 +442,7 @@ def _check(op: str, shape: tuple[int, ...], *expected: tuple[str, Array, tuple[i
             raise InputError(f"{op}: {name} has shape {array.shape}, but {wanted} is needed beside {shape}")
 
 
-def check_product(
-    a: Array, b: Array, out: Array | None, transpose_a: bool, transpose_b: bool
-) -> tuple[int, int]:
+def check_product(a: Array, b: Array, out: Array | None, transpose_a: bool, transpose_b: bool) -> tuple[int, int]:
     """The shape of op(a) @ op(b); one clear line where they do not fit."""
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise InputError(f"matmul: shapes {a.shape} and {b.shape} were given; accepted: two matrices")
@@ -452,9 +450,7 @@ def check_product(
     inner_b, columns = b.shape[::-1] if transpose_b else b.shape
     if inner != inner_b:
         marks = ("^T" if transpose_a else "", "^T" if transpose_b else "")
-        raise InputError(
-            f"matmul: {a.shape}{marks[0]} @ {b.shape}{marks[1]} do not fit: {inner} is not {inner_b}"
-        )
+        raise InputError(f"matmul: {a.shape}{marks[0]} @ {b.shape}{marks[1]} do not fit: {inner} is not {inner_b}")
     if out is not None and out.shape != (rows, columns):
         raise InputError(f"matmul: out has shape {out.shape}, but the product has {(rows, columns)}")
     return rows, columns

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bpcore.errors import InputError, InputTypeError
 
 
@@ -55,3 +58,21 @@ def replaced(path: Path) -> Iterator[IO[Any]]:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """The array of a .npy file; InputError for one that is broken or holds Python objects."""
+    with readable(path):
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InputError(f"{path} is not a .npy file of numbers: {one_line(error)}") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise InputError(f"{path} is an .npz archive; a .npy file of one array is needed")
+    return array
+
+
+def one_line(error: Exception) -> str:
+    """The first line of what another library says."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,107 @@
+"""The cells of a column: whether they are numbers or texts, and what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpcore.errors import InputError, unknown_name
+
+Where = Callable[[int], str]
+"""Says where the cell of an index stands: "FILE, row 7, column 'age'"."""
+
+FEW = 20
+"""Up to so many different whole numbers are classes; up to so many texts are levels, however few the rows."""
+
+_MOST_LEVELS = 1000
+_MISSING = {"", "nan"}
+_MISSING_AMONG_NUMBERS = {"na", "n/a", "null", "none", "?", "-", "."}
+
+
+def to_number(cell: str) -> float:
+    """The number a cell holds, NaN for any other text (and for nan); underscores do not belong into numbers."""
+    try:
+        return float("nan") if "_" in cell else float(cell)
+    except ValueError:
+        return float("nan")
+
+
+def to_numbers(cells: Sequence[str]) -> NDArray[np.float64]:
+    """The numbers of a column, NaN where a cell is none; each different text is read once."""
+    known = {cell: to_number(cell) for cell in set(cells)}
+    return np.fromiter((known[cell] for cell in cells), np.float64, len(cells))
+
+
+def check_present(cell: str, where: str) -> None:
+    """Refuse an empty cell, and NaN."""
+    if cell.lower() in _MISSING:
+        said = f"holds {cell!r}" if cell else "is empty"
+        raise InputError(f"{where}: the cell {said}; fill in the missing values or leave such rows out")
+
+
+def first_not_finite(values: NDArray[np.float64]) -> int:
+    """Index of the first NaN or infinity, -1 where there is none."""
+    odd = np.flatnonzero(~np.isfinite(values))
+    return int(odd[0]) if len(odd) else -1
+
+
+def check_numbers(cells: Sequence[str], values: NDArray[np.float64], where: Where) -> None:
+    """Refuse a column that must be numbers and holds anything else."""
+    odd = first_not_finite(values)
+    if odd >= 0:
+        check_present(cells[odd], where(odd))
+        raise InputError(f"{where(odd)}: {cells[odd]!r} is not a finite number")
+
+
+def are_numbers(cells: Sequence[str], values: NDArray[np.float64], where: Where) -> bool:
+    """Whether a column is of numbers (True) or of texts (False).
+
+    A column that is neither is refused: one with missing cells, one of numbers with a few texts that look like slips,
+    one in which nearly every text is another (an identifier teaches nothing).
+    """
+    odd = np.flatnonzero(~np.isfinite(values))
+    if len(odd) == 0:
+        return True
+    for index in odd:
+        check_present(cells[index], where(int(index)))
+    numbers = len(cells) - len(odd)
+    levels = len(set(cells))
+    slips = all(np.isinf(values[i]) or cells[i].lower() in _MISSING_AMONG_NUMBERS for i in odd)
+    if numbers and (slips or (levels > FEW and 2 * numbers > len(cells))):
+        check_numbers(cells, values, where)
+    _check_commas(cells, int(odd[0]), where)
+    if levels > FEW and (2 * levels > len(cells) or levels > _MOST_LEVELS):
+        raise InputError(
+            f"{where(int(odd[0]))}: the column holds {levels} different texts in {len(cells)} rows, too many to be "
+            "learnt from; take the column out of the file, or make it a number"
+        )
+    return False
+
+
+def are_classes(values: NDArray[np.float64]) -> bool:
+    """Whether numbers look like class labels: whole, at most 20 different ones, each twice on average."""
+    different = np.unique(values)
+    return bool(len(different) <= min(FEW, len(values) // 2) and (different == np.floor(different)).all())
+
+
+def unknown(kind: str, name: str, accepted: Iterable[object]) -> InputError:
+    """The error for a column or level that is not there: a file may have too many of them to name them all."""
+    names = [str(one) for one in accepted]
+    if len(names) <= FEW:
+        return unknown_name(kind, name, names)
+    near = difflib.get_close_matches(name, names, n=3) or [*names[:3], "..."]
+    return InputError(f"unknown {kind} {name!r}; there are {len(names)}, among them {', '.join(near)}")
+
+
+def number_name(value: float) -> str:
+    """A number as the name of a class: 3 rather than 3.0."""
+    value = float(value)
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _check_commas(cells: Sequence[str], odd: int, where: Where) -> None:
+    if all(np.isfinite(to_number(cell.replace(",", ""))) for cell in set(cells)):
+        raise InputError(f"{where(odd)}: {cells[odd]!r} is a number with a comma in it; write numbers like 1234.5")

@@ -1,0 +1,205 @@
+"""The network as its users see it: building, predicting, saving, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import references
+
+import bpcore
+from bpcore import Activation, Dense, Dropout, Network
+from bpcore.backends import available_backends, get_backend
+from bpcore.errors import BpcoreError, InputError, InputTypeError
+from bpcore.initializers import INITIALIZERS, draw
+
+
+def network(*layers: bpcore.Layer, **options: Any) -> Network:
+    return Network(list(layers) or [Dense(8, "relu"), Dense(3)], backend="numpy", **options)
+
+
+def test_a_saved_network_is_the_same_network(tmp_path: Path, rng: np.random.Generator) -> None:
+    x, y = rng.integers(0, 256, (30, 6), dtype=np.uint8), rng.integers(0, 3, 30)
+    net = network(Dense(8, "prelu", bias=0.1), Dropout(0.2), Activation("gelu"), Dense(4, "elu", bias=False), Dense(3))
+    net.fit(x, y, loss=bpcore.SoftmaxCrossEntropy(0.1), epochs=2)
+    net.about = {"classes": ["a", "b", "c"]}
+    path = tmp_path / "deep" / "model.safetensors"
+    net.save(path)
+    again = Network.load(path, backend="numpy")
+    np.testing.assert_array_equal(again.predict_proba(x), net.predict_proba(x))
+    assert again.evaluate(x, y) == net.evaluate(x, y)
+    assert again.about == net.about
+    assert again.summary() == net.summary()
+    assert [layer.config() for layer in again.layers] == [layer.config() for layer in net.layers]
+    assert list(path.parent.iterdir()) == [path]
+    again.fit(x, y, epochs=1)
+
+
+def test_an_initializer_of_ones_own_is_not_needed_to_load(tmp_path: Path) -> None:
+    net = network(Dense(2, initializer=lambda rng, n, m: np.full((n, m), 0.5)), inputs=3)
+    net.save(tmp_path / "m.safetensors")
+    again = Network.load(tmp_path / "m.safetensors", backend="numpy")
+    np.testing.assert_array_equal(again.parameters_by_name()["0.W"], 0.5)
+    assert callable(net.layers[0].initializer), "saving leaves the network as it is"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x10\x00\x00\x00\x00\x00\x00\x00{}", None])
+def test_files_that_are_no_model(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="no model file|not a model file|holds no bpcore network"):
+        Network.load(path)
+
+
+def test_a_truncated_model_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    network(inputs=2).save(path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(InputError, match="damaged"):
+        Network.load(path)
+
+
+def test_a_model_with_an_unknown_activation_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    network(inputs=2).save(path)
+    path.write_bytes(path.read_bytes().replace(b"relu", b"rela"))
+    with pytest.raises(InputError, match=r"unknown activation 'rela'.*register"):
+        Network.load(path)
+
+
+def test_a_path_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        network(inputs=2).save(tmp_path / "file" / "m.safetensors")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_predictions_are_those_of_the_formulas(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((50, 4))
+    net = network(Dense(8, "relu"), Dense(3), precision="float64", inputs=4)
+    p = net.parameters_by_name()
+    z = np.maximum(x @ p["0.W"] + p["0.b"], 0) @ p["1.W"] + p["1.b"]
+    np.testing.assert_allclose(net.output(x, batch_size=7), z, rtol=1e-12)
+    net.loss, net.classifies = bpcore.SoftmaxCrossEntropy(), True
+    np.testing.assert_allclose(net.predict_proba(x), references.softmax(z), rtol=1e-12)
+    np.testing.assert_array_equal(net.predict(x, batch_size=9), z.argmax(axis=1))
+    net.loss = bpcore.BinaryCrossEntropy()
+    np.testing.assert_allclose(net.predict_proba(x), references.sigmoid(z), rtol=1e-12)
+    np.testing.assert_array_equal(net.predict(x), z > 0)
+    net.loss, net.classifies = bpcore.SquaredError(), False
+    np.testing.assert_array_equal(net.predict(x), net.output(x))
+    with pytest.raises(InputError, match="gives no probabilities"):
+        net.predict_proba(x)
+
+
+def test_regression_and_yes_or_no(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((200, 3))
+    net = network(Dense(16, "tanh"), Dense(1))
+    history = net.fit(x, x @ [1.0, -2.0, 0.5], optimizer=bpcore.Adam(learning_rate=0.01), epochs=60, batch_size=20)
+    assert history["loss"][-1] < 0.05
+    assert "accuracy" not in history
+    assert net.predict(x).shape == (200, 1)
+    y = (x[:, 0] > 0).astype(int)
+    net = network(Dense(8, "tanh"), Dense(1))
+    history = net.fit(x, y, loss="binary_cross_entropy", optimizer=bpcore.Adam(learning_rate=0.01), epochs=60)
+    assert history["accuracy"][-1] > 0.9
+    assert (net.predict(x) == y).mean() > 0.9
+
+
+def test_several_labels(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((300, 4))
+    y = (x[:, :3] > 0).astype(int)
+    net = network(Dense(3))
+    history = net.fit(x, y, loss="binary_cross_entropy", optimizer=bpcore.Adam(learning_rate=0.05), epochs=40)
+    assert history["accuracy"][-1] == pytest.approx((net.predict(x) == y).all(axis=1).mean(), abs=0.03)
+    assert history["accuracy"][-1] > 0.8
+
+
+def test_summary_counts_the_parameters() -> None:
+    summary = network(Dense(128, "relu"), Dropout(0.5), Dense(10), inputs=784).summary()
+    assert "100,480" in summary
+    assert "1,290" in summary
+    assert "101,770" in summary.splitlines()[-1]
+    assert len({len(line) for line in summary.splitlines()}) == 1
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_initializers(name: str) -> None:
+    n, m = 400, 300
+    w = draw(name, np.random.default_rng(1), n, m)
+    assert w.shape == (n, m)
+    variance = {
+        "he_normal": 2 / n, "he_uniform": 2 / n, "xavier_normal": 2 / (n + m), "xavier_uniform": 2 / (n + m),
+        "lecun_normal": 1 / n, "lecun_uniform": 1 / n, "standard_normal": 1.0, "zeros": 0.0,
+    }  # fmt: skip
+    if name == "identity":
+        np.testing.assert_array_equal(w, np.eye(n, m))
+    else:
+        assert w.var() == pytest.approx(variance[name], rel=0.02)
+        assert abs(w.mean()) < 0.01
+    if name == "xavier_uniform":
+        assert abs(w).max() == pytest.approx(np.sqrt(6 / (n + m)), rel=0.01)
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    a, b, c = (network(inputs=5, seed=seed).parameters_by_name()["0.W"] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: network(Dense(0)), "positive integer, not 0"),
+        (lambda: network(Dense(2.5)), "positive integer, not 2.5"),
+        (lambda: network(Dense(3, "rleu")), "unknown activation 'rleu'.*did you mean 'relu'"),
+        (lambda: network(Dense(3, None)), "activation None is not a name"),
+        (lambda: network(Dense(3, initializer="he"), inputs=2), "unknown initializer 'he'"),
+        (lambda: network(Dense(3, initializer=3), inputs=2), "initializer 3 cannot be used"),
+        (lambda: network(Dense(3, initializer=lambda *_: np.zeros((1, 1))), inputs=2), "gave shape"),
+        (lambda: network(Dropout(1.0)), "dropout rate 1.0"),
+        (lambda: network(Dropout("half")), "dropout rate 'half'"),
+        (lambda: Network([], backend="numpy"), "at least one layer"),
+        (lambda: network("dense"), "is not a layer"),
+        (lambda: network(*[Dense(3)] * 2), "stands twice"),
+        (lambda: network(precision="float16"), "precision 'float16'"),
+        (lambda: network(seed=1.5), "seed 1.5"),
+        (lambda: network(inputs=0), "at least one input"),
+        (lambda: Network([Dense(3)], backend="cuda"), "unknown backend 'cuda'.*accepted: auto, cupy, numpy"),
+        (lambda: network().summary(), "no weights yet"),
+        (lambda: network(inputs=2).predict([[1.0, 2.0]]), "not been trained"),
+        (lambda: network(inputs=2).output(np.zeros((1, 3))), "3 features a sample, but the network takes 2"),
+        (lambda: network(inputs=2).set_parameters({"9.W": np.zeros(1)}), "no parameter '9.W'"),
+        (lambda: network(inputs=2).set_parameters({"0.b": np.zeros(1)}), "has shape"),
+    ],
+)
+def test_bad_input_gets_one_line(make: Any, message: str) -> None:
+    with pytest.raises((InputError, InputTypeError), match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_backends_are_chosen_by_name_and_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = available_backends()
+    assert states["numpy"] == "available"
+    assert set(states) >= {"numpy", "cupy"}
+    chosen = get_backend("auto")
+    assert chosen.reason
+    assert get_backend(chosen) is chosen
+    monkeypatch.setenv("BPCORE_BACKEND", "numpy")
+    assert get_backend().name == "numpy"
+    assert get_backend().reason == "BPCORE_BACKEND=numpy"
+    if states["cupy"] != "available":
+        with pytest.raises(BpcoreError):
+            get_backend("cupy")
+
+
+def test_about_is_json(tmp_path: Path) -> None:
+    net = network(inputs=2)
+    net.about = {"classes": ["ä", "b"], "nested": {"numbers": [1, 2.5, None]}}
+    net.save(tmp_path / "m.safetensors")
+    assert Network.load(tmp_path / "m.safetensors", backend="numpy").about == json.loads(json.dumps(net.about))
