@@ -26,6 +26,10 @@ coverage: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/pytest benchmarks --benchmark-only
 
+gpu: $(VENV)/.dev
+	$(BIN)/python -c "import bpcore; print(bpcore.get_backend('cupy').describe()['device'])"
+	$(BIN)/pytest -m gpu
+
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 

@@ -33,6 +33,10 @@ class Layer(ABC):
     outputs: int = 0
     number: int = 0
     """The layer's place in the stack; it keys the dropout masks."""
+    p: Array
+    """The activation's parameter (M,), where the layer has an activation."""
+    dp: Array | None
+    """Its gradient, where it is learned."""
 
     def __init_subclass__(cls) -> None:
         Layer.kinds[cls.__name__] = cls

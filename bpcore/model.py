@@ -133,10 +133,12 @@ class Network(LayerStack):
         if loss.name == "softmax_cross_entropy":
             z -= z.max(axis=1, keepdims=True)
             e = np.exp(z)
-            return (e / e.sum(axis=1, keepdims=True)).astype(self.dtype)
+            probabilities: np.ndarray = e / e.sum(axis=1, keepdims=True)
+            return probabilities.astype(self.dtype)
         if loss.name == "binary_cross_entropy":
             e = np.exp(-np.abs(z))
-            return (np.where(z < 0, e, 1.0) / (1.0 + e)).astype(self.dtype)
+            sigmoid: np.ndarray = np.where(z < 0, e, 1.0) / (1.0 + e)
+            return sigmoid.astype(self.dtype)
         raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
 
     def predict(self, x: Any, *, batch_size: int = 1024) -> np.ndarray:

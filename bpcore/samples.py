@@ -105,9 +105,8 @@ def batch_for(backend: Backend, samples: Samples, size: int, dtype: np.dtype[Any
 
 
 def _check_labels(array: np.ndarray, outputs: int, name: str) -> np.ndarray:
-    if array.dtype.kind == "f":
-        if not np.array_equal(array, np.round(array)):
-            raise InputError(f"{name} holds {array.dtype} values; class labels must be integers 0 to {outputs - 1}")
+    if array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):
+        raise InputError(f"{name} holds {array.dtype} values; class labels must be integers 0 to {outputs - 1}")
     labels = array.astype(np.int64)
     wrong = (labels < 0) | (labels >= outputs)
     if wrong.any():

@@ -149,10 +149,10 @@ class Run:
     def _train_epoch(self) -> None:
         began = time.perf_counter()
         self._keep_snapshot()
-        self._begin_epoch(self.epoch)
+        self.begin_epoch(self.epoch)
         while self.batch < self.steps_per_epoch and not self.stopped:
             replay_began = time.perf_counter()
-            steps = self._run_steps(self._replay_steps)
+            steps = self.run_steps(self._replay_steps)
             if self.counters()[counter.FIRST_BAD] >= 0:
                 self._raise_non_finite()
             seconds = time.perf_counter() - replay_began
@@ -162,7 +162,8 @@ class Run:
             self._record_epoch(time.perf_counter() - began)
             self.epoch += 1
 
-    def _begin_epoch(self, epoch: int) -> None:
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the counters to the first step of an epoch."""
         counters = np.zeros(counter.COUNTERS, np.int64)
         counters[counter.STEP] = epoch * self.steps_per_epoch
         counters[counter.EPOCH] = epoch
@@ -173,7 +174,7 @@ class Run:
         self.backend.write(counters, self.control.counters)
         self.batch = 0
 
-    def _run_steps(self, wanted: int) -> int:
+    def run_steps(self, wanted: int) -> int:
         """Run up to `wanted` steps of one kind, full batches or the short one; returns how many."""
         full_left = self.full_steps - self.batch
         steps = min(wanted, full_left) if full_left > 0 else 1
@@ -253,18 +254,18 @@ class Run:
         self.backend.copy(snapshot.params, self.network.parameters.params)
         self.backend.copy(snapshot.state, self.state)
         epoch, target = divmod(step, self.steps_per_epoch)
-        self._begin_epoch(snapshot.step // self.steps_per_epoch)
+        self.begin_epoch(snapshot.step // self.steps_per_epoch)
         if epoch * self.steps_per_epoch != snapshot.step:
             target = step - snapshot.step
         while self.batch < target:
-            self._run_steps(target - self.batch)
+            self.run_steps(target - self.batch)
 
     def _raise_non_finite(self) -> None:
         """Name the step and the layer, leave the last weights that gave a finite loss, and raise."""
         bad = int(self.counters()[counter.FIRST_BAD])
         self._rewind(bad)
         epoch, batch = divmod(bad, self.steps_per_epoch)
-        self._begin_epoch(epoch)
+        self.begin_epoch(epoch)
         counters = self.counters().copy()
         counters[counter.STEP], counters[counter.BATCH] = bad, batch
         self.backend.write(counters, self.control.counters)

@@ -34,7 +34,7 @@ def _widened(compiled: Any) -> str | None:
     (result,) = compiled.overloads.values()
     annotation = result.type_annotation
     wide = [name for name, kind in annotation.typemap.items() if kind == numba.float64]
-    returned = numba.types.unliteral(result.signature.return_type)
+    returned = numba.types.unliteral(result.signature.return_type)  # type: ignore[no-untyped-call]
     if not wide and returned == numba.float32:
         return None
     if not wide:

@@ -354,7 +354,7 @@ def compiled(spec: Spec) -> Kernel:
     """The compiled kernel of a spec; Numba compiles it for the layouts of its first arguments."""
     dtype = spec.dtype
     fastmath = {"contract", "reassoc"} if spec.template in _REORDERED_SUMS else {"contract"}
-    options = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
+    options: dict[str, Any] = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
     jit = numba.njit(forceinline=True, **options)
     holes = {"real": dtype.type, "LANES": 1, "all_sum": alone, "all_max": alone, **dict(spec.holes)}
     bound = build.bind(

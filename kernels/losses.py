@@ -38,7 +38,7 @@ def label_target(targets: Any, i: int, j: int, outputs: int, smoothing: float) -
     return (1.0 - smoothing if targets[i] == j else 0.0) + smoothing / real(outputs)
 
 
-def dense_target(targets: Any, i: int, j: int, outputs: int, smoothing: float) -> float:
+def dense_target(targets: Any, i: int, j: int, outputs: int, smoothing: float) -> Any:
     """The target of output j where `targets` is a matrix (B, M)."""
     return targets[i, j] * (1.0 - smoothing) + smoothing / real(outputs)
 

@@ -15,7 +15,7 @@ import pytest
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("BPCORE_CACHE_DIR", str(Path(__file__).parents[1] / "build" / "test-cache"))
 
-from bpcore.backends import get_backend
+from bpcore.backends import available_backends, get_backend
 from bpcore.backends.base import Backend
 
 REPOSITORY = Path(__file__).parents[1]
@@ -27,6 +27,15 @@ def mnist_folder() -> Path | None:
         if base and (Path(base) / "mnist" / "train-images-idx3-ubyte.gz").is_file():
             return Path(base)
     return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a GPU is listed as skipped where there is none, with the reason."""
+    state = available_backends()["cupy"]
+    if state != "available":
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=state))
 
 
 @pytest.fixture

@@ -42,8 +42,10 @@ def transposed(backend: Backend, host: np.ndarray) -> Any:
 LAYOUTS: list[Maker] = [contiguous, leading_rows, leading_columns, transposed]
 
 
-def backends() -> list[str]:
-    return [name for name, state in available_backends().items() if state == "available"]
+def backends() -> list[Any]:
+    """All that are there; the GPU's is listed, and skipped where there is no GPU."""
+    others = [name for name, state in available_backends().items() if state == "available" and name != "cupy"]
+    return [*others, pytest.param("cupy", marks=pytest.mark.gpu)]
 
 
 @pytest.fixture(params=backends())

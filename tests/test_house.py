@@ -161,7 +161,7 @@ def test_the_wheel_puts_only_bpcore_at_the_top(tmp_path: Path) -> None:
 
 
 def test_versions_agree() -> None:
-    import bpcore  # noqa: PLC0415
+    import bpcore
 
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["version"] == bpcore.__version__

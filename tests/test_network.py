@@ -51,7 +51,7 @@ def test_files_that_are_no_model(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "x.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match="no model file|not a model file|holds no bpcore network"):
+    with pytest.raises(InputError, match=r"no model file|not a model file|holds no bpcore network"):
         Network.load(path)
 
 

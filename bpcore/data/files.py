@@ -66,13 +66,8 @@ def read_npy(path: Path) -> NDArray[Any]:
         try:
             array = np.load(path, allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise InputError(f"{path} is not a .npy file of numbers: {one_line(error)}") from error
+            raise InputError(f"{path} is not a .npy file of numbers") from error
     if not isinstance(array, np.ndarray):
         array.close()
         raise InputError(f"{path} is an .npz archive; a .npy file of one array is needed")
     return array
-
-
-def one_line(error: Exception) -> str:
-    """The first line of what another library says."""
-    return next(iter(str(error).splitlines()), type(error).__name__)

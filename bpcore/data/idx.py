@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -113,20 +112,23 @@ def read_pair(
     return x, y
 
 
-def find_idx(folder: Path, parts: Sequence[str]) -> list[Path | None]:
-    """The images file and the labels file of the first part ("train", "t10k") that a folder holds any file of.
+def find_pair(folder: Path, *parts: str) -> tuple[Path, Path] | None:
+    """The images file and the labels file of the first part ("train", "t10k") that a folder holds, None for none.
 
-    Looked for as PART-images-idx3-ubyte and PART-images.idx3-ubyte, plain first, then with .gz; labels likewise.
+    Named PART-images-idx3-ubyte or PART-images.idx3-ubyte, plain or with .gz; labels likewise. InputError where one of
+    the two is there without the other.
     """
-    found: list[Path | None] = [None, None]
     for part in parts:
-        found = [_first(folder, f"{part}-{kind}") for kind in ("images{}idx3-ubyte", "labels{}idx1-ubyte")]
-        if any(found):
-            break
-    return found
+        images, labels = (_find(folder, f"{part}-{kind}") for kind in ("images{}idx3-ubyte", "labels{}idx1-ubyte"))
+        if images and labels:
+            return images, labels
+        if images or labels:
+            lacking = f"{part}-images-idx3-ubyte" if labels else f"{part}-labels-idx1-ubyte"
+            raise InputError(f"{folder} lacks {lacking} (plain or .gz), but has {(images or labels or folder).name}")
+    return None
 
 
-def _first(folder: Path, pattern: str) -> Path | None:
+def _find(folder: Path, pattern: str) -> Path | None:
     names = (pattern.format(sign) + suffix for suffix in ("", ".gz") for sign in ("-", "."))
     return next((folder / name for name in names if (folder / name).is_file()), None)
 

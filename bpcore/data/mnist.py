@@ -15,7 +15,7 @@ from pathlib import Path
 from bpcore.data.dataset import Dataset
 from bpcore.data.download import Progress, download
 from bpcore.data.files import check_folder, readable
-from bpcore.data.idx import find_idx, read_pair
+from bpcore.data.idx import find_pair, read_pair
 from bpcore.errors import InputError, unknown_name
 
 FILES = (
@@ -125,14 +125,12 @@ def find_files(folder: Path) -> list[Path] | None:
 
     InputError where it holds some of them.
     """
-    found = [*find_idx(folder, ["train"]), *find_idx(folder, ["t10k"])]
-    files = [file for file in found if file is not None]
-    if not files:
-        return None
-    if len(files) < len(FILES):
-        lacking = [name for name, file in zip(FILES, found, strict=True) if file is None]
-        raise InputError(f"{folder} holds {files[0].name}, but lacks {', '.join(lacking)} (with or without .gz)")
-    return files
+    train, test = find_pair(folder, "train"), find_pair(folder, "t10k")
+    if train and test:
+        return [*train, *test]
+    if train or test:
+        raise InputError(f"{folder} holds {'train' if train else 't10k'}-images but lacks {FILES[2 if train else 0]}")
+    return None
 
 
 def read_files(name: str, files: Sequence[Path], classes: tuple[str, ...], source: str) -> Dataset:

@@ -41,3 +41,8 @@ def split(
     rows = order[by_class]
     in_turn = np.argsort(rank, kind="stable")
     return rows[in_turn[~chosen[in_turn]]], rows[in_turn[chosen[in_turn]]]
+
+
+def split_source(train: NDArray[np.int64], test: NDArray[np.int64], seed: int) -> str:
+    """How to tell a user of a split."""
+    return f"{len(train)} rows to train, {len(test)} held out with seed {seed}"

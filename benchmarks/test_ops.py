@@ -1,0 +1,139 @@
+"""Every backend operation on every device that is there: `make bench` (pytest-benchmark)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bpcore import SGD, Adam, Dense, Network, SoftmaxCrossEntropy
+from bpcore.backends import available_backends, get_backend
+from bpcore.backends.base import Backend, Batch, Samples
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.losses import LOSSES
+from bpcore.kernels.optimizers import UPDATE_RULES
+from bpcore.schedules import Constant
+from bpcore.train import Run, Settings
+
+B, M = 512, 512
+
+
+@pytest.fixture(params=[name for name, state in available_backends().items() if state == "available"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    return get_backend(request.param)
+
+
+@pytest.fixture
+def timed(benchmark: Any, backend: Backend) -> Callable[[Callable[[], object]], None]:
+    """Time a call until the device has finished it; compilation is not counted."""
+
+    def run(call: Callable[[], object]) -> None:
+        def finished() -> None:
+            call()
+            backend.synchronize()
+
+        finished()
+        benchmark(finished)
+
+    return run
+
+
+def numbers(backend: Backend, *shape: int) -> Any:
+    return backend.asarray(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [(128, 784, 128), (512, 512, 512), (10, 784, 30)], ids=str)
+def test_matmul(backend: Backend, timed: Any, shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    a, b, out = numbers(backend, m, k), numbers(backend, k, n), numbers(backend, m, n)
+    timed(lambda: backend.matmul(a, b, out))
+
+
+def test_hadamard(backend: Backend, timed: Any) -> None:
+    a, b, out = (numbers(backend, B, M) for _ in range(3))
+    timed(lambda: backend.hadamard(a, b, out))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_forward(backend: Backend, timed: Any, name: str) -> None:
+    z, out, bias = numbers(backend, B, M), numbers(backend, B, M), backend.full((M,), 0.0, np.float32)
+    parameter = backend.full((M,), ACTIVATIONS[name].parameter, np.float32)
+    timed(lambda: backend.activate(z, bias, ACTIVATIONS[name], out, parameter=parameter))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_delta(backend: Backend, timed: Any, name: str) -> None:
+    delta, saved, grad = numbers(backend, B, M), numbers(backend, B, M), numbers(backend, M)
+    parameter = backend.full((M,), ACTIVATIONS[name].parameter, np.float32)
+    by_parameter = numbers(backend, M)
+
+    def call() -> None:
+        backend.delta(delta, saved, ACTIVATIONS[name], grad, parameter=parameter, parameter_grad=by_parameter)
+
+    timed(call)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_head(backend: Backend, timed: Any, name: str) -> None:
+    z, bias, delta, grad = numbers(backend, B, 10), numbers(backend, 10), numbers(backend, B, 10), numbers(backend, 10)
+    labels = backend.asarray(np.random.default_rng(0).integers(0, 10, B))
+    batch = Batch(numbers(backend, B, 1), labels, backend.full((B,), 1.0, np.float32), False)
+    control = backend.control(1, np.float32)
+    bias = backend.full((10,), 0.0, np.float32)
+    timed(lambda: backend.loss_head(LOSSES[name], z, bias, batch, delta, grad, control))
+
+
+@pytest.mark.parametrize("name", UPDATE_RULES)
+def test_update(backend: Backend, timed: Any, name: str) -> None:
+    rule, size = UPDATE_RULES[name], 2**20
+    params, grads = numbers(backend, size), backend.full((size,), 1e-6, np.float32)
+    state = backend.full((rule.states, size), 1e-3, np.float32)
+    segments = backend.asarray(np.array([[0, size, 1]]))
+    settings = backend.asarray(np.array([0, 0, 0, 0, 0.9, 0.999, 1e-8, 0]), np.float32)
+    control = backend.control(1, np.float32, table=np.array([[1e-6, 1.0, 1.0]]))
+    timed(lambda: backend.update(rule, params, grads, state, segments, settings, control))
+
+
+def test_gather(backend: Backend, timed: Any) -> None:
+    rng = np.random.default_rng(0)
+    x = backend.asarray(rng.integers(0, 256, (60000, 784), dtype=np.uint8))
+    samples = Samples(x, backend.asarray(rng.integers(0, 10, 60000)), None, 1 / 255)
+    labels = backend.empty((128,), np.int64)
+    batch = Batch(numbers(backend, 128, 784), labels, backend.full((128,), 1.0, np.float32), False)
+    control = backend.control(1, np.float32, shuffle=True)
+    timed(lambda: backend.gather(samples, control, batch))
+
+
+def test_dropout(backend: Backend, timed: Any) -> None:
+    x, out, control = numbers(backend, B, M), numbers(backend, B, M), backend.control(1, np.float32)
+    timed(lambda: backend.dropout(x, 0.5, 0, control, out))
+
+
+@pytest.mark.parametrize(
+    "optimizer", [SGD(learning_rate=1e-6), Adam(learning_rate=1e-6)], ids=lambda o: type(o).__name__
+)
+@pytest.mark.parametrize("hidden", [(30,), (128,), (256, 128), (512, 512)], ids=str)
+@pytest.mark.parametrize("batch_size", [10, 128, 2048])
+def test_full_step(backend: Backend, timed: Any, hidden: tuple[int, ...], batch_size: int, optimizer: Any) -> None:
+    """Gather, forward, loss, backward and update of one mini-batch of MNIST's size."""
+    rng = np.random.default_rng(0)
+    x = backend.asarray(rng.integers(0, 256, (10000, 784), dtype=np.uint8))
+    samples = Samples(x, backend.asarray(rng.integers(0, 10, 10000)), None, 1 / 255)
+    network = Network([*(Dense(width, "relu") for width in hidden), Dense(10)], inputs=784, backend=backend)
+    run = Run(network, samples, Settings(SoftmaxCrossEntropy(), optimizer, Constant(), 1, batch_size, 0))
+
+    def step() -> None:
+        run.begin_epoch(0)
+        run.run_steps(1)
+
+    timed(step)
+
+
+def test_evaluation(backend: Backend, timed: Any) -> None:
+    rng = np.random.default_rng(0)
+    network = Network([Dense(128, "relu"), Dense(10)], inputs=784, backend=backend)
+    network.loss = SoftmaxCrossEntropy()
+    x, y = rng.integers(0, 256, (10000, 784), dtype=np.uint8), rng.integers(0, 10, 10000)
+    timed(lambda: network.evaluate(x, y))

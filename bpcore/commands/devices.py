@@ -1,0 +1,28 @@
+"""Devices as the command line names them."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from bpcore.backends import GROUP, get_backend
+from bpcore.backends.base import Backend
+from bpcore.errors import unknown_name
+
+ALIASES = {"cpu": "numpy", "gpu": "cupy"}
+
+
+def device_names() -> list[str]:
+    """What --device takes: auto, cpu, gpu, or the name of a backend."""
+    return ["auto", *ALIASES, *sorted(entry.name for entry in entry_points(group=GROUP))]
+
+
+def choose_device(name: str) -> Backend:
+    """The backend of a device's name; a device that is asked for is never replaced by another."""
+    if name not in device_names():
+        raise unknown_name("device", name, device_names())
+    return get_backend(ALIASES.get(name, name))
+
+
+def device_line(backend: Backend) -> str:
+    """Which device, and why."""
+    return f"{backend.describe()['device']}, by {backend.name} ({backend.reason})"

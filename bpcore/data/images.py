@@ -1,0 +1,244 @@
+"""From an image file to the row that a network for images takes: a photographed digit is made like those of MNIST.
+
+MNIST's digits were scaled to fit 20 x 20 pixels with their aspect kept, and set into 28 x 28 with the centre of mass in
+the middle (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpcore.data.files import as_path, check_file, read_npy, readable
+from bpcore.errors import InputError
+
+Grey = NDArray[np.float64]
+
+_WORKING = 400  # pixels on the longer side: enough for any digit, and quick
+_BACKGROUND = 64  # pixels on the longer side in which the paper's brightness is judged
+_FEWEST_LEVELS = 12.0  # ink must differ from paper by so many of 255 levels,
+_FEWEST_SIGMAS = 6.0  # and by so many deviations of the paper's noise
+_SPECK = 0.04  # what has less than this share of the largest stroke's ink is dirt
+_STROKE = 0.08  # the least width of a stroke, as a share of the digit's longer side: MNIST's have 0.1
+
+
+def load_image(path: str | Path, image_shape: tuple[int, int], *, top: int = 255) -> NDArray[np.uint8]:
+    """The image of a file as rows (n, height * width) of 0 (paper) to top (ink), for image_shape = (height, width).
+
+    Image files give one row. One of the size image_shape that is white on black stays as it is. Any other is taken
+    for a photographed character: made grey, inverted where its border is light, freed of uneven light, noise and
+    specks, cropped, scaled to fit 20/28 of the image and placed with its centre of mass in the middle.
+
+    .npy files hold one image (h, w) or (d,), or more (n, h, w) or (n, d), as the network's data: uint8 up to top or
+    255, or floats in 0..1 or 0..255. Only their range is changed.
+
+    top: the grey value that the network's data have for full ink, 255 for MNIST, 16 for digits
+
+    InputError for a file that is missing or no image, a wrong shape or range, and a blank image.
+    """
+    file = check_file(as_path(path))
+    if file.suffix.lower() == ".npy":
+        return _from_array(file, read_npy(file), image_shape, top)
+    grey = _open(file)
+    if np.ptp(grey) == 0:
+        raise InputError(f"{file} is blank: every pixel is the same")
+    if grey.shape != image_shape or _is_light(grey):
+        grey = _place(_ink(file, grey), image_shape)
+    return np.rint(grey * (top / 255)).astype(np.uint8).reshape(1, -1)
+
+
+def _from_array(file: Path, array: NDArray[Any], shape: tuple[int, int], top: int) -> NDArray[np.uint8]:
+    size = shape[0] * shape[1]
+    single = array.shape in (shape, (size,))
+    if not single and (array.ndim not in (2, 3) or array.shape[1:] not in (shape, (size,)) or len(array) == 0):
+        raise InputError(
+            f"{file} has shape {array.shape}; accepted: {shape}, ({size},), (n, {shape[0]}, {shape[1]}), (n, {size})"
+        )
+    if array.dtype.kind not in "buif":
+        raise InputError(f"{file} has dtype {array.dtype}; accepted: uint8, or real numbers in 0..1 or 0..255")
+    rows = array.reshape(-1, size).astype(np.float64)
+    if not np.isfinite(rows).all() or rows.min() < 0 or rows.max() > 255:
+        raise InputError(f"{file} holds {rows.min():g} to {rows.max():g}; accepted: 0..1 or 0..255, nothing missing")
+    blank = np.flatnonzero(np.ptp(rows, axis=1) == 0)
+    if len(blank):
+        raise InputError(f"{file} is blank{'' if single else f' in image {blank[0]}'}: every pixel is the same")
+    largest = rows.max()
+    if array.dtype.kind in "bf" and largest <= 1:
+        rows *= top
+    elif largest > top:
+        rows *= top / 255
+    return np.rint(rows).astype(np.uint8)
+
+
+def _open(file: Path) -> Grey:
+    """The picture upright, in grey (h, w), 0 to 255; its transparent parts become paper."""
+    from PIL import Image, ImageOps
+
+    with readable(file):
+        try:
+            with Image.open(file) as opened:
+                picture = ImageOps.exif_transpose(opened)
+                picture.load()
+        except (Image.UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+            raise InputError(f"{file} is no image that can be read, or a broken one") from error
+    if picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture, np.float64)
+        return _to_working_size(values * (255 / max(values.max(), 65535 if picture.mode.startswith("I") else 1)))
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        layers = np.asarray(picture.convert("RGBA"), np.float64)
+        alpha = layers[..., 3] / 255
+        grey = layers[..., :3] @ [0.299, 0.587, 0.114]
+        ink_is_dark = (grey * alpha).sum() < 128 * alpha.sum()
+        return _to_working_size(grey * alpha + (255 if ink_is_dark else 0) * (1 - alpha))
+    return _to_working_size(np.asarray(picture.convert("RGB").convert("L"), np.float64))
+
+
+def _to_working_size(grey: Grey) -> Grey:
+    factor = _WORKING / max(grey.shape)
+    if factor >= 1:
+        return grey
+    return _resize(grey, max(1, round(grey.shape[0] * factor)), max(1, round(grey.shape[1] * factor)))
+
+
+def _resize(grey: Grey, height: int, width: int) -> Grey:
+    """Resized with the pixels that fall into one averaged."""
+    from PIL import Image
+
+    picture = Image.fromarray(grey.astype(np.float32))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), np.float64)
+
+
+def _border(grey: Grey) -> Grey:
+    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+
+
+def _is_light(grey: Grey) -> bool:
+    """Whether the paper, judged at the border, is nearer to the lightest than to the darkest of the picture."""
+    return bool(np.median(_border(grey)) > (grey.min() + grey.max()) / 2)
+
+
+def _ink(file: Path, grey: Grey) -> Grey:
+    """How much ink there is, 0 to 255: the paper's uneven light, its noise and specks become 0."""
+    grey = _smooth(255 - grey if _is_light(grey) else grey)  # from here on, ink is bright
+    excess = grey - _paper(grey)
+    paper = float(np.median(excess))
+    sigma = 1.4826 * float(np.median(np.abs(excess - paper)))
+    threshold = _otsu(excess)
+    strokes = excess[excess > threshold]
+    level = float(np.median(strokes)) if len(strokes) else paper
+    if level - paper < max(_FEWEST_LEVELS, _FEWEST_SIGMAS * sigma):
+        raise InputError(f"{file} is blank: no ink can be told from the paper")
+    low = paper + max(4 * sigma, 0.35 * (level - paper))
+    high = max(paper + 0.75 * (level - paper), low + 1)
+    return _without_specks(np.clip((excess - low) / (high - low), 0, 1) * 255)
+
+
+def _smooth(grey: Grey) -> Grey:
+    """The mean of 3 x 3 pixels, where the picture is large enough that no stroke is lost by it."""
+    return grey if min(grey.shape) < 100 else _windows(grey, 3).mean(axis=(2, 3))
+
+
+def _paper(grey: Grey) -> Grey:
+    """The paper's brightness under bright ink: a morphological opening, wider than strokes, narrower than shadows."""
+    factor = min(1.0, _BACKGROUND / max(grey.shape))
+    height, width = (max(1, round(side * factor)) for side in grey.shape)
+    size = max(height, width) * 2 // 5 | 1
+    opened = _spread(-_spread(-_resize(grey, height, width), size), size)
+    return _resize(_windows(opened, size // 4 | 1).mean(axis=(2, 3)), *grey.shape)
+
+
+def _spread(grey: Grey, size: int) -> Grey:
+    """The largest of size x size pixels around each (size is odd)."""
+    across = _windows(grey, size, 1).max(axis=(2, 3))
+    return _windows(across, 1, size).max(axis=(2, 3))
+
+
+def _windows(grey: Grey, height: int, width: int | None = None) -> Grey:
+    """The height x width pixels around each, as two more dimensions, with the border continued outwards."""
+    width = height if width is None else width
+    padded = np.pad(grey, ((height // 2,) * 2, (width // 2,) * 2), mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, (height, width))
+
+
+def _otsu(values: Grey) -> float:
+    """The threshold that parts values into the two classes of the greatest variance between them (Otsu 1979)."""
+    counts, edges = np.histogram(values, 256)
+    middles = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1]
+    above = counts.sum() - below
+    sums = np.cumsum(counts * middles)
+    distance = sums[:-1] / np.maximum(below, 1) - (sums[-1] - sums[:-1]) / np.maximum(above, 1)
+    return float(edges[1 + int(np.argmax(below * above * distance**2))])
+
+
+def _without_specks(ink: Grey) -> Grey:
+    """Only the strokes: what is small beside the largest goes, and what comes in from the border beside others."""
+    labels = _components(ink > 64)
+    amounts = np.bincount(labels.ravel(), ink.ravel())
+    amounts[0] = 0.0
+    inside = amounts.copy()
+    inside[np.unique(_border(labels))] = 0.0
+    if inside.max() > 0.1 * amounts.max():
+        amounts = inside
+    kept = amounts >= max(_SPECK * amounts.max(), 1.0)
+    # The soft edge of a stroke lies outside its component: two pixels around belong to it.
+    return np.where(_spread(kept[labels].astype(np.float64), 5) > 0, ink, 0.0)
+
+
+def _components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The number of the connected component (8 neighbours) of each pixel of a mask, 0 outside it.
+
+    Every pixel takes the smallest number among its neighbours, and then that number's own, until nothing changes.
+    """
+    numbers = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:
+        padded = np.pad(np.where(mask, numbers, mask.size + 1), 1, constant_values=mask.size + 1)
+        least = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).min(axis=(2, 3))
+        least = np.where(mask, least, 0)
+        parents = np.arange(mask.size + 1)
+        np.minimum.at(parents, numbers[mask], least[mask])
+        while not np.array_equal(parents, parents[parents]):
+            parents = parents[parents]
+        following = parents[least]
+        if np.array_equal(following, numbers):
+            return np.unique(numbers, return_inverse=True)[1].reshape(mask.shape) if not mask.all() else numbers
+        numbers = following
+
+
+def _place(ink: Grey, shape: tuple[int, int]) -> Grey:
+    """Crop to the ink, make thin strokes as wide as MNIST's, scale to fit, and set the centre of mass in the middle."""
+    ink = _thickened(_cropped(ink))
+    box = [round(side * 20 / 28) if side >= 20 else side for side in shape]
+    factor = min(room / side for room, side in zip(box, ink.shape, strict=True))
+    height, width = (min(room, max(1, round(side * factor))) for room, side in zip(box, ink.shape, strict=True))
+    small = _resize(ink, height, width).clip(0, 255)
+    small *= 255 / small.max()
+    placed = np.zeros(shape)
+    top = _offset(small.sum(axis=1), shape[0])
+    left = _offset(small.sum(axis=0), shape[1])
+    placed[top : top + height, left : left + width] = small
+    return placed
+
+
+def _offset(profile: Grey, room: int) -> int:
+    """Where a profile must begin for its centre of mass to come to the middle of the room, without leaving it."""
+    centre = float(profile @ np.arange(len(profile)) / profile.sum())
+    return min(max(0, round(room / 2 - centre)), room - len(profile))
+
+
+def _cropped(ink: Grey) -> Grey:
+    rows, columns = (np.flatnonzero((ink > 64).any(axis=axis)) for axis in (1, 0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _thickened(ink: Grey) -> Grey:
+    """A pen's thin line, spread: scaled down as it is, it would be nearly gone."""
+    side = max(ink.shape)
+    framed = np.pad(ink, 1)
+    edge = sum(float(np.abs(np.diff(framed, axis=axis)).sum()) for axis in (0, 1))
+    lacking = _STROKE * side - 2 * float(ink.sum()) / edge  # a stroke's area is its width times half of its edge
+    radius = round(lacking / 2)
+    return ink if radius < 1 else _spread(np.pad(ink, radius), 2 * radius + 1)
