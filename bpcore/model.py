@@ -18,7 +18,7 @@ from bpcore.losses import Loss, get_loss
 from bpcore.network import LayerStack, check_seed
 from bpcore.optimizers import Optimizer, get_optimizer
 from bpcore.schedules import Constant, Schedule, get_schedule
-from bpcore.train import Evaluator, Run, Settings
+from bpcore.train import EVALUATION_BATCH, Evaluator, Run, Settings
 
 Data = tuple[Any, Any] | tuple[Any, Any, Any]
 
@@ -103,14 +103,14 @@ class Network(LayerStack):
         data = samples.to_device(self.backend, features, targets, weights, scale, shift)
         return Run(self, data, settings, held_out, callbacks).train()
 
-    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = 1024) -> Evaluation:
+    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = EVALUATION_BATCH) -> Evaluation:
         """The mean loss, and the share of samples classified rightly, over x (samples, N) and y as in fit."""
         loss = self._fitted_loss()
         data = self._held_out((x, y, sample_weight), loss, self.scale, self.shift)
         settings = Settings(loss, get_optimizer("sgd"), Constant(), 1, batch_size, 0)
         return Evaluator(self, data, settings, _count("batch_size", batch_size)).evaluate()
 
-    def output(self, x: Any, *, batch_size: int = 1024) -> np.ndarray:
+    def output(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """The output of the last layer (samples, M): logits where that layer has no activation."""
         self.require_built()
         features = samples.check_features(x, self.dtype, inputs=self.inputs)
@@ -126,7 +126,7 @@ class Network(LayerStack):
             first += rows
         return result
 
-    def predict_proba(self, x: Any, *, batch_size: int = 1024) -> np.ndarray:
+    def predict_proba(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """Probabilities (samples, M): the softmax, or each output's sigmoid after binary cross-entropy."""
         loss = self._fitted_loss()
         z = self.output(x, batch_size=batch_size).astype(np.float64)
@@ -141,7 +141,7 @@ class Network(LayerStack):
             return sigmoid.astype(self.dtype)
         raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
 
-    def predict(self, x: Any, *, batch_size: int = 1024) -> np.ndarray:
+    def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """Class labels (samples,) int64; 0 or 1 for each output after binary cross-entropy; else the output."""
         loss = self._fitted_loss()
         z = self.output(x, batch_size=batch_size)

@@ -28,6 +28,9 @@ from bpcore.optimizers import Optimizer
 from bpcore.samples import batch_for
 from bpcore.schedules import Schedule
 
+EVALUATION_BATCH = 1024
+"""How many samples are evaluated at a time: nothing is learned in between, so a large batch is only faster."""
+
 REPLAY_SECONDS = 0.05
 """How long the device may work before the host looks again: Ctrl-C and the progress bar wait no longer."""
 
@@ -53,11 +56,12 @@ class Settings:
 
 @dataclass
 class Snapshot:
-    """Weights and optimizer state on the device, and the step they stand at (-1: none yet)."""
+    """Weights and optimizer state on the device, the step they stand at (-1: none yet), and the rate's scale."""
 
     params: Array
     state: Array
     step: int = -1
+    learning_rate_scale: float = 1.0
 
 
 class Run:
@@ -107,7 +111,7 @@ class Run:
         self._replay_steps = 1
         self._snapshots = [self._new_snapshot(), self._new_snapshot()]
         self._best = self._new_snapshot() if any(callback.keeps_best for callback in callbacks) else None
-        self._evaluator = None if validation is None else Evaluator(network, validation, settings, self.batch_size)
+        self._evaluator = None if validation is None else Evaluator(network, validation, settings)
 
     # --- the step, and the loop ---------------------------------------------------------------------------
 
@@ -242,6 +246,7 @@ class Run:
         self.backend.copy(self.network.parameters.params, snapshot.params)
         self.backend.copy(self.state, snapshot.state)
         snapshot.step = self.epoch * self.steps_per_epoch
+        snapshot.learning_rate_scale = self.learning_rate_scale
 
     def _keep_snapshot(self) -> None:
         """Remember the beginnings of this epoch and of the one before."""
@@ -253,24 +258,18 @@ class Run:
         snapshot = next(kept for kept in self._snapshots if 0 <= kept.step <= step)
         self.backend.copy(snapshot.params, self.network.parameters.params)
         self.backend.copy(snapshot.state, self.state)
-        epoch, target = divmod(step, self.steps_per_epoch)
+        self.scale_learning_rate(snapshot.learning_rate_scale)
         self.begin_epoch(snapshot.step // self.steps_per_epoch)
-        if epoch * self.steps_per_epoch != snapshot.step:
-            target = step - snapshot.step
-        while self.batch < target:
-            self.run_steps(target - self.batch)
+        while self.batch < step - snapshot.step:
+            self.run_steps(step - snapshot.step - self.batch)
 
     def _raise_non_finite(self) -> None:
         """Name the step and the layer, leave the last weights that gave a finite loss, and raise."""
         bad = int(self.counters()[counter.FIRST_BAD])
-        self._rewind(bad)
         epoch, batch = divmod(bad, self.steps_per_epoch)
-        self.begin_epoch(epoch)
-        counters = self.counters().copy()
-        counters[counter.STEP], counters[counter.BATCH] = bad, batch
-        self.backend.write(counters, self.control.counters)
+        self._rewind(bad)
         layer = self._first_non_finite_layer(self._full if batch < self.full_steps else self._short)
-        self._rewind(max(bad - 1, self._snapshots[0].step if self._snapshots[1].step < 0 else self._snapshots[1].step))
+        self._rewind(max(bad - 1, 0))
         raise NonFiniteLossError(
             f"the loss is not finite at epoch {epoch + 1}, step {batch + 1} of {self.steps_per_epoch}, first in "
             f"{layer}, with learning rate {self.learning_rates[bad] * self.learning_rate_scale:.6g}; the network "
@@ -290,7 +289,9 @@ class Run:
 class Evaluator:
     """Loss and accuracy of a network over a data set, on the device; the buffers are made once."""
 
-    def __init__(self, network: LayerStack, samples: Samples, settings: Settings, batch_size: int) -> None:
+    def __init__(
+        self, network: LayerStack, samples: Samples, settings: Settings, batch_size: int = EVALUATION_BATCH
+    ) -> None:
         self.network, self.samples, self.settings = network, samples, settings
         backend = network.backend
         self.batch_size = min(batch_size, samples.x.shape[0])

@@ -18,6 +18,9 @@ os.environ.setdefault("BPCORE_CACHE_DIR", str(Path(__file__).parents[1] / "build
 from bpcore.backends import available_backends, get_backend
 from bpcore.backends.base import Backend
 
+if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+    np.seterr(all="ignore")  # plain NumPy scalars warn where compiled integers wrap and floats overflow in silence
+
 REPOSITORY = Path(__file__).parents[1]
 
 

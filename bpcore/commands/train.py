@@ -118,7 +118,7 @@ def train(options: Options, report: Report) -> int:
                     epochs=options.epochs,
                     batch_size=options.batch_size,
                     validation=held_out,
-                    callbacks=[watch, *callbacks, *shown],
+                    callbacks=[*shown, *callbacks, watch],
                     seed=options.seed,
                     scale=dataset.scale,
                     shift=dataset.shift,
@@ -183,6 +183,8 @@ def chosen_optimizer(options: Options) -> Optimizer:
 
 
 def _check_names(options: Options) -> None:
+    if options.data is None and (options.target is not None or options.task != "auto"):
+        raise InputError("--target and --task are for a file of your own: bpcore train FILE --target COLUMN")
     get_schedule(options.schedule)
     if options.loss is not None:
         Loss(options.loss, options.label_smoothing)

@@ -1,0 +1,112 @@
+"""From a name or a file to arrays on the host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bpcore.data.codec import Feature, TableCodec
+from bpcore.data.dataset import Dataset
+from bpcore.data.download import Progress
+from bpcore.data.files import as_path
+from bpcore.data.folder import load_idx_folder
+from bpcore.data.idx import read_idx, write_idx
+from bpcore.data.images import load_image
+from bpcore.data.mnist import SOURCES, DataUnavailable, load_mnist
+from bpcore.data.small import load_digits, load_mnist_sample
+from bpcore.data.table import SUFFIXES, load_table
+from bpcore.data.targets import check_task
+from bpcore.errors import InputError, MissingExtraError, unknown_name
+
+__all__ = [
+    "DATASETS",
+    "DataUnavailable",
+    "Dataset",
+    "Feature",
+    "TableCodec",
+    "load_dataset",
+    "load_default",
+    "load_idx_folder",
+    "load_image",
+    "load_mnist",
+    "load_table",
+    "read_idx",
+    "write_idx",
+]
+
+Loader = Callable[[str | Path | None, Progress | None], Dataset]
+"""Takes data_dir and progress; those inside installed packages need neither."""
+
+
+def _mnist_loader(name: str) -> Loader:
+    return lambda data_dir, progress: load_mnist(name, data_dir=data_dir, progress=progress)
+
+
+DATASETS: dict[str, Loader] = {
+    **{name: _mnist_loader(name) for name in SOURCES},
+    "digits": lambda data_dir, progress: load_digits(),
+    "mnist_sample": lambda data_dir, progress: load_mnist_sample(),
+}
+"""The built-in data sets, name -> loader."""
+
+
+def load_dataset(
+    name: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    target: str | None = None,
+    task: str = "auto",
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Load a data set by its name (see DATASETS), or the user's own by its path.
+
+    name            of DATASETS; or a folder of IDX files, an .npz or a CSV file
+    data_dir        where mnist, fashion_mnist and kmnist are looked for first
+    target, task, test_fraction, seed    for the user's own files, see load_table; built-in ones have a fixed test part
+    progress        called as progress(file name, bytes done, bytes in all) during a download
+
+    InputError, in one line, for a name or path that is not there and for any defect of a file; DataUnavailable where a
+    data set is neither on this machine nor downloadable; MissingExtraError where another package holds it.
+    """
+    check_task(task)
+    path = as_path(name)
+    key = str(name).lower().replace("-", "_")
+    if key in DATASETS:
+        if target is not None or task == "regression":
+            raise InputError(f"{key} is a data set for classification; target and task are for your own files")
+        return DATASETS[key](data_dir, progress)
+    if path.is_dir():
+        if target is not None:
+            raise InputError(f"target={target!r}: {path} is a folder of IDX files, whose target is the labels")
+        return load_idx_folder(path, test_fraction=test_fraction, seed=seed)
+    if path.exists():
+        return load_table(path, target, task=task, test_fraction=test_fraction, seed=seed)
+    if path.suffix.lower() in SUFFIXES or len(path.parts) > 1 or str(name).endswith(("/", os.sep)):
+        raise InputError(f"no such file or folder: {path}")
+    raise unknown_name("data set", str(name), DATASETS)
+
+
+def load_default(
+    *,
+    data_dir: str | Path | None = None,
+    notify: Callable[[str], None],
+    mirrors: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """MNIST; where it is neither here nor downloadable, notify(one line) and the 5,000 images of mnist_sample.
+
+    data_dir, mirrors, progress as in load_mnist. DataUnavailable where the extra with those images is missing too.
+    """
+    try:
+        return load_mnist("mnist", data_dir=data_dir, mirrors=mirrors, progress=progress)
+    except DataUnavailable as error:
+        unavailable = error
+    try:
+        sample = load_mnist_sample()
+    except MissingExtraError as error:
+        raise DataUnavailable(f"{unavailable}; or take the 5,000 images of mnist_sample: {error}") from unavailable
+    notify(f"{unavailable}. Going on with mnist_sample: 5,000 real images of MNIST's training part")
+    return sample

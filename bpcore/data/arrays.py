@@ -15,7 +15,7 @@ from bpcore.data.codec import Feature, TableCodec, moments, standardised
 from bpcore.data.dataset import Dataset
 from bpcore.data.files import check_file, readable
 from bpcore.data.split import split, split_source
-from bpcore.data.targets import Labels, Targets, read_numbers, standardise_targets, to_labels
+from bpcore.data.targets import read_numbers, standardise_targets, to_labels
 from bpcore.errors import InputError
 
 _NAMES = ("x", "y", "x_train", "y_train", "x_test", "y_test")
@@ -140,7 +140,7 @@ def _check_alike(path: Path, *pairs: tuple[str, NDArray[Any], NDArray[Any]]) -> 
 
 def _read_targets(
     y: NDArray[Any], task: str, where: Where, *, of_images: bool
-) -> tuple[Labels, tuple[str, ...]] | tuple[Targets, None]:
+) -> tuple[NDArray[Any], tuple[str, ...] | None]:
     """Labels (n,) and the classes' names, or targets (n, m) and None."""
     if y.dtype.kind == "U":
         if task == "regression":
@@ -158,9 +158,7 @@ def _read_targets(
     return y.astype(np.float64), None
 
 
-def _check_classes(
-    targets: Labels | Targets, classes: tuple[str, ...] | None, samples: int, where: Where
-) -> None:
+def _check_classes(targets: NDArray[Any], classes: tuple[str, ...] | None, samples: int, where: Where) -> None:
     """Refuse a class that only the test part has."""
     if classes is None:
         return

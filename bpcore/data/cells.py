@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ def check_present(cell: str, where: str) -> None:
         raise InputError(f"{where}: the cell {said}; fill in the missing values or leave such rows out")
 
 
-def first_not_finite(values: NDArray[np.float64]) -> int:
+def first_not_finite(values: NDArray[Any]) -> int:
     """Index of the first NaN or infinity, -1 where there is none."""
     odd = np.flatnonzero(~np.isfinite(values))
     return int(odd[0]) if len(odd) else -1
@@ -62,20 +63,20 @@ def are_numbers(cells: Sequence[str], values: NDArray[np.float64], where: Where)
     A column that is neither is refused: one with missing cells, one of numbers with a few texts that look like slips,
     one in which nearly every text is another (an identifier teaches nothing).
     """
-    odd = np.flatnonzero(~np.isfinite(values))
-    if len(odd) == 0:
+    odd = np.flatnonzero(~np.isfinite(values)).tolist()
+    if not odd:
         return True
     for index in odd:
-        check_present(cells[index], where(int(index)))
+        check_present(cells[index], where(index))
     numbers = len(cells) - len(odd)
     levels = len(set(cells))
     slips = all(np.isinf(values[i]) or cells[i].lower() in _MISSING_AMONG_NUMBERS for i in odd)
     if numbers and (slips or (levels > FEW and 2 * numbers > len(cells))):
         check_numbers(cells, values, where)
-    _check_commas(cells, int(odd[0]), where)
+    _check_commas(cells, odd[0], where)
     if levels > FEW and (2 * levels > len(cells) or levels > _MOST_LEVELS):
         raise InputError(
-            f"{where(int(odd[0]))}: the column holds {levels} different texts in {len(cells)} rows, too many to be "
+            f"{where(odd[0])}: the column holds {levels} different texts in {len(cells)} rows, too many to be "
             "learnt from; take the column out of the file, or make it a number"
         )
     return False

@@ -40,7 +40,9 @@ class Feature:
         if self.levels is None:
             values = to_numbers(cells)
             check_numbers(cells, values, where)
-            return standardised(values[:, None], np.array([self.mean]), np.array([self.deviation]), lambda i, _: where(i))
+            return standardised(
+                values[:, None], np.array([self.mean]), np.array([self.deviation]), lambda i, _: where(i)
+            )
         column = {level: index for index, level in enumerate(self.levels)}
         encoded = np.zeros((len(cells), len(column)), np.float32)
         for row, cell in enumerate(cells):
@@ -121,7 +123,8 @@ class TableCodec:
                 array = array[:, None]
             if array.ndim != 2 or array.shape[1] != len(mean):
                 raise InputError(f"outputs of shape {array.shape} cannot be decoded; accepted: (n, {len(mean)})")
-            return array.astype(np.float64) * deviation + mean
+            targets: NDArray[np.float64] = array.astype(np.float64) * deviation + mean
+            return targets
         if array.ndim == 2 and array.shape[1] == len(self.classes):
             array = array.argmax(axis=1)
         if array.ndim != 1 or array.dtype.kind not in "ui":
@@ -131,7 +134,8 @@ class TableCodec:
             )
         if len(array) and not 0 <= array.min() <= array.max() < len(self.classes):
             raise InputError(f"labels from {array.min()} to {array.max()}; accepted: 0 to {len(self.classes) - 1}")
-        return np.array(self.classes)[array]
+        names: NDArray[np.str_] = np.array(self.classes)[array]
+        return names
 
     def to_json(self) -> dict[str, Any]:
         """What json.dumps takes and from_json turns back into this codec."""

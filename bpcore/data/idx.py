@@ -80,7 +80,9 @@ def read_images(path: str | Path) -> NDArray[np.uint8]:
     if array.ndim == 1:
         raise InputError(f"{path} holds {len(array)} labels where images are expected: were two files exchanged?")
     if array.ndim != 3 or array.dtype != np.uint8:
-        raise InputError(f"{path} holds {array.dtype} of shape {array.shape}; expected: uint8 images (n, height, width)")
+        raise InputError(
+            f"{path} holds {array.dtype} of shape {array.shape}; expected: uint8 images (n, height, width)"
+        )
     if array.size == 0:
         raise InputError(f"{path} holds no images: its shape is {array.shape}")
     return array
@@ -102,9 +104,7 @@ def read_labels(path: str | Path, classes: int = 0) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def read_pair(
-    images: str | Path, labels: str | Path, classes: int = 0
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read_pair(images: str | Path, labels: str | Path, classes: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (n, height, width) and their labels (n,); InputError where their numbers differ."""
     x, y = read_images(images), read_labels(labels, classes)
     if len(x) != len(y):
@@ -133,14 +133,15 @@ def _find(folder: Path, pattern: str) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _read(file: Path, stream: IO[bytes]) -> NDArray[Any]:
+def _read(file: Path, stream: IO[bytes] | gzip.GzipFile) -> NDArray[Any]:
     head = stream.read(4)
     if len(head) < 4:
         raise InputError(f"{file} is truncated: {len(head)} bytes, where an IDX file has at least 4")
     code, dimensions = head[2], head[3]
     if head[:2] != b"\0\0" or code not in TYPES or dimensions > _DIMENSIONS:
         raise InputError(
-            f"{file} is not an IDX file: it begins with {head.hex(' ')}; images begin with 00 00 08 03, labels with 00 00 08 01"
+            f"{file} is not an IDX file: it begins with {head.hex(' ')}, where images have 00 00 08 03 and labels "
+            "00 00 08 01"
         )
     sizes = stream.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:

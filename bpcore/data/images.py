@@ -20,7 +20,8 @@ Grey = NDArray[np.float64]
 _WORKING = 400  # pixels on the longer side: enough for any digit, and quick
 _BACKGROUND = 64  # pixels on the longer side in which the paper's brightness is judged
 _FEWEST_LEVELS = 12.0  # ink must differ from paper by so many of 255 levels,
-_FEWEST_SIGMAS = 6.0  # and by so many deviations of the paper's noise
+_FEWEST_SIGMAS = 6.0  # and by so many deviations of the paper's noise,
+_FEWEST_PIXELS = 4  # in so many pixels
 _SPECK = 0.04  # what has less than this share of the largest stroke's ink is dirt
 _STROKE = 0.08  # the least width of a stroke, as a share of the digit's longer side: MNIST's have 0.1
 
@@ -46,7 +47,7 @@ def load_image(path: str | Path, image_shape: tuple[int, int], *, top: int = 255
     if np.ptp(grey) == 0:
         raise InputError(f"{file} is blank: every pixel is the same")
     if grey.shape != image_shape or _is_light(grey):
-        grey = _place(_ink(file, grey), image_shape)
+        grey = _place(_ink(file, _reduced(grey, _WORKING)), image_shape)
     return np.rint(grey * (top / 255)).astype(np.uint8).reshape(1, -1)
 
 
@@ -75,32 +76,26 @@ def _from_array(file: Path, array: NDArray[Any], shape: tuple[int, int], top: in
 
 def _open(file: Path) -> Grey:
     """The picture upright, in grey (h, w), 0 to 255; its transparent parts become paper."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     with readable(file):
         try:
             with Image.open(file) as opened:
                 picture = ImageOps.exif_transpose(opened)
                 picture.load()
-        except (Image.UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
             raise InputError(f"{file} is no image that can be read, or a broken one") from error
     if picture.mode.startswith(("I", "F")):
         values = np.asarray(picture, np.float64)
-        return _to_working_size(values * (255 / max(values.max(), 65535 if picture.mode.startswith("I") else 1)))
+        largest = max(values.max(), 65535.0 if picture.mode.startswith("I") else 1.0)
+        return values * (255 / largest)
     if "A" in picture.getbands() or "transparency" in picture.info:
         layers = np.asarray(picture.convert("RGBA"), np.float64)
         alpha = layers[..., 3] / 255
         grey = layers[..., :3] @ [0.299, 0.587, 0.114]
         ink_is_dark = (grey * alpha).sum() < 128 * alpha.sum()
-        return _to_working_size(grey * alpha + (255 if ink_is_dark else 0) * (1 - alpha))
-    return _to_working_size(np.asarray(picture.convert("RGB").convert("L"), np.float64))
-
-
-def _to_working_size(grey: Grey) -> Grey:
-    factor = _WORKING / max(grey.shape)
-    if factor >= 1:
-        return grey
-    return _resize(grey, max(1, round(grey.shape[0] * factor)), max(1, round(grey.shape[1] * factor)))
+        return grey * alpha + (255 if ink_is_dark else 0) * (1 - alpha)
+    return np.asarray(picture.convert("RGB").convert("L"), np.float64)
 
 
 def _resize(grey: Grey, height: int, width: int) -> Grey:
@@ -111,13 +106,24 @@ def _resize(grey: Grey, height: int, width: int) -> Grey:
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), np.float64)
 
 
-def _border(grey: Grey) -> Grey:
+def _reduced(grey: Grey, longest: int = _BACKGROUND) -> Grey:
+    """Made smaller, where it is larger, for its longer side to have so many pixels."""
+    factor = min(1.0, longest / max(grey.shape))
+    height, width = (max(1, round(side * factor)) for side in grey.shape)
+    return grey if factor == 1.0 else _resize(grey, height, width)
+
+
+def _border(grey: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
 
 
 def _is_light(grey: Grey) -> bool:
-    """Whether the paper, judged at the border, is nearer to the lightest than to the darkest of the picture."""
-    return bool(np.median(_border(grey)) > (grey.min() + grey.max()) / 2)
+    """Whether the paper, judged at the border, is lighter than the ink."""
+    place = (np.median(_border(grey)) - grey.min()) / np.ptp(grey)
+    if abs(place - 0.5) > 0.2:
+        return bool(place > 0.5)
+    small = _reduced(grey)  # between light and dark: ink stands out to one side from the paper's uneven light
+    return float(((small - _surface(small)) ** 3).sum()) < 0
 
 
 def _ink(file: Path, grey: Grey) -> Grey:
@@ -126,11 +132,13 @@ def _ink(file: Path, grey: Grey) -> Grey:
     excess = grey - _paper(grey)
     paper = float(np.median(excess))
     sigma = 1.4826 * float(np.median(np.abs(excess - paper)))
-    threshold = _otsu(excess)
-    strokes = excess[excess > threshold]
-    level = float(np.median(strokes)) if len(strokes) else paper
-    if level - paper < max(_FEWEST_LEVELS, _FEWEST_SIGMAS * sigma):
-        raise InputError(f"{file} is blank: no ink can be told from the paper")
+    level = threshold = paper + max(_FEWEST_LEVELS, _FEWEST_SIGMAS * sigma)
+    for _ in range(3):  # halfway between paper and ink, as the ink beyond the threshold tells it
+        strokes = excess[excess > threshold]
+        if len(strokes) < _FEWEST_PIXELS:
+            raise InputError(f"{file} is blank: no ink can be told from the paper")
+        level = float(np.median(strokes))
+        threshold = max(threshold, (paper + level) / 2)
     low = paper + max(4 * sigma, 0.35 * (level - paper))
     high = max(paper + 0.75 * (level - paper), low + 1)
     return _without_specks(np.clip((excess - low) / (high - low), 0, 1) * 255)
@@ -142,12 +150,29 @@ def _smooth(grey: Grey) -> Grey:
 
 
 def _paper(grey: Grey) -> Grey:
-    """The paper's brightness under bright ink: a morphological opening, wider than strokes, narrower than shadows."""
-    factor = min(1.0, _BACKGROUND / max(grey.shape))
-    height, width = (max(1, round(side * factor)) for side in grey.shape)
-    size = max(height, width) * 2 // 5 | 1
-    opened = _spread(-_spread(-_resize(grey, height, width), size), size)
-    return _resize(_windows(opened, size // 4 | 1).mean(axis=(2, 3)), *grey.shape)
+    """The paper's brightness under bright ink: a smooth surface for the light, and what shadows leave beside it.
+
+    Shadows are found by a morphological opening, in a window wider than strokes and narrower than shadows.
+    """
+    small = _reduced(grey)
+    light = _surface(small)
+    size = max(small.shape) * 2 // 5 | 1
+    shadows = _spread(-_spread(light - small, size), size)
+    return _resize(light + _windows(shadows, 3).mean(axis=(2, 3)), *grey.shape)
+
+
+def _surface(grey: Grey) -> Grey:
+    """The quadratic surface through the paper: fitted again and again without the pixels that stand out from it."""
+    rows, columns = (np.linspace(-1, 1, side) for side in grey.shape)
+    y, x = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    values = grey.ravel()
+    fitted = np.full(values.shape, np.median(_border(grey)))
+    for _ in range(8):
+        off = np.abs(values - fitted)
+        paper = off <= max(2.5 * 1.4826 * float(np.median(off)), 1.0)
+        fitted = terms @ np.linalg.lstsq(terms[paper], values[paper])[0]
+    return fitted.reshape(grey.shape)
 
 
 def _spread(grey: Grey, size: int) -> Grey:
@@ -161,17 +186,6 @@ def _windows(grey: Grey, height: int, width: int | None = None) -> Grey:
     width = height if width is None else width
     padded = np.pad(grey, ((height // 2,) * 2, (width // 2,) * 2), mode="edge")
     return np.lib.stride_tricks.sliding_window_view(padded, (height, width))
-
-
-def _otsu(values: Grey) -> float:
-    """The threshold that parts values into the two classes of the greatest variance between them (Otsu 1979)."""
-    counts, edges = np.histogram(values, 256)
-    middles = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1]
-    above = counts.sum() - below
-    sums = np.cumsum(counts * middles)
-    distance = sums[:-1] / np.maximum(below, 1) - (sums[-1] - sums[:-1]) / np.maximum(above, 1)
-    return float(edges[1 + int(np.argmax(below * above * distance**2))])
 
 
 def _without_specks(ink: Grey) -> Grey:

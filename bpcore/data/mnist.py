@@ -135,7 +135,7 @@ def find_files(folder: Path) -> list[Path] | None:
 
 def read_files(name: str, files: Sequence[Path], classes: tuple[str, ...], source: str) -> Dataset:
     """The data set of four files in the order of FILES: images of 28 x 28, labels below the number of classes."""
-    pairs = [read_pair(*files[part : part + 2], len(classes)) for part in (0, 2)]
+    pairs = [read_pair(files[part], files[part + 1], len(classes)) for part in (0, 2)]
     for file, (images, _) in zip(files[::2], pairs, strict=True):
         if images.shape[1:] != _SHAPE:
             height, width = images.shape[1:]
@@ -189,8 +189,8 @@ def _from_cache(name: str, source: Source, tried: list[str], progress: Progress 
     if failures:
         looked = ", ".join([*tried, str(folder)])
         raise DataUnavailable(
-            f"{name} is neither on this machine nor downloadable: looked in {looked}; {'; '.join(failures)}. Put its four "
-            f"files ({FILES[0]}, ...) into a folder and name that with --data-dir or BPCORE_DATA_DIR"
+            f"{name} is neither on this machine nor downloadable: looked in {looked}; {'; '.join(failures)}. "
+            f"Put its four files ({FILES[0]}, ...) into a folder and name that with --data-dir or BPCORE_DATA_DIR"
         )
     return read_files(name, [folder / file for file in FILES], source.classes, f"downloaded to {folder}")
 

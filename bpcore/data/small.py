@@ -48,11 +48,7 @@ def _read(feature: str, package: str, extra: str, file: str, pixels: int) -> NDA
     return rows
 
 
-def _dataset(
-    name: str, rows: NDArray[np.uint8], shape: tuple[int, int], scale: float, source: str
-) -> Dataset:
+def _dataset(name: str, rows: NDArray[np.uint8], shape: tuple[int, int], scale: float, source: str) -> Dataset:
     x, y = rows[:, :-1], rows[:, -1].astype(np.int64)
     train, test = split(len(y), y, 0.2, seed=None)
-    return Dataset(
-        name, x[train], y[train], x[test], y[test], _DIGITS, source, scale=scale, image_shape=shape
-    )
+    return Dataset(name, x[train], y[train], x[test], y[test], _DIGITS, source, scale=scale, image_shape=shape)

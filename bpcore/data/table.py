@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +70,7 @@ def _load_csv(table: Columns, target: str | None, task: str, test_fraction: floa
         codec, y = standardise_targets(codec, y, train, where)
     x = codec.encode_columns(cells, table.where, zeros=True)
     source = f"{table.path}, {split_source(train, test, seed)}"
-    return Dataset(
-        table.path.stem, x[train], y[train], x[test], y[test], classes=classes, source=source, codec=codec
-    )
+    return Dataset(table.path.stem, x[train], y[train], x[test], y[test], classes=classes, source=source, codec=codec)
 
 
 def _check_target(table: Columns, target: str | None) -> str:
@@ -87,7 +86,7 @@ def _check_target(table: Columns, target: str | None) -> str:
     raise InputError(f"{table.path}: {unknown('target column', target, table.header)}")
 
 
-def _fit(name: str, cells: tuple[str, ...], where: Where, train: NDArray[np.int64]) -> Feature:
+def _fit(name: str, cells: Sequence[str], where: Where, train: NDArray[np.int64]) -> Feature:
     """What the training rows of a column say about how to encode it."""
     values = to_numbers(cells)
     if not are_numbers(cells, values, where):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +29,7 @@ def check_task(task: str) -> None:
         raise unknown_name("task", task, TASKS)
 
 
-def read_texts(
-    cells: Sequence[str], task: str, where: Where
-) -> tuple[Labels, tuple[str, ...]] | tuple[Targets, None]:
+def read_texts(cells: Sequence[str], task: str, where: Where) -> tuple[NDArray[Any], tuple[str, ...] | None]:
     """Labels (n,) and the classes' names, or targets (n, 1) and None, of a column of texts."""
     values = to_numbers(cells)
     if task == "regression":
@@ -40,9 +39,7 @@ def read_texts(
     return read_numbers(values, task, where)
 
 
-def read_numbers(
-    values: Targets, task: str, where: Where
-) -> tuple[Labels, tuple[str, ...]] | tuple[Targets, None]:
+def read_numbers(values: Targets, task: str, where: Where) -> tuple[NDArray[Any], tuple[str, ...] | None]:
     """Labels (n,) and the classes' names, or targets (n, 1) and None, of finite numbers (n,)."""
     if task == "classification" or (task == "auto" and are_classes(values)):
         return to_labels(values, where)

@@ -1,0 +1,7 @@
+"""`python -m bpcore` is `bpcore`."""
+
+import sys
+
+from bpcore.cli import main
+
+sys.exit(main())

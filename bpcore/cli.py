@@ -1,0 +1,227 @@
+"""The command line: what each command is called with. What it does stands in bpcore/commands.
+
+Exit codes: 0 done; 1 the training failed, since its loss was infinite or NaN (the last good weights are saved); 2 what
+was given cannot be used, and nothing was done; 130 stopped by Ctrl-C (what was learned until then is saved).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from bpcore import __version__
+from bpcore.commands import evaluate as evaluating, info as informing, predict as predicting, train as training
+from bpcore.commands.devices import ALIASES
+from bpcore.commands.report import Report
+from bpcore.data import DATASETS
+from bpcore.data.targets import TASKS
+from bpcore.errors import BpcoreError
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.losses import LOSSES
+from bpcore.network import PRECISIONS
+from bpcore.optimizers import OPTIMIZERS
+from bpcore.schedules import SCHEDULES
+from bpcore.train import NonFiniteLossError
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+DEFAULTS = training.Options()
+DEVICES = ["auto", *ALIASES]
+
+app = typer.Typer(
+    name="bpcore",
+    help="Train multilayer perceptrons by backpropagation, fast, on the CPU or a CUDA GPU.",
+    epilog="Exit codes: 0 done; 1 the loss became infinite or NaN (the last good weights are saved); 2 something given "
+    "cannot be used (nothing was done); 130 stopped by Ctrl-C (what was learned is saved).",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _named(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """What the shell completes an option with."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+def _choice(panel: str, text: str, names: Iterable[str]) -> Any:
+    names = list(names)
+    return _option(panel, f"{text}: {', '.join(names)}.", metavar="NAME", autocompletion=_named(names))
+
+
+def _option(panel: str, text: str, **how: Any) -> Any:
+    return typer.Option(help=text, rich_help_panel=panel, **how)
+
+
+DATA, NETWORK, LEARNING, STOPPING, RUN = "Data", "Network", "Learning", "Stopping", "Run"
+SOURCES = f"{', '.join(DATASETS)}, or your own .csv, .npz or folder of IDX files"
+
+Data = Annotated[str | None, typer.Argument(metavar="DATA", help=f"{SOURCES}.", show_default=False)]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model's file, or the folder that train wrote.")]
+DataDir = Annotated[
+    str | None,
+    _option(DATA, "Where to look for data sets before $BPCORE_DATA_DIR and the cache.", metavar="FOLDER"),
+]
+Device = Annotated[
+    str, _option(RUN, "auto, cpu, gpu, or a backend's name.", metavar="NAME", autocompletion=_named(DEVICES))
+]
+Json = Annotated[
+    str | None,
+    _option(RUN, "Write the results to a file as JSON; - for the standard output.", metavar="FILE"),
+]
+Quiet = Annotated[bool, _option(RUN, "Print nothing but the result.")]
+
+
+@app.callback(invoke_without_command=True)
+def _without_command(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"bpcore {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def train(
+    data: Data = DEFAULTS.data,
+    data_dir: DataDir = DEFAULTS.data_dir,
+    target: Annotated[str | None, _option(DATA, "The column of a table that is to be learnt.", metavar="COLUMN")] = (
+        DEFAULTS.target
+    ),
+    task: Annotated[str, _choice(DATA, "What a table's target is", TASKS)] = DEFAULTS.task,
+    test_fraction: Annotated[
+        float,
+        _option(DATA, "Share of the samples kept for the test, where the data has no test part.", metavar="SHARE"),
+    ] = DEFAULTS.test_fraction,
+    validation: Annotated[
+        float,
+        _option(DATA, "Share of the training samples held out and evaluated after every epoch.", metavar="SHARE"),
+    ] = DEFAULTS.validation,
+    network: Annotated[
+        str,
+        _option(
+            NETWORK, "Sizes of the hidden layers, such as 512 or 512,256; none for no hidden layer.", metavar="SIZES"
+        ),
+    ] = DEFAULTS.network,
+    activation: Annotated[str, _choice(NETWORK, "Activation of the hidden layers", ACTIVATIONS)] = DEFAULTS.activation,
+    dropout: Annotated[float, _option(NETWORK, "Share of hidden units dropped in training.", metavar="SHARE")] = (
+        DEFAULTS.dropout
+    ),
+    precision: Annotated[str, _choice(NETWORK, "Of all numbers", PRECISIONS)] = DEFAULTS.precision,
+    epochs: Annotated[int, _option(LEARNING, "Passes over the training data.", min=1, metavar="N")] = DEFAULTS.epochs,
+    batch_size: Annotated[int, _option(LEARNING, "Samples in a mini-batch.", min=1, metavar="N")] = DEFAULTS.batch_size,
+    optimizer: Annotated[str, _choice(LEARNING, "Optimizer", OPTIMIZERS)] = DEFAULTS.optimizer,
+    learning_rate: Annotated[
+        float | None, _option(LEARNING, "Learning rate; the optimizer's own where not given.", metavar="RATE")
+    ] = DEFAULTS.learning_rate,
+    schedule: Annotated[str, _choice(LEARNING, "How the learning rate changes", SCHEDULES)] = DEFAULTS.schedule,
+    momentum: Annotated[
+        float | None, _option(LEARNING, "Momentum, for optimizers that have it.", metavar="SHARE")
+    ] = DEFAULTS.momentum,
+    weight_decay: Annotated[
+        float | None, _option(LEARNING, "Decoupled weight decay, for adamw.", metavar="RATE")
+    ] = DEFAULTS.weight_decay,
+    l2: Annotated[float | None, _option(LEARNING, "1/2 L2 sum W^2 is added to the loss.", metavar="L2")] = DEFAULTS.l2,
+    max_norm: Annotated[
+        float | None, _option(LEARNING, "Scale longer gradients down to this norm.", metavar="NORM")
+    ] = DEFAULTS.max_norm,
+    loss: Annotated[
+        str | None,
+        _choice(LEARNING, "Loss; softmax_cross_entropy for classes, squared_error for numbers where not given", LOSSES),
+    ] = DEFAULTS.loss,
+    label_smoothing: Annotated[
+        float, _option(LEARNING, "Share of each label spread over all classes.", metavar="SHARE")
+    ] = DEFAULTS.label_smoothing,
+    seed: Annotated[int, _option(LEARNING, "Of weights, shuffles and dropout.", min=0, metavar="N")] = DEFAULTS.seed,
+    patience: Annotated[
+        int | None,
+        _option(STOPPING, "Stop when the validation loss has not improved for so many epochs.", min=1, metavar="N"),
+    ] = DEFAULTS.patience,
+    stop_at_loss: Annotated[
+        float | None, _option(STOPPING, "Stop when the training loss is as low as this.", metavar="LOSS")
+    ] = DEFAULTS.stop_at_loss,
+    device: Device = DEFAULTS.device,
+    output: Annotated[
+        str | None,
+        _option(RUN, "Folder for the model and its results; a new one below runs/ where not given.", metavar="FOLDER"),
+    ] = DEFAULTS.output,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> int:
+    """Train a network: on MNIST, another data set, or your own table.
+
+    The test data is evaluated once, at the end. Ctrl-C stops early and keeps what was learned.
+    """
+    given = dict(locals())
+    report = Report(given.pop("json"), quiet=given.pop("quiet"))
+    return training.train(training.Options(**given), report)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    json: Json = None,
+    quiet: Quiet = False,
+) -> int:
+    """Evaluate a model: on the test part of its own data, or on other data.
+
+    Of a table that is named, every row is evaluated.
+    """
+    return evaluating.evaluate(model, data, Report(json, quiet=quiet), data_dir=data_dir, device=device)
+
+
+@app.command()
+def predict(
+    model: Model,
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Images, .npy arrays or, for a model of a table, .csv rows."),
+    ],
+    top: Annotated[int, _option(RUN, "How many classes to show.", min=1, metavar="N")] = 3,
+    device: Device = "auto",
+    json: Json = None,
+) -> int:
+    """Predict classes, with their probabilities, or numbers for new images or rows.
+
+    A photographed digit is inverted, cropped and centred as MNIST's were.
+    """
+    return predicting.predict(model, files, Report(json), top=top, device=device)
+
+
+@app.command()
+def info(json: Json = None) -> int:
+    """Show devices, versions, caches and the data sets that are here."""
+    return informing.info(Report(json))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; whatever a user can cause ends in one line on the standard error. Returns the exit code."""
+    try:
+        code = app(None if arguments is None else list(arguments), prog_name="bpcore", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except NonFiniteLossError as error:
+        return _error(str(error), FAILED)
+    except BpcoreError as error:
+        return _error(str(error), REFUSED)
+    except MemoryError as error:
+        return _error(f"not enough memory: {error}", REFUSED)
+    except _UsageError as error:
+        return _error(error.format_message(), REFUSED)
+    except (KeyboardInterrupt, typer.Abort):
+        print("\nbpcore: stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # typer gives it no name of its own
+
+
+def _error(message: str, code: int) -> int:
+    print(f"bpcore: error: {' '.join(message.split())}", file=sys.stderr)
+    return code

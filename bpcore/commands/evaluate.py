@@ -1,0 +1,56 @@
+"""`bpcore evaluate`: how good a saved model is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bpcore.commands.datasets import all_rows, load
+from bpcore.commands.devices import choose_device, device_line
+from bpcore.commands.measure import in_words, measure
+from bpcore.commands.model_file import Model, open_model
+from bpcore.commands.report import Report, columns
+from bpcore.data.files import as_path
+from bpcore.errors import InputError
+
+
+def evaluate(path: str, data: str | None, report: Report, *, data_dir: str | None, device: str) -> int:
+    """Evaluate a model on a data set's test part, or on every row of a table. Returns the exit code."""
+    backend = choose_device(device)
+    model = open_model(path, backend)
+    if data is not None and model.codec is not None:
+        x, y = all_rows(as_path(data), model.codec)
+        source, what = data, f"all {len(x):,} rows"
+    else:
+        x, y, source = _test_part(model, data, data_dir, report)
+        what = f"{len(x):,} test samples"
+    report.say(*columns([("model", str(model.path)), ("data", f"{source}: {what}"), ("device", device_line(backend))]))
+    results: dict[str, Any] = measure(model.network, x, y, model.codec)
+    report.result(in_words(results, model.codec.target if model.codec else None))
+    facts = {"model": str(model.path), "data": source, "samples": len(x), "device": backend.describe()["device"]}
+    report.write(facts | results)
+    return 0
+
+
+def _test_part(
+    model: Model, data: str | None, data_dir: str | None, report: Report
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """The test part of a data set; of the one that the model was trained on, where none is named."""
+    how = dict(model.data)
+    trained_on = how.pop("name", None)
+    if data is not None:
+        how = {}
+    elif trained_on is None:
+        raise InputError(f"{model.path} does not say what it was trained on: name the data to evaluate it on")
+    dataset = load(data or trained_on, report, data_dir=data_dir, **how)
+    if data is None and dataset.codec is not None and dataset.codec != model.codec:
+        raise InputError(
+            f"{trained_on} has changed since the model was trained, so its test rows are not known; "
+            f"bpcore evaluate MODEL FILE evaluates all rows of a file"
+        )
+    if dataset.classes is not None and model.classes is not None and len(dataset.classes) != len(model.classes):
+        raise InputError(f"{dataset.name} has {len(dataset.classes)} classes, but the model has {len(model.classes)}")
+    if len(dataset.x_test) == 0:
+        raise InputError(f"{dataset.name} has no test part")
+    return dataset.x_test, dataset.y_test, f"{dataset.name} ({dataset.source})"

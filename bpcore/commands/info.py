@@ -1,0 +1,98 @@
+"""`bpcore info`: the devices, and why which one is chosen; versions, caches, and the data sets that are here."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bpcore import __version__
+from bpcore.backends import available_backends, get_backend
+from bpcore.commands.report import Report, columns, shortened
+from bpcore.data import DATASETS
+from bpcore.data.mnist import SOURCES, cache_folder, find_files
+from bpcore.errors import BpcoreError
+
+PACKAGES = ("numpy", "numba", "safetensors", "pooch", "pillow", "rich", "typer")
+VARIABLES = ("BPCORE_BACKEND", "BPCORE_DATA_DIR", "BPCORE_CACHE_DIR", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def info(report: Report) -> int:
+    """Print it, and write it where --json says. Returns the exit code."""
+    facts = collect()
+    said = facts["versions"]
+    report.result(f"bpcore {said['bpcore']}, Python {said['python']}, {facts['platform']}", "", "devices")
+    for name, device in facts["devices"].items():
+        mark = "*" if name == facts["chosen"]["backend"] else " "
+        if device["state"] == "available":
+            about = device["about"]
+            lines = [("device", about.pop("device")), *about.items()]
+            report.result(f"{mark} {name}", *columns(lines, indent="    "))
+        else:
+            report.result(f"{mark} {name}", f"    {device['state']}")
+    report.result(f"  auto takes {facts['chosen']['backend']}: {facts['chosen']['why']}")
+    packages = ", ".join(f"{name} {number}" for name, number in said.items() if name not in ("bpcore", "python"))
+    report.result("", f"packages  {packages}")
+    report.result("", "data sets", *columns([(f"  {name}", where) for name, where in facts["data_sets"].items()]))
+    report.result("", "caches", *columns([(f"  {name}", shortened(path)) for name, path in facts["caches"].items()]))
+    if facts["environment"]:
+        report.result("", "environment", *columns(list(facts["environment"].items()), indent="  "))
+    report.write(facts)
+    return 0
+
+
+def collect() -> dict[str, Any]:
+    """All of it, as JSON values."""
+    devices: dict[str, Any] = {}
+    for name, state in available_backends().items():
+        devices[name] = {"state": state}
+        if state == "available":
+            devices[name]["about"] = get_backend(name).describe()
+    try:
+        chosen = get_backend("auto")
+        choice = {"backend": chosen.name, "why": chosen.reason}
+    except BpcoreError as error:  # BPCORE_BACKEND names one that cannot be used
+        choice = {"backend": None, "why": str(error)}
+    from bpcore.kernels.build import cache_folder as kernel_folder  # brings numba, which the backends have loaded
+
+    return {
+        "versions": {"bpcore": __version__, "python": platform.python_version(), **_versions()},
+        "platform": f"{sys.platform} {platform.machine()}",
+        "devices": devices,
+        "chosen": choice,
+        "data_sets": {name: where(name) for name in DATASETS},
+        "caches": {"kernels": str(kernel_folder()), "data": str(cache_folder())},
+        "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
+
+
+def where(name: str) -> str:
+    """Where a data set of the table is, or how it would be had."""
+    if name in SOURCES:
+        variable = os.environ.get("BPCORE_DATA_DIR")
+        folders = [Path(variable).expanduser()] if variable else []
+        for base in (*folders, cache_folder()):
+            for folder in (base / name, base):
+                try:
+                    if find_files(folder):
+                        return f"here, in {shortened(folder)}"
+                except BpcoreError as error:
+                    return str(error)
+        return "not here; downloaded when it is asked for"
+    try:
+        return f"here, {DATASETS[name](None, None).source}"
+    except BpcoreError as error:
+        return str(error)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
