@@ -13,8 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from bpcore import __version__
-from bpcore.commands import evaluate as evaluating, info as informing, predict as predicting, train as training
+from bpcore.commands import evaluate as evaluating
+from bpcore.commands import info as informing
+from bpcore.commands import options
+from bpcore.commands import predict as predicting
+from bpcore.commands import train as training
 from bpcore.commands.devices import ALIASES
+from bpcore.commands.options import Options
 from bpcore.commands.report import Report
 from bpcore.data import DATASETS
 from bpcore.data.targets import TASKS
@@ -26,8 +31,9 @@ from bpcore.optimizers import OPTIMIZERS
 from bpcore.schedules import SCHEDULES
 from bpcore.train import NonFiniteLossError
 
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
-DEFAULTS = training.Options()
+FAILED, REFUSED, INTERRUPTED = 1, 2, training.INTERRUPTED
+DEFAULTS = Options()
+DEFAULT_EPOCHS = f"{options.FEWEST_EPOCHS} where not given, or as many as make {options.FEWEST_STEPS} mini-batches"
 DEVICES = ["auto", *ALIASES]
 
 app = typer.Typer(
@@ -50,8 +56,8 @@ def _choice(panel: str, text: str, names: Iterable[str]) -> Any:
     return _option(panel, f"{text}: {', '.join(names)}.", metavar="NAME", autocompletion=_named(names))
 
 
-def _option(panel: str, text: str, **how: Any) -> Any:
-    return typer.Option(help=text, rich_help_panel=panel, **how)
+def _option(panel: str, text: str, *, flags: Sequence[str] = (), **how: Any) -> Any:
+    return typer.Option(*flags, help=text, rich_help_panel=panel, **how)
 
 
 DATA, NETWORK, LEARNING, STOPPING, RUN = "Data", "Network", "Learning", "Stopping", "Run"
@@ -70,7 +76,7 @@ Json = Annotated[
     str | None,
     _option(RUN, "Write the results to a file as JSON; - for the standard output.", metavar="FILE"),
 ]
-Quiet = Annotated[bool, _option(RUN, "Print nothing but the result.")]
+Quiet = Annotated[bool, _option(RUN, "Print nothing but the result.", flags=("--quiet", "-q"))]
 
 
 @app.callback(invoke_without_command=True)
@@ -95,7 +101,7 @@ def train(
     task: Annotated[str, _choice(DATA, "What a table's target is", TASKS)] = DEFAULTS.task,
     test_fraction: Annotated[
         float,
-        _option(DATA, "Share of the samples kept for the test, where the data has no test part.", metavar="SHARE"),
+        _option(DATA, "Share of the samples kept for the test, if the data has no test part.", metavar="SHARE"),
     ] = DEFAULTS.test_fraction,
     validation: Annotated[
         float,
@@ -103,16 +109,17 @@ def train(
     ] = DEFAULTS.validation,
     network: Annotated[
         str,
-        _option(
-            NETWORK, "Sizes of the hidden layers, such as 512 or 512,256; none for no hidden layer.", metavar="SIZES"
-        ),
+        _option(NETWORK, "Sizes of the hidden layers, such as 512 or 512,256; or none.", metavar="SIZES"),
     ] = DEFAULTS.network,
     activation: Annotated[str, _choice(NETWORK, "Activation of the hidden layers", ACTIVATIONS)] = DEFAULTS.activation,
     dropout: Annotated[float, _option(NETWORK, "Share of hidden units dropped in training.", metavar="SHARE")] = (
         DEFAULTS.dropout
     ),
     precision: Annotated[str, _choice(NETWORK, "Of all numbers", PRECISIONS)] = DEFAULTS.precision,
-    epochs: Annotated[int, _option(LEARNING, "Passes over the training data.", min=1, metavar="N")] = DEFAULTS.epochs,
+    epochs: Annotated[
+        int | None,
+        _option(LEARNING, f"Passes over the training data; {DEFAULT_EPOCHS}.", min=1, metavar="N"),
+    ] = DEFAULTS.epochs,
     batch_size: Annotated[int, _option(LEARNING, "Samples in a mini-batch.", min=1, metavar="N")] = DEFAULTS.batch_size,
     optimizer: Annotated[str, _choice(LEARNING, "Optimizer", OPTIMIZERS)] = DEFAULTS.optimizer,
     learning_rate: Annotated[
@@ -158,7 +165,7 @@ def train(
     """
     given = dict(locals())
     report = Report(given.pop("json"), quiet=given.pop("quiet"))
-    return training.train(training.Options(**given), report)
+    return _run(training.train, Options(**given), report)
 
 
 @app.command()
@@ -174,7 +181,7 @@ def evaluate(
 
     Of a table that is named, every row is evaluated.
     """
-    return evaluating.evaluate(model, data, Report(json, quiet=quiet), data_dir=data_dir, device=device)
+    return _run(evaluating.evaluate, model, data, Report(json, quiet=quiet), data_dir=data_dir, device=device)
 
 
 @app.command()
@@ -192,7 +199,7 @@ def predict(
 
     A photographed digit is inverted, cropped and centred as MNIST's were.
     """
-    return predicting.predict(model, files, Report(json), top=top, device=device)
+    return _run(predicting.predict, model, files, Report(json), top=top, device=device)
 
 
 @app.command()
@@ -214,7 +221,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _error(f"not enough memory: {error}", REFUSED)
     except _UsageError as error:
         return _error(error.format_message(), REFUSED)
-    except (KeyboardInterrupt, typer.Abort):
+
+
+def _run(command: Callable[..., int], *arguments: Any, **options: Any) -> int:
+    """Run what a command does. Typer would make an exit code of Ctrl-C without a word."""
+    try:
+        return command(*arguments, **options)
+    except KeyboardInterrupt:
         print("\nbpcore: stopped", file=sys.stderr)
         return INTERRUPTED
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TextIO
+from typing import TYPE_CHECKING, NamedTuple, Self, TextIO
 
 from bpcore.callbacks import Callback
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 0.1
 """The bar is drawn no more often than this: running() reads the device's memory."""
-MOST_ROWS = 100
+MOST_ROWS = 50
 """A run of more epochs shows every 2nd, 5th, 10th, ... of them."""
 
 
@@ -35,7 +35,10 @@ class Column(NamedTuple):
 
 
 def _loss(value: float) -> str:
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e3 or value == 0 else f"{value:.1e}"
+    size = abs(value)
+    if size == 0 or 1e-3 <= size < 10:
+        return f"{value:.4f}"
+    return f"{value:.2f}" if 10 <= size < 1000 else f"{value:.1e}"
 
 
 def _percent(value: float) -> str:
@@ -48,7 +51,7 @@ COLUMNS = (
     Column("val_loss", "val loss", _loss),
     Column("val_accuracy", "val accuracy", _percent),
     Column("samples_per_second", "samples/s", lambda value: f"{value:,.0f}"),
-    Column("seconds", "seconds", lambda value: f"{value:.2f}"),
+    Column("seconds", "seconds", lambda value: f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"),
 )
 
 
@@ -84,7 +87,7 @@ class Progress(Callback):
         lacking |= {"val_loss", "val_accuracy"} if run.validation is None else set()
         self._columns = [column for column in COLUMNS if column.measure not in lacking]
         self._digits = max(len(str(run.settings.epochs)), 2)
-        self._every = _stride(run.settings.epochs)
+        self._every = stride(run.settings.epochs)
         self._epochs_shown = 0
         self._epoch_began = self._refreshed = time.perf_counter()
         self._first: tuple[float, int] | None = None
@@ -171,24 +174,38 @@ class Progress(Callback):
         return f"{duration(left)} left"
 
 
-@contextmanager
-def compilation_noticed(notify: Callable[[str], None]) -> Iterator[None]:
-    """Say so, once, when Numba compiles a kernel instead of finding it in its cache: that takes seconds."""
-    said = False
+class Compilation:
+    """How long Numba compiled kernels, instead of finding them in its cache; `notify` is told when it begins."""
 
-    def say(*_: Any) -> None:
-        nonlocal said
-        if not said:
-            said = True
-            notify("compiling kernels for this machine; later runs find them in the cache")
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self.notify = notify
+        self.seconds = 0.0
+        self._depth = 0
+        self._began = 0.0
 
-    with ExitStack() as stack:
-        for name in ("numba.core.event", "numba.cuda.core.event"):  # two copies, each with its own listeners
-            module = sys.modules.get(name)
-            if module is not None:
-                kind = type("CompilationListener", (module.Listener,), {"on_start": say, "on_end": _ignore})
-                stack.enter_context(module.install_listener("numba:compile", kind()))
-        yield
+    @contextmanager
+    def watched(self) -> Iterator[Self]:
+        """Watch Numba, where it is loaded by now."""
+        with ExitStack() as stack:
+            for name in ("numba.core.event", "numba.cuda.core.event"):  # two copies, each with its own listeners
+                module = sys.modules.get(name)
+                if module is not None:
+                    methods = {"on_start": lambda _, event: self._start(), "on_end": lambda _, event: self._end()}
+                    listener = type("Listener", (module.Listener,), methods)()
+                    stack.enter_context(module.install_listener("numba:compile", listener))
+            yield self
+
+    def _start(self) -> None:
+        self._depth += 1  # a kernel's functions are compiled while it is
+        if self._depth == 1:
+            self._began = time.perf_counter()
+            if self.seconds == 0:
+                self.notify("compiling kernels for this machine; the next run finds them in its cache")
+
+    def _end(self) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self.seconds += time.perf_counter() - self._began
 
 
 def duration(seconds: float) -> str:
@@ -203,15 +220,12 @@ def duration(seconds: float) -> str:
     return minutes if not hours else f"{hours}:{rest // 60:02d}:{rest % 60:02d} h"
 
 
-def _ignore(*_: Any) -> None:
-    pass
-
-
 def _steps_done(run: Run) -> int:
-    return run.epoch * run.steps_per_epoch + run.batch
+    done: int = run.epoch * run.steps_per_epoch + run.batch
+    return done
 
 
-def _stride(epochs: int) -> int:
+def stride(epochs: int) -> int:
     """1, 2, 5, 10, ...: the first with which no more than MOST_ROWS epochs are shown."""
     power = 1
     while True:

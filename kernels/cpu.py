@@ -41,8 +41,8 @@ parameter_derivative: Callable[[float, float], float]
 row: Callable[..., float]
 is_right: Callable[..., float]
 weight_at: Callable[[Any, int], float]
-copy_target: Callable[[Any, int, Any, int], None]
-copy_weight: Callable[[Any, int, Any, int], None]
+copy_target: Callable[[Any, int, Any, int, int], None]
+copy_weight: Callable[[Any, int, Any, int, int], None]
 element: Callable[..., None]
 state_rows: Callable[[Any, int, int], tuple[Any, ...]]
 
@@ -194,8 +194,8 @@ def gather(
         source = x[index]
         for j in range(columns):
             out_x[i, j] = real(source[j]) * scale + shift
-        copy_target(targets, index, out_targets, i)
-        copy_weight(weights, index, out_weights, i)
+        copy_target(targets, index, out_targets, i, 0)
+        copy_weight(weights, index, out_weights, i, 0)
 
 
 def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, counters: Any) -> None:

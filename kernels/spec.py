@@ -21,6 +21,8 @@ from .optimizers import UpdateRule
 
 DType = np.dtype[Any]
 
+LANES: int  # a hole, filled when a kernel is built (see losses.py)
+
 
 @dataclass(frozen=True, eq=False)
 class Spec:
@@ -136,16 +138,17 @@ def weight_of_one(weights, i):  # type: ignore[no-untyped-def]
     return 1.0
 
 
-def copy_label(source, index, out, i):  # type: ignore[no-untyped-def]
+def copy_label(source, index, out, i, lane):  # type: ignore[no-untyped-def]
     """One scalar of a batch."""
-    out[i] = source[index]
+    if lane == 0:
+        out[i] = source[index]
 
 
-def copy_row(source, index, out, i):  # type: ignore[no-untyped-def]
-    """One row of a batch."""
-    for j in range(out.shape[1]):
+def copy_row(source, index, out, i, lane):  # type: ignore[no-untyped-def]
+    """One row of a batch, shared by LANES workers as the rows of losses.py are."""
+    for j in range(lane, out.shape[1], LANES):
         out[i, j] = source[index, j]
 
 
-def copy_nothing(source, index, out, i):  # type: ignore[no-untyped-def]
+def copy_nothing(source, index, out, i, lane):  # type: ignore[no-untyped-def]
     """What is not there is not copied."""

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from bpcore.commands.report import Report
-from bpcore.data import DATASETS, load_dataset, load_default
+from bpcore.data import load_dataset, load_default
 from bpcore.data.cells import check_numbers, number_name, to_number, to_numbers
 from bpcore.data.codec import TableCodec
 from bpcore.data.csvfile import read_csv
 from bpcore.data.dataset import Dataset
-from bpcore.data.files import as_path, check_file
+from bpcore.data.files import check_file
 from bpcore.errors import InputError, unknown_name
 
 SPLIT_SEED = 0
@@ -24,7 +24,7 @@ SPLIT_SEED = 0
 
 def load(name: str | None, report: Report, *, data_dir: str | None = None, **how: Any) -> Dataset:
     """The data set of a name, file or folder; without one the default, which may fall back to a smaller one."""
-    download = _Download(report)
+    download = Download(report)
     if name is None:
         return load_default(
             data_dir=data_dir, notify=lambda line: report.say(f"note: {line}", ""), progress=download.show
@@ -83,7 +83,7 @@ def _test_arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
     raise InputError(f"{file} holds neither x_test and y_test nor x and y")
 
 
-class _Download:
+class Download:
     """Shows how far a download is: on a terminal as it grows, else one line a file."""
 
     def __init__(self, report: Report) -> None:

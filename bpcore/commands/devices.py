@@ -23,6 +23,6 @@ def choose_device(name: str) -> Backend:
     return get_backend(ALIASES.get(name, name))
 
 
-def device_line(backend: Backend) -> str:
+def device_rows(backend: Backend) -> list[tuple[str, str]]:
     """Which device, and why."""
-    return f"{backend.describe()['device']}, by {backend.name} ({backend.reason})"
+    return [("device", f"{backend.describe()['device']} ({backend.name})"), ("", backend.reason)]

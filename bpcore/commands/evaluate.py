@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bpcore.commands.datasets import all_rows, load
-from bpcore.commands.devices import choose_device, device_line
+from bpcore.commands.devices import choose_device, device_rows
 from bpcore.commands.measure import in_words, measure
 from bpcore.commands.model_file import Model, open_model
 from bpcore.commands.report import Report, columns
@@ -25,7 +25,7 @@ def evaluate(path: str, data: str | None, report: Report, *, data_dir: str | Non
     else:
         x, y, source = _test_part(model, data, data_dir, report)
         what = f"{len(x):,} test samples"
-    report.say(*columns([("model", str(model.path)), ("data", f"{source}: {what}"), ("device", device_line(backend))]))
+    report.say(*columns([("model", str(model.path)), ("data", f"{source}: {what}"), *device_rows(backend)]))
     results: dict[str, Any] = measure(model.network, x, y, model.codec)
     report.result(in_words(results, model.codec.target if model.codec else None))
     facts = {"model": str(model.path), "data": source, "samples": len(x), "device": backend.describe()["device"]}
@@ -51,6 +51,8 @@ def _test_part(
         )
     if dataset.classes is not None and model.classes is not None and len(dataset.classes) != len(model.classes):
         raise InputError(f"{dataset.name} has {len(dataset.classes)} classes, but the model has {len(model.classes)}")
+    if dataset.inputs != model.network.inputs:
+        raise InputError(f"{dataset.name} has {dataset.inputs} inputs, but the model takes {model.network.inputs}")
     if len(dataset.x_test) == 0:
         raise InputError(f"{dataset.name} has no test part")
     return dataset.x_test, dataset.y_test, f"{dataset.name} ({dataset.source})"

@@ -16,7 +16,7 @@ from bpcore.data import DATASETS
 from bpcore.data.mnist import SOURCES, cache_folder, find_files
 from bpcore.errors import BpcoreError
 
-PACKAGES = ("numpy", "numba", "safetensors", "pooch", "pillow", "rich", "typer")
+PACKAGES = ("safetensors", "pooch", "pillow", "rich", "typer")
 VARIABLES = ("BPCORE_BACKEND", "BPCORE_DATA_DIR", "BPCORE_CACHE_DIR", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -28,9 +28,7 @@ def info(report: Report) -> int:
     for name, device in facts["devices"].items():
         mark = "*" if name == facts["chosen"]["backend"] else " "
         if device["state"] == "available":
-            about = device["about"]
-            lines = [("device", about.pop("device")), *about.items()]
-            report.result(f"{mark} {name}", *columns(lines, indent="    "))
+            report.result(f"{mark} {name}", *columns(list(device["about"].items()), indent="    "))
         else:
             report.result(f"{mark} {name}", f"    {device['state']}")
     report.result(f"  auto takes {facts['chosen']['backend']}: {facts['chosen']['why']}")
@@ -53,7 +51,7 @@ def collect() -> dict[str, Any]:
             devices[name]["about"] = get_backend(name).describe()
     try:
         chosen = get_backend("auto")
-        choice = {"backend": chosen.name, "why": chosen.reason}
+        choice: dict[str, str | None] = {"backend": chosen.name, "why": chosen.reason}
     except BpcoreError as error:  # BPCORE_BACKEND names one that cannot be used
         choice = {"backend": None, "why": str(error)}
     from bpcore.kernels.build import cache_folder as kernel_folder  # brings numba, which the backends have loaded

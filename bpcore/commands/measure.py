@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,10 @@ def in_words(results: dict[str, Any], target: str | None = None) -> str:
         first = f"test accuracy {percent(results['test_accuracy'] / 100)}"
     else:
         unit = f" of {target}" if target else ""
-        first = f"test RMSE{unit} {_numbers(results['rmse'], '.4g')}, R2 {_numbers(results['r2'], '.4f')}"
+        errors, r2 = (value if isinstance(value, list) else [value] for value in (results["rmse"], results["r2"]))
+        unit = f" of {target}" if target else ""
+        shares = " ".join("unknown" if math.isnan(one) else f"{one:.4f}" for one in r2)
+        first = f"test RMSE{unit} {' '.join(map(_number, errors))}, R2 {shares}"
     return f"{first}, loss {results['test_loss']:.4f}"
 
 
@@ -43,6 +47,8 @@ def _one_or_all(values: np.ndarray) -> Any:
     return float(values[0]) if len(values) == 1 else values.tolist()
 
 
-def _numbers(value: Any, form: str) -> str:
-    values = value if isinstance(value, list) else [value]
-    return " ".join("unknown" if number != number else format(number, form) for number in values)
+def _number(value: float) -> str:
+    """Four digits, and no exponent where it can be helped."""
+    if not 1e-4 <= value < 1e9:
+        return f"{value:.3e}" if value else "0"
+    return f"{value:,.{max(0, 3 - math.floor(math.log10(value)))}f}"

@@ -25,11 +25,11 @@ def predict(path: str, files: list[str], report: Report, *, top: int, device: st
     inputs = [(file, _rows(model, as_path(file))) for file in files]
     predictions = [one for file, x in inputs for one in _predictions(model, file, x)]
     width = max(len(one["at"]) for one in predictions)
+    name_width = max(len(str(one["prediction"])) for one in predictions)
     for one in predictions:
-        report.result(f"{one['at']:<{width}}  {_in_words(one, top)}")
-    report.write(
-        {"model": str(model.path), "predictions": [{k: v for k, v in p.items() if k != "at"} for p in predictions]}
-    )
+        report.result(f"{one['at']:<{width}}  {_in_words(one, top, name_width)}")
+    without_at = [{key: value for key, value in one.items() if key != "at"} for one in predictions]
+    report.write({"model": str(model.path), "predictions": without_at})
     return 0
 
 
@@ -43,6 +43,8 @@ def _rows(model: Model, file: Path) -> np.ndarray:
             return load_image(file, model.image_shape, top=round(1 / scale))
         return load_image(file, model.image_shape) / 255  # it was trained on numbers, of 0 to 1 then
     if model.codec is not None:
+        if file.suffix.lower() == ".npz":
+            raise InputError(f"{file}: rows of a table are read from a .csv file, or from .npy")
         return model.codec.encode_rows(file)
     raise InputError(f"{model.path} does not say what its {model.network.inputs} inputs are; use it from Python")
 
@@ -63,7 +65,7 @@ def _predictions(model: Model, file: str, x: np.ndarray) -> Iterator[dict[str, A
         yield found
 
 
-def _in_words(one: dict[str, Any], top: int) -> str:
+def _in_words(one: dict[str, Any], top: int, width: int) -> str:
     prediction = one["prediction"]
     if not isinstance(prediction, str):
         return " ".join(f"{number:.6g}" for number in (prediction if isinstance(prediction, list) else [prediction]))
@@ -71,4 +73,4 @@ def _in_words(one: dict[str, Any], top: int) -> str:
         return prediction
     ranked = sorted(one["probabilities"].items(), key=lambda item: -item[1])
     others = ", ".join(f"{name} {percent(share)}" for name, share in ranked[1:top])
-    return f"{prediction}  {percent(ranked[0][1]):>8}" + (f"  ({others})" if others else "")
+    return f"{prediction:<{width}}  {percent(ranked[0][1]):>8}" + (f"  ({others})" if others else "")

@@ -72,17 +72,16 @@ def load_dataset(
     data set is neither on this machine nor downloadable; MissingExtraError where another package holds it.
     """
     check_task(task)
-    path = as_path(name)
-    key = str(name).lower().replace("-", "_")
+    path, key = as_path(name), str(name).lower().replace("-", "_")
     if key in DATASETS:
         if target is not None or task == "regression":
             raise InputError(f"{key} is a data set for classification; target and task are for your own files")
         return DATASETS[key](data_dir, progress)
-    if path.is_dir():
-        if target is not None:
-            raise InputError(f"target={target!r}: {path} is a folder of IDX files, whose target is the labels")
+    if path.is_dir() and str(name):
+        if target is not None or task == "regression":
+            raise InputError(f"{path} is a folder of IDX files, for classification; target and task are for tables")
         return load_idx_folder(path, test_fraction=test_fraction, seed=seed)
-    if path.exists():
+    if path.is_file():
         return load_table(path, target, task=task, test_fraction=test_fraction, seed=seed)
     if path.suffix.lower() in SUFFIXES or len(path.parts) > 1 or str(name).endswith(("/", os.sep)):
         raise InputError(f"no such file or folder: {path}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +47,7 @@ def load_npz(path: Path, *, task: str, test_fraction: float, seed: int) -> Datas
         source = f"{file}, {split_source(train, test, seed)}"
 
     shape = (x.shape[1], x.shape[2]) if images else None
-    x = x.reshape(len(x), -1)
-    if images:
-        features = tuple(Feature(f"x{column}") for column in range(x.shape[1]))
-    else:
-        mean, deviation = moments(x[train])
-        x = standardised(x, mean, deviation, lambda row, column: f"{file}: sample {row}, feature {column}")
-        both = zip(mean.tolist(), deviation.tolist(), strict=True)
-        features = tuple(Feature(f"x{column}", *pair) for column, pair in enumerate(both))
+    x, features = _encode(file, x.reshape(len(x), -1), train, as_it_is=images)
     codec = TableCodec(features, "y", classes)
     if classes is None:
         codec, targets = standardise_targets(codec, targets, train, where)
@@ -82,9 +73,23 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             if not isinstance(archive, np.ndarray):
                 with archive:
                     return {name.lower(): archive[name] for name in archive.files if name.lower() in _NAMES}
-        except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        except OSError:
+            raise
+        except Exception as error:  # broken archives make zipfile, zlib and NumPy raise nearly anything
             raise InputError(f"{path} is not a sound .npz file of numbers and texts") from error
     raise InputError(f"{path} is a single array (.npy), not an .npz file; {_WAYS}")
+
+
+def _encode(
+    path: Path, x: NDArray[Any], train: NDArray[np.int64], *, as_it_is: bool
+) -> tuple[NDArray[Any], tuple[Feature, ...]]:
+    """The inputs (n, d) as they are, or standardised by the training rows, and the features that tell how."""
+    if as_it_is:
+        return x, tuple(Feature(f"x{column}") for column in range(x.shape[1]))
+    mean, deviation = moments(x[train])
+    pairs = zip(mean.tolist(), deviation.tolist(), strict=True)
+    features = tuple(Feature(f"x{column}", *pair) for column, pair in enumerate(pairs))
+    return standardised(x, mean, deviation, lambda row, column: f"{path}: sample {row}, feature {column}"), features
 
 
 def _get(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
@@ -112,7 +117,7 @@ def _outputs(path: Path, arrays: dict[str, NDArray[Any]], name: str, x_name: str
     if len(y) != len(arrays[x_name]):
         raise InputError(f"{path}: {x_name} has {len(arrays[x_name])} samples, but {name} has {len(y)}")
     if y.dtype.kind in "US":
-        y = np.strings.strip(y.astype(np.str_))
+        y = np.char.strip(y.astype(np.str_))
         for row, text in enumerate(y.tolist()):
             check_present(text, f"{path}: {name}[{row}]")
         return y

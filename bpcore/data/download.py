@@ -43,7 +43,7 @@ def download(
                 failures[mirror] = f"{mirror}{file}: {reason}"
                 order.append(order.pop(0))
             else:
-                return list(failures.values())
+                return list(failures.values()) or ["no mirror to download from"]
     return []
 
 

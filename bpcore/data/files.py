@@ -65,7 +65,9 @@ def read_npy(path: Path) -> NDArray[Any]:
     with readable(path):
         try:
             array = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # a broken header makes NumPy raise nearly anything
             raise InputError(f"{path} is not a .npy file of numbers") from error
     if not isinstance(array, np.ndarray):
         array.close()

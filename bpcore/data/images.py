@@ -6,14 +6,18 @@ the middle (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bpcore.data.files import as_path, check_file, read_npy, readable
 from bpcore.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Grey = NDArray[np.float64]
 
@@ -75,26 +79,31 @@ def _from_array(file: Path, array: NDArray[Any], shape: tuple[int, int], top: in
 
 
 def _open(file: Path) -> Grey:
-    """The picture upright, in grey (h, w), 0 to 255; its transparent parts become paper."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    """The picture upright, in grey (h, w), 0 to 255."""
+    from PIL import Image, ImageOps
 
     with readable(file):
-        try:
-            with Image.open(file) as opened:
-                picture = ImageOps.exif_transpose(opened)
-                picture.load()
-        except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-            raise InputError(f"{file} is no image that can be read, or a broken one") from error
+        content = io.BytesIO(file.read_bytes())
+    try:
+        with Image.open(content) as picture:
+            return _to_grey(ImageOps.exif_transpose(picture))
+    except Exception as error:  # broken files make the decoders raise nearly anything
+        raise InputError(f"{file} is no image that can be read; accepted: PNG, JPEG and the like, or .npy") from error
+
+
+def _to_grey(picture: Image.Image) -> Grey:
+    """Grey values 0 to 255; what is transparent becomes paper."""
     if picture.mode.startswith(("I", "F")):
-        values = np.asarray(picture, np.float64)
-        largest = max(values.max(), 65535.0 if picture.mode.startswith("I") else 1.0)
-        return values * (255 / largest)
+        values = np.array(picture, np.float64)
+        values *= 255 / max(values.max(), 65535.0 if picture.mode.startswith("I") else 1.0)
+        return values
     if "A" in picture.getbands() or "transparency" in picture.info:
         layers = np.asarray(picture.convert("RGBA"), np.float64)
         alpha = layers[..., 3] / 255
-        grey = layers[..., :3] @ [0.299, 0.587, 0.114]
+        grey: Grey = layers[..., :3] @ np.array([0.299, 0.587, 0.114])
         ink_is_dark = (grey * alpha).sum() < 128 * alpha.sum()
-        return grey * alpha + (255 if ink_is_dark else 0) * (1 - alpha)
+        paper = 255.0 if ink_is_dark else 0.0
+        return paper + alpha * (grey - paper)
     return np.asarray(picture.convert("RGB").convert("L"), np.float64)
 
 
@@ -171,21 +180,24 @@ def _surface(grey: Grey) -> Grey:
     for _ in range(8):
         off = np.abs(values - fitted)
         paper = off <= max(2.5 * 1.4826 * float(np.median(off)), 1.0)
-        fitted = terms @ np.linalg.lstsq(terms[paper], values[paper])[0]
-    return fitted.reshape(grey.shape)
+        fitted = terms @ np.linalg.lstsq(terms[paper], values[paper], rcond=None)[0]
+    surface: Grey = fitted.reshape(grey.shape)
+    return surface
 
 
 def _spread(grey: Grey, size: int) -> Grey:
     """The largest of size x size pixels around each (size is odd)."""
-    across = _windows(grey, size, 1).max(axis=(2, 3))
-    return _windows(across, 1, size).max(axis=(2, 3))
+    down: Grey = _windows(grey, size, 1).max(axis=(2, 3))
+    across: Grey = _windows(down, 1, size).max(axis=(2, 3))
+    return across
 
 
 def _windows(grey: Grey, height: int, width: int | None = None) -> Grey:
     """The height x width pixels around each, as two more dimensions, with the border continued outwards."""
     width = height if width is None else width
     padded = np.pad(grey, ((height // 2,) * 2, (width // 2,) * 2), mode="edge")
-    return np.lib.stride_tricks.sliding_window_view(padded, (height, width))
+    windows: Grey = np.lib.stride_tricks.sliding_window_view(padded, (height, width))
+    return windows
 
 
 def _without_specks(ink: Grey) -> Grey:
@@ -205,21 +217,27 @@ def _without_specks(ink: Grey) -> Grey:
 def _components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The number of the connected component (8 neighbours) of each pixel of a mask, 0 outside it.
 
-    Every pixel takes the smallest number among its neighbours, and then that number's own, until nothing changes.
+    Pixels are numbered; neighbours of different numbers both take the lower one, until there are none.
     """
-    numbers = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:
-        padded = np.pad(np.where(mask, numbers, mask.size + 1), 1, constant_values=mask.size + 1)
-        least = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).min(axis=(2, 3))
-        least = np.where(mask, least, 0)
-        parents = np.arange(mask.size + 1)
-        np.minimum.at(parents, numbers[mask], least[mask])
-        while not np.array_equal(parents, parents[parents]):
-            parents = parents[parents]
-        following = parents[least]
-        if np.array_equal(following, numbers):
-            return np.unique(numbers, return_inverse=True)[1].reshape(mask.shape) if not mask.all() else numbers
-        numbers = following
+    numbers = np.cumsum(mask).reshape(mask.shape) * mask
+    pairs = []
+    for one, other in (
+        (numbers[:, 1:], numbers[:, :-1]),
+        (numbers[1:], numbers[:-1]),
+        (numbers[1:, 1:], numbers[:-1, :-1]),
+        (numbers[1:, :-1], numbers[:-1, 1:]),
+    ):
+        touching = (one > 0) & (other > 0)
+        pairs.append(np.stack([one[touching], other[touching]]))
+    edges = np.concatenate(pairs, axis=1)
+    lowest = np.arange(numbers.max() + 1)
+    while len(different := np.flatnonzero(np.ptp(lowest[edges], axis=0))):
+        ends = np.sort(lowest[edges[:, different]], axis=0)
+        np.minimum.at(lowest, ends[1], ends[0])
+        while (lowest != lowest[lowest]).any():
+            lowest = lowest[lowest]
+    components: NDArray[np.int64] = lowest[numbers]
+    return components
 
 
 def _place(ink: Grey, shape: tuple[int, int]) -> Grey:

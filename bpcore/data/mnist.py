@@ -114,8 +114,12 @@ def load_mnist(
             continue
         for folder in (base / name, base):
             files = find_files(folder)
-            if files and _other_owner(name, files[3]) is None:
+            if not files:
+                continue
+            owner = _owner(files[3])
+            if owner in (None, name):
                 return read_files(name, files, source.classes, f"from {folder}")
+            said = f"{said} (holds {owner})"
         tried.append(said)
     return _from_cache(name, source, tried, progress)
 
@@ -201,8 +205,7 @@ _TEST_LABELS = {source.sha256[3]: name for name, source in SOURCES.items()} | {
 }
 
 
-def _other_owner(name: str, test_labels: Path) -> str | None:
-    """The name of the other data set that these test labels are known to be of."""
+def _owner(test_labels: Path) -> str | None:
+    """The data set that these test labels are known to be of."""
     with readable(test_labels):
-        owner = _TEST_LABELS.get(hashlib.sha256(test_labels.read_bytes()).hexdigest(), name)
-    return None if owner == name else owner
+        return _TEST_LABELS.get(hashlib.sha256(test_labels.read_bytes()).hexdigest())

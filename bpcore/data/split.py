@@ -20,7 +20,7 @@ def split(
     Each class, and a data set without classes, keeps a row for training. Rows come out class after class in turn
     (0, 1, 2, ... 0, 1, 2, ...), so that a leading part of them is a fair sample.
     """
-    if not (isinstance(seed, int) and seed >= 0) and seed is not None:
+    if not (isinstance(seed, (int, np.integer)) and seed >= 0) and seed is not None:
         raise InputError(f"seed={seed!r}; accepted: an integer, 0 or more")
     if not 0.0 <= test_fraction < 1.0:
         raise InputError(f"test_fraction={test_fraction!r}; accepted: 0 <= test_fraction < 1")

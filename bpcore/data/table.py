@@ -54,7 +54,7 @@ def load_table(
             raise InputError(f"target={target!r}: in an .npz file the target is y (y_train, y_test)")
         return load_npz(file, task=task, test_fraction=test_fraction, seed=seed)
     if file.suffix.lower() not in CSV_SUFFIXES:
-        raise InputError(f"{file} is of an unknown kind; accepted: {', '.join(SUFFIXES)}")
+        raise InputError(f"{file} is of an unknown kind; accepted: {', '.join(SUFFIXES)}, or a folder of IDX files")
     return _load_csv(read_csv(file), target, task, test_fraction, seed)
 
 

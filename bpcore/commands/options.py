@@ -1,0 +1,125 @@
+"""What `bpcore train` can be told: the table of all options with their defaults, and what becomes of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bpcore.activations import get_activation
+from bpcore.callbacks import Callback, EarlyStopping, StopAtLoss
+from bpcore.data.dataset import Dataset
+from bpcore.errors import InputError, unknown_name
+from bpcore.layers import Dense, Dropout, Layer
+from bpcore.losses import Loss
+from bpcore.network import PRECISIONS
+from bpcore.optimizers import Optimizer, get_optimizer
+from bpcore.schedules import get_schedule
+
+FEWEST_EPOCHS = 15
+FEWEST_STEPS = 1000
+"""A table of a few hundred rows makes a few steps an epoch: 15 epochs would teach a network nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `bpcore train` can be told, and what it does where it is not told."""
+
+    data: str | None = None
+    data_dir: str | None = None
+    target: str | None = None
+    task: str = "auto"
+    test_fraction: float = 0.2
+    validation: float = 0.0
+
+    network: str = "512"
+    activation: str = "relu"
+    dropout: float = 0.2
+
+    loss: str | None = None  # softmax_cross_entropy for classes, squared_error for numbers
+    label_smoothing: float = 0.0
+    optimizer: str = "adam"
+    learning_rate: float | None = None  # None: the optimizer's own
+    momentum: float | None = None
+    weight_decay: float | None = None
+    l2: float | None = None
+    max_norm: float | None = None
+    schedule: str = "one_cycle"
+    epochs: int | None = None  # None: FEWEST_EPOCHS, or more where they would be fewer than FEWEST_STEPS steps
+    batch_size: int = 128
+    patience: int | None = None
+    stop_at_loss: float | None = None
+    seed: int = 0
+
+    device: str = "auto"
+    precision: str = "float32"
+    output: str | None = None
+
+
+def hidden_sizes(text: str) -> list[int]:
+    """The sizes of the hidden layers: "512", "512,256" or "512-256"; "none" for no hidden layer."""
+    if text.strip().lower() == "none":
+        return []
+    sizes = [part.strip() for part in re.split("[,-]", text)]
+    if not all(re.fullmatch(r"0*[1-9]\d{0,8}", size) for size in sizes):
+        raise InputError(
+            f"network {text!r} cannot be used; accepted: sizes of the hidden layers, such as 512 or 512,256, or none"
+        )
+    return [int(size) for size in sizes]
+
+
+def hidden_layers(options: Options) -> list[Layer]:
+    """The layers below the last, each with its dropout."""
+    get_activation(options.activation)
+    dropout = Dropout(options.dropout)
+    layers: list[Layer] = []
+    for size in hidden_sizes(options.network):
+        layers.append(Dense(size, options.activation))
+        if dropout.rate > 0:
+            layers.append(Dropout(options.dropout))
+    return layers
+
+
+def chosen_optimizer(options: Options) -> Optimizer:
+    """The optimizer with the settings that were given; it refuses those that it has not."""
+    names = ("learning_rate", "momentum", "weight_decay", "l2", "max_norm")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return get_optimizer(options.optimizer, **given)
+
+
+def check_names(options: Options) -> None:
+    """Refuse what no function below looks at before the data is there."""
+    if options.data is None and (options.target is not None or options.task != "auto"):
+        raise InputError("--target and --task are for a file of your own: bpcore train FILE --target COLUMN")
+    get_schedule(options.schedule)
+    if options.loss is not None:
+        Loss(options.loss, options.label_smoothing)
+    if options.precision not in PRECISIONS:
+        raise unknown_name("precision", options.precision, PRECISIONS)
+    if not 0.0 <= options.validation < 1.0:
+        raise InputError(f"validation={options.validation}; accepted: a share of the training data, 0 <= share < 1")
+
+
+def default_epochs(samples: int, batch_size: int) -> int:
+    """How many epochs where none are given."""
+    steps = -(-samples // batch_size)
+    return max(FEWEST_EPOCHS, -(-FEWEST_STEPS // steps))
+
+
+def stopping(options: Options) -> list[Callback]:
+    """The callbacks that may end the run early."""
+    callbacks: list[Callback] = []
+    if options.patience is not None:
+        if options.validation == 0:
+            raise InputError("--patience watches the loss on validation data: hold some out, with --validation 0.1 say")
+        callbacks.append(EarlyStopping(patience=options.patience))
+    if options.stop_at_loss is not None:
+        callbacks.append(StopAtLoss(options.stop_at_loss))
+    return callbacks
+
+
+def chosen_loss(options: Options, dataset: Dataset) -> Loss:
+    """The loss that was named, or the one that goes with the targets."""
+    name = options.loss or ("squared_error" if dataset.classes is None else "softmax_cross_entropy")
+    if dataset.classes is None and name != "squared_error":
+        raise InputError(f"{name} is for classes, but the target of {dataset.name} is a number; use squared_error")
+    return Loss(name, options.label_smoothing)

@@ -1,0 +1,610 @@
+"""The fused kernels for the GPU, written for numba-cuda: the same templates as in cpu.py, with the same arguments.
+
+A kernel runs as a grid of blocks of threads. Blocks know nothing of each other; the threads of one block share
+memory and can wait for one another. Two rules hold throughout:
+
+- **Always the same order.** A sum is made of partial sums of threads, added up as a tree in shared memory. There are
+  no atomic additions, whose order changes from run to run. Grid and block follow from the shapes of the arguments.
+- **Every thread meets every barrier.** `sum_down`, `all_sum` and `all_max` wait for the whole block, so that a
+  thread without work of its own goes through them with a zero.
+
+A block has two dimensions, x along a row of a matrix (neighbours in memory) and y from row to row. The templates
+divide a matrix between the threads in four ways, and `PLANS` says which and how large:
+
+elements      each thread has one element; there are as many blocks as that takes
+column_tiles  a block has a few columns and all rows, x is the column; sum_down adds up the columns
+row_groups    LANES threads, the x of a block, share a row; all_sum and all_max combine what they found
+one_block     as row_groups, but one block has all rows, for sums over the whole batch
+
+LANES, and THREADS (the most threads of a block), are constants of a compiled kernel: `compiled` keeps one kernel for
+each LANES that is asked for.
+
+float32 kernels hold no float64 instruction, of which a consumer GPU does 64 times fewer. Multiplication and addition
+contract to one instruction as on the CPU; there is no other fast arithmetic.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+NUMBA_CUDA = version("numba-cuda")  # ImportError without it: the CUDA target inside Numba itself is outdated
+
+import numba
+from numba import cuda
+
+from . import build
+from .counter import (
+    BATCH,
+    BATCH_SIZE,
+    EPOCH,
+    FIRST_BAD,
+    SEED,
+    SHUFFLE,
+    STEP,
+    bits_for,
+    dropout_words,
+    shuffle_keys,
+    shuffled,
+)
+from .spec import Spec
+
+# The holes of the templates.
+LANES: int
+THREADS: int
+real: Callable[[float], float]
+f: Callable[[float, float], float]
+derivative: Callable[[float, float], float]
+parameter_derivative: Callable[[float, float], float]
+row: Callable[..., float]
+is_right: Callable[..., float]
+weight_at: Callable[[Any, int], float]
+copy_target: Callable[[Any, int, Any, int, int], None]
+copy_weight: Callable[[Any, int, Any, int, int], None]
+element: Callable[..., None]
+state_rows: Callable[[Any, int, int], tuple[Any, ...]]
+
+
+# --- what the threads of a block do together ----------------------------------------------------------------
+
+
+def own_element() -> tuple[int, int]:
+    """Row and column of this thread's element. The rows go along the grid's x, which may be far longer."""
+    return (
+        cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y,
+        cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x,
+    )
+
+
+def sum_down(value: float) -> float:
+    """The sum of `value` over the threads with the same x, for each of them; blockDim.y is a power of two."""
+    slots = cuda.shared.array(THREADS, real)
+    width = cuda.blockDim.x
+    slot = cuda.threadIdx.y * width + cuda.threadIdx.x
+    slots[slot] = value
+    half = cuda.blockDim.y // 2
+    while half > 0:
+        cuda.syncthreads()
+        if cuda.threadIdx.y < half:
+            slots[slot] += slots[slot + half * width]
+        half //= 2
+    cuda.syncthreads()
+    total = slots[cuda.threadIdx.x]
+    cuda.syncthreads()  # from here on the slots may be written again
+    return total
+
+
+def all_sum(value: float, lane: int) -> float:
+    """The sum of `value` over the LANES threads that share a row, for each of them."""
+    if LANES == 1:
+        return value
+    slots = cuda.shared.array(THREADS, real)
+    first = cuda.threadIdx.y * LANES
+    slots[first + cuda.threadIdx.x] = value
+    cuda.syncthreads()
+    total = slots[first]
+    for k in range(1, cuda.blockDim.x):
+        total += slots[first + k]
+    cuda.syncthreads()
+    return total
+
+
+def all_max(value: float, lane: int) -> float:
+    """The largest `value` of the LANES threads that share a row, for each of them."""
+    if LANES == 1:
+        return value
+    slots = cuda.shared.array(THREADS, real)
+    first = cuda.threadIdx.y * LANES
+    slots[first + cuda.threadIdx.x] = value
+    cuda.syncthreads()
+    highest = slots[first]
+    for k in range(1, cuda.blockDim.x):
+        highest = max(highest, slots[first + k])
+    cuda.syncthreads()
+    return highest
+
+
+# --- the templates: one thread for each element -------------------------------------------------------------
+
+
+def activate(z: Any, bias: Any, parameter: Any, out: Any) -> None:
+    """out <- f(z + bias)."""
+    i, j = own_element()
+    if i < z.shape[0] and j < z.shape[1]:
+        out[i, j] = f(z[i, j] + bias[j], parameter[j])
+
+
+def activate_keeping_input(z: Any, bias: Any, parameter: Any, out: Any) -> None:
+    """z <- z + bias, out <- f(z)."""
+    i, j = own_element()
+    if i < z.shape[0] and j < z.shape[1]:
+        total = z[i, j] + bias[j]
+        z[i, j] = total
+        out[i, j] = f(total, parameter[j])
+
+
+def update(
+    params: Any,
+    grads: Any,
+    state: Any,
+    segments: Any,
+    settings: Any,
+    table: Any,
+    scale: Any,
+    norm: Any,
+    counters: Any,
+) -> None:
+    """One pass over the flat buffers: a thread for each parameter, and cpu.py says what the arguments hold."""
+    i, _ = own_element()
+    for s in range(segments.shape[0]):
+        if segments[s, 0] <= i < segments[s, 1]:
+            step = counters[STEP]
+            rate = table[step, 0] * scale[0]
+            factors = (rate, table[step, 1], table[step, 2])
+            own = (settings[4], settings[5], settings[6], settings[7])
+            clip = real(1.0)
+            if settings[2] > 0.0 and norm[0] > settings[2]:
+                clip = settings[2] / norm[0]
+            decayed = real(segments[s, 2])
+            gradient = grads[i] * clip + decayed * settings[0] * params[i]
+            params[i] *= real(1.0) - decayed * rate * settings[1]
+            element(i, params, gradient, state_rows(state, 0, params.shape[0]), factors, own)
+
+
+def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, counters: Any) -> None:
+    """out <- x * scale where the element's random word reaches the threshold, else 0.
+
+    A thread has one block of four random words, which go to elements a quarter of the row apart (see cpu.py): the
+    neighbouring thread has their neighbours.
+    """
+    rows, columns = x.shape
+    quarter = (columns + 3) // 4
+    i, block = own_element()
+    if i < rows and block < quarter:
+        words = dropout_words(i * quarter + block, layer, counters[STEP], counters[SEED])
+        for k in range(4):
+            j = block + k * quarter
+            if j < columns:
+                out[i, j] = x[i, j] * scale if words[k] >= threshold else 0.0
+
+
+def hadamard(a: Any, b: Any, out: Any) -> None:
+    """out <- a * b, elementwise."""
+    i, j = own_element()
+    if i < a.shape[0] and j < a.shape[1]:
+        out[i, j] = a[i, j] * b[i, j]
+
+
+def add(a: Any, b: Any, out: Any) -> None:
+    """out <- a + b, elementwise."""
+    i, j = own_element()
+    if i < a.shape[0] and j < a.shape[1]:
+        out[i, j] = a[i, j] + b[i, j]
+
+
+def max_pieces(z: Any, out: Any, winner: Any) -> None:
+    """Maxout: out[i, j] <- the largest of z[i, j + k M] over the pieces k, winner <- the first such k."""
+    rows, columns = out.shape
+    i, j = own_element()
+    if i < rows and j < columns:
+        best = z[i, j]
+        which = 0
+        for k in range(1, z.shape[1] // columns):
+            candidate = z[i, j + k * columns]
+            if candidate > best or candidate != candidate:
+                best = candidate
+                which = k
+        out[i, j] = best
+        winner[i, j] = which
+
+
+def max_pieces_backward(delta: Any, winner: Any, out: Any) -> None:
+    """The way back: delta goes to the piece that won, zero to the others."""
+    rows, columns = delta.shape
+    i, j = own_element()
+    if i < rows and j < columns:
+        for k in range(out.shape[1] // columns):
+            out[i, j + k * columns] = delta[i, j] if winner[i, j] == k else 0.0
+
+
+# --- the templates: a few columns for each block ------------------------------------------------------------
+
+
+def delta(delta: Any, saved: Any, parameter: Any, bias_grad: Any, parameter_grad: Any) -> None:
+    """delta <- delta * f'(saved) (BP2), bias_grad <- its column sums (BP4)."""
+    rows, columns = delta.shape
+    j = cuda.grid(1)
+    total = 0.0
+    if j < columns:
+        for i in range(cuda.threadIdx.y, rows, cuda.blockDim.y):
+            product = delta[i, j] * derivative(saved[i, j], parameter[j])
+            delta[i, j] = product
+            total += product
+    total = sum_down(total)
+    if j < columns and cuda.threadIdx.y == 0:
+        bias_grad[j] = total
+
+
+def delta_learned(delta: Any, saved: Any, parameter: Any, bias_grad: Any, parameter_grad: Any) -> None:
+    """As `delta`, and parameter_grad <- the column sums of delta * df/dp."""
+    rows, columns = delta.shape
+    j = cuda.grid(1)
+    total = 0.0
+    by_parameter = 0.0
+    if j < columns:
+        for i in range(cuda.threadIdx.y, rows, cuda.blockDim.y):
+            incoming = delta[i, j]
+            product = incoming * derivative(saved[i, j], parameter[j])
+            delta[i, j] = product
+            total += product
+            by_parameter += incoming * parameter_derivative(saved[i, j], parameter[j])
+    total = sum_down(total)
+    by_parameter = sum_down(by_parameter)
+    if j < columns and cuda.threadIdx.y == 0:
+        bias_grad[j] = total
+        parameter_grad[j] = by_parameter
+
+
+def column_sums(x: Any, out: Any) -> None:
+    """out <- the sum of each column."""
+    rows, columns = x.shape
+    j = cuda.grid(1)
+    total = 0.0
+    if j < columns:
+        for i in range(cuda.threadIdx.y, rows, cuda.blockDim.y):
+            total += x[i, j]
+    total = sum_down(total)
+    if j < columns and cuda.threadIdx.y == 0:
+        out[j] = total
+
+
+# --- the templates: LANES threads for each row --------------------------------------------------------------
+
+
+def gather(
+    x: Any,
+    targets: Any,
+    weights: Any,
+    scale: float,
+    shift: float,
+    out_x: Any,
+    out_targets: Any,
+    out_weights: Any,
+    counters: Any,
+) -> None:
+    """One batch: rows in the epoch's order, converted and scaled in the same pass.
+
+    The place of a row takes some hundred instructions: neighbouring threads compute those of the block's rows.
+    """
+    sources = cuda.shared.array(THREADS, np.int64)
+    samples = x.shape[0]
+    rows, columns = out_x.shape
+    lane = cuda.threadIdx.x
+    first = cuda.blockIdx.x * cuda.blockDim.y
+    thread = cuda.threadIdx.y * LANES + lane
+    if thread < cuda.blockDim.y and first + thread < rows:
+        index = counters[BATCH] * counters[BATCH_SIZE] + first + thread
+        if counters[SHUFFLE] != 0:
+            keys = shuffle_keys(counters[EPOCH], counters[SEED])
+            index = shuffled(index, samples, bits_for(samples), keys)
+        sources[thread] = index
+    cuda.syncthreads()
+    i = first + cuda.threadIdx.y
+    if i < rows:
+        index = sources[cuda.threadIdx.y]
+        for j in range(lane, columns, LANES):
+            out_x[i, j] = real(x[index, j]) * scale + shift
+        copy_target(targets, index, out_targets, i, lane)
+        copy_weight(weights, index, out_weights, i, lane)
+
+
+def softmax(z: Any, out: Any) -> None:
+    """out <- e^z / sum e^z, row by row."""
+    rows, columns = z.shape
+    i = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+    lane = cuda.threadIdx.x if i < rows else columns  # past the last row there is nothing to do
+    highest = -math.inf
+    for j in range(lane, columns, LANES):
+        highest = max(highest, z[i, j])
+    highest = all_max(highest, lane)
+    total = 0.0
+    for j in range(lane, columns, LANES):
+        exponential = math.exp(z[i, j] - highest)
+        out[i, j] = exponential
+        total += exponential
+    total = all_sum(total, lane)
+    for j in range(lane, columns, LANES):
+        out[i, j] /= total
+
+
+# --- the templates: one block ---------------------------------------------------------------------------------
+
+
+def loss_head(
+    z: Any,
+    bias: Any,
+    targets: Any,
+    weights: Any,
+    delta: Any,
+    bias_grad: Any,
+    losses: Any,
+    totals: Any,
+    correct: Any,
+    counters: Any,
+    smoothing: float,
+) -> None:
+    """The loss of the batch into its slot, the delta of the last layer (BP1) and its column sums (BP4).
+
+    A thread touches no outputs but its own from beginning to end, so that only sums need a barrier.
+    """
+    rows, columns = z.shape
+    group, groups = cuda.threadIdx.y, cuda.blockDim.y
+    total_weight = 0.0
+    for i in range(group, rows, groups):
+        total_weight += weight_at(weights, i)
+    total_weight = sum_down(total_weight)
+    loss = 0.0
+    right = 0
+    for first in range(0, rows, groups):
+        i = first + group
+        # A group past the last row begins behind the last output: it meets the barriers and touches nothing.
+        lane = cuda.threadIdx.x if i < rows else columns
+        for j in range(lane, columns, LANES):
+            z[i, j] += bias[j]
+        row_loss = row(z, i, targets, delta, smoothing, lane)
+        row_right = 1 if is_right(z, i, targets, lane) > 0.0 and lane == 0 else 0
+        if i < rows:
+            weight = weight_at(weights, i)
+            loss += weight * row_loss
+            share = weight / total_weight
+            for j in range(lane, columns, LANES):
+                delta[i, j] *= share
+        right += cuda.syncthreads_count(row_right)
+    loss = sum_down(loss) / total_weight
+    for first in range(0, columns, LANES):
+        j = first + cuda.threadIdx.x
+        total = 0.0
+        if j < columns:
+            for i in range(group, rows, groups):
+                total += delta[i, j]
+        total = sum_down(total)
+        if j < columns and group == 0:
+            bias_grad[j] = total
+    if group == 0 and cuda.threadIdx.x == 0:
+        losses[counters[BATCH]] = loss
+        totals[counters[BATCH]] = total_weight
+        correct[counters[BATCH]] = right
+        if not math.isfinite(loss) and counters[FIRST_BAD] < 0:
+            counters[FIRST_BAD] = counters[STEP]
+
+
+def global_norm(grads: Any, norm: Any) -> None:
+    """norm <- the Euclidean norm of all gradients together."""
+    total = 0.0
+    for i in range(cuda.threadIdx.y, grads.shape[0], cuda.blockDim.y):
+        total += grads[i] * grads[i]
+    total = sum_down(total)
+    if cuda.threadIdx.y == 0:
+        norm[0] = math.sqrt(total)
+
+
+def advance(counters: Any) -> None:
+    """The step is over."""
+    counters[STEP] += 1
+    counters[BATCH] += 1
+
+
+# --- how many threads, and who does what ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The number of blocks (x, y), the threads of a block (x, y), and how many threads share a row."""
+
+    grid: tuple[int, int]
+    block: tuple[int, int]
+    lanes: int = 1
+
+
+def elements(rows: int, columns: int, threads: int) -> Launch:
+    """A thread for each element."""
+    width = min(_power_of_two(columns), threads)
+    height = min(_power_of_two(rows), threads // width)
+    return Launch((_blocks(rows, height), _blocks(columns, width)), (width, height))
+
+
+def column_tiles(rows: int, columns: int, threads: int) -> Launch:
+    """8 columns for each block, the least that memory hands out at once; 32 where that gives blocks enough."""
+    width = min(_power_of_two(columns), 32 if columns >= 4096 else 8)
+    height = min(_power_of_two(rows), threads // width)
+    return Launch((_blocks(columns, width), 1), (width, height))
+
+
+def row_groups(rows: int, columns: int, threads: int, most_lanes: int = 32) -> Launch:
+    """Up to `most_lanes` threads for each row, with about four elements each."""
+    lanes = min(_power_of_two(-(-columns // 4)), most_lanes, threads)
+    groups = min(_power_of_two(rows), threads // lanes)
+    return Launch((_blocks(rows, groups), 1), (lanes, groups), lanes)
+
+
+def wide_row_groups(rows: int, columns: int, threads: int) -> Launch:
+    """As row_groups, up to the whole block for each row: there is nothing to combine."""
+    return row_groups(rows, columns, threads, threads)
+
+
+def one_block(rows: int, columns: int, threads: int) -> Launch:
+    """As row_groups, in one block."""
+    launch = row_groups(rows, columns, threads)
+    return Launch((1, 1), launch.block, launch.lanes)
+
+
+def _power_of_two(number: int) -> int:
+    """The smallest power of two that is not below the number."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+def _blocks(length: int, size: int) -> int:
+    return max(-(-length // size), 1)
+
+
+def _first_shape(arguments: Sequence[Any]) -> tuple[int, ...]:
+    shape: tuple[int, ...] = arguments[0].shape
+    return shape
+
+
+def _quarter_rows(arguments: Sequence[Any]) -> tuple[int, int]:
+    rows, columns = arguments[0].shape
+    return rows, -(-columns // 4)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A template with the most threads of its blocks, the way to divide, and the shape that is divided.
+
+    A flat array counts as a matrix of one column.
+    """
+
+    template: Callable[..., None]
+    threads: int
+    divide: Callable[[int, int, int], Launch]
+    shape: Callable[[Sequence[Any]], tuple[int, ...]] = _first_shape
+
+    def launch(self, arguments: Sequence[Any]) -> Launch:
+        """Grid and block for these arguments."""
+        rows, columns = (*self.shape(arguments), 1)[:2]
+        return self.divide(rows, columns, self.threads)
+
+
+PLANS: dict[str, Plan] = {
+    plan.template.__name__: plan
+    for plan in (
+        Plan(activate, 256, elements),
+        Plan(activate_keeping_input, 256, elements),
+        Plan(delta, 1024, column_tiles),
+        Plan(delta_learned, 1024, column_tiles),
+        Plan(loss_head, 512, one_block),
+        Plan(update, 256, elements),
+        Plan(gather, 256, wide_row_groups, lambda arguments: arguments[5].shape),
+        Plan(dropout, 256, elements, _quarter_rows),
+        Plan(hadamard, 256, elements),
+        Plan(add, 256, elements),
+        Plan(softmax, 256, row_groups),
+        Plan(max_pieces, 256, elements, lambda arguments: arguments[1].shape),
+        Plan(max_pieces_backward, 256, elements),
+        Plan(global_norm, 1024, one_block),
+        Plan(column_sums, 1024, column_tiles),
+        Plan(advance, 1, one_block),
+    )
+}
+
+
+# --- compiling and launching --------------------------------------------------------------------------------
+
+IN_SIMULATOR = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+
+# There the kernels are plain Python, whose math raises where a GPU gives inf or NaN.
+SIMULATED: dict[Any, object] = {
+    math.exp: np.exp,
+    math.expm1: np.expm1,
+    math.log: np.log,
+    math.log1p: np.log1p,
+    math.tanh: np.tanh,
+    math.sqrt: np.sqrt,
+}
+
+# Without link-time optimisation the GPU runs what the tests read in the PTX.
+OPTIONS: dict[str, Any] = {} if IN_SIMULATOR else {"lto": False}
+
+
+@functools.cache
+def compiled(spec: Spec, lanes: int = 1) -> Any:
+    """The kernel of a spec for one number of lanes, as numba-cuda has it: kernel[grid, block, stream](*arguments).
+
+    Numba compiles it for the layouts of its first arguments. The most threads of a block are told to the compiler,
+    which then uses no more registers than that many threads can have.
+    """
+    plan = PLANS[spec.template]
+    holes = {
+        "real": spec.dtype.type,
+        "LANES": lanes,
+        "THREADS": plan.threads,
+        "all_sum": all_sum,
+        "all_max": all_max,
+        **dict(spec.holes),
+    }
+    bound = build.bind(
+        plan.template,
+        spec.dtype,
+        holes,
+        replace=SIMULATED if IN_SIMULATOR else {},
+        compile_callee=cuda.jit(device=True, **OPTIONS),
+    )
+    # The compiler is told the most threads of a block, and that a multiprocessor need not have more than one block at
+    # a time: it takes as many registers as that many threads can have, and spills none.
+    options = OPTIONS if IN_SIMULATOR else {**OPTIONS, "launch_bounds": (plan.threads, 1)}
+    kernel, cacheable = build.cached(bound, ("cuda", NUMBA_CUDA, sorted(options.items())))
+    return cuda.jit(cache=cacheable, **options)(kernel)
+
+
+def launch(spec: Spec, arguments: Sequence[Any], stream: int = 0) -> None:
+    """Start a kernel and return at once. Arrays: CuPy's or Numba's. stream: the address of a CUDA stream."""
+    plan = PLANS[spec.template].launch(arguments)
+    _configured(spec, plan, stream)(*[_argument(argument) for argument in arguments])
+
+
+@functools.lru_cache(maxsize=4096)
+def _configured(spec: Spec, plan: Launch, stream: int) -> Any:
+    """The kernel with its grid and block. Numba warns of small grids, but a small batch has no other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return compiled(spec, plan.lanes)[plan.grid, plan.block, cuda.external_stream(stream) if stream else 0]
+
+
+def _argument(value: Any) -> Any:
+    """A CuPy array as one of Numba's; anything else as it is."""
+    pointer = getattr(getattr(value, "data", None), "ptr", None)
+    return value if pointer is None else _view(pointer, value.shape, value.strides, value.dtype)
+
+
+@functools.lru_cache(maxsize=4096)
+def _view(pointer: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Device memory as Numba's array. Making one takes longer than a launch, so the last ones are kept.
+
+    It owns nothing: it says where an array lies, and what lies there again looks the same. No stream is named in it,
+    because with one Numba would wait for the stream at every launch.
+    """
+    description = {
+        "data": (pointer, False),
+        "shape": shape,
+        "strides": strides,
+        "typestr": dtype.str,
+        "version": 3,
+    }
+    return cuda.from_cuda_array_interface(description, sync=False)

@@ -1,0 +1,135 @@
+"""Every kernel there is, each with arguments: what the tests of the CUDA kernels run through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpcore.kernels import counter, spec
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.losses import LOSSES
+from bpcore.kernels.optimizers import UPDATE_RULES
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel and its arguments. exact: whether two devices must agree bit for bit."""
+
+    name: str
+    spec: spec.Spec
+    arguments: tuple[Any, ...]
+    exact: bool = False
+
+
+def every_case(dtype: Any, rows: int, columns: int) -> Iterator[Case]:
+    """A case for each kernel over matrices (rows, columns)."""
+    make = _Maker(np.dtype(dtype), rows, columns)
+    for parts in (make.activations, make.losses, make.updates, make.gathers, make.plain):
+        for case in parts():
+            yield Case(f"{case.name} {make.dtype} {rows}x{columns}", case.spec, case.arguments, case.exact)
+
+
+class _Maker:
+    def __init__(self, dtype: np.dtype[Any], rows: int, columns: int) -> None:
+        self.dtype, self.rows, self.columns = dtype, rows, columns
+        self.rng = np.random.default_rng(7)
+
+    def numbers(self, *shape: int) -> np.ndarray:
+        return self.rng.standard_normal(shape).astype(self.dtype)
+
+    def matrix(self) -> np.ndarray:
+        return self.numbers(self.rows, self.columns)
+
+    def line(self) -> np.ndarray:
+        return self.numbers(self.columns)
+
+    def counters(self, **values: int) -> np.ndarray:
+        """Step, epoch and seed of more than 32 bits, and the second batch."""
+        result = np.zeros(counter.COUNTERS, np.int64)
+        result[counter.STEP] = values.get("step", 2**33 + 1)
+        result[counter.EPOCH], result[counter.SEED] = 2**34 + 3, 2**50 + 9
+        result[counter.BATCH], result[counter.BATCH_SIZE] = 1, self.rows
+        result[counter.SHUFFLE] = values.get("shuffle", 0)
+        result[counter.FIRST_BAD] = -1
+        return result
+
+    def activations(self) -> Iterator[Case]:
+        for name, entry in ACTIVATIONS.items():
+            arguments: tuple[Any, ...] = (2 * self.matrix(), self.line(), 1 + 0.1 * self.line(), self.matrix())
+            yield Case(f"activate {name}", spec.activate(entry, self.dtype), arguments)
+            arguments = (self.matrix(), self.matrix(), 1 + 0.1 * self.line(), self.line(), self.line())
+            yield Case(f"delta {name}", spec.delta(entry, self.dtype), arguments)
+
+    def losses(self) -> Iterator[Case]:
+        labels = self.rng.integers(0, self.columns, self.rows)
+        for name, loss in LOSSES.items():
+            for targets in (labels, np.eye(self.columns, dtype=self.dtype)[labels]):
+                for weighted in (False, True):
+                    arguments = (
+                        2 * self.matrix(), self.line(), targets, self.rng.random(self.rows).astype(self.dtype) + 1,
+                        self.matrix(), self.line(), self.numbers(3), self.numbers(3), np.zeros(3, np.int64),
+                        self.counters(), self.dtype.type(0.1 if name.endswith("entropy") else 0.0),
+                    )  # fmt: skip
+                    kernel = spec.loss_head(loss, self.dtype, labels=targets is labels, weighted=weighted)
+                    words = f"loss_head {name} {'labels' if targets is labels else 'dense'}"
+                    yield Case(f"{words}{' weighted' if weighted else ''}", kernel, arguments)
+        z, *rest = arguments
+        z = np.where(np.arange(self.rows)[:, None] == self.rows - 1, np.nan, z).astype(self.dtype)
+        yield Case("loss_head not finite", kernel, (z, *rest))
+
+    def updates(self) -> Iterator[Case]:
+        size = self.rows * self.columns + 3  # two segments with a gap between and an end that is in none
+        middle = size // 2
+        segments = np.array([[0, middle, 1], [middle + 1, size - 1, 0]], np.int64)
+        for name, rule in UPDATE_RULES.items():
+            for longest in (0.0, 0.5):
+                settings = np.array([0.1, 0.2, longest, 0, 0.9, 0.99, 1e-3, 0], self.dtype)
+                arguments = (
+                    self.numbers(size), self.numbers(size), abs(self.numbers(rule.states, size)), segments, settings,
+                    np.array([[9, 9, 9], [0.1, 1.5, 2.5]], self.dtype), np.array([0.5], self.dtype),
+                    np.array([2.0], self.dtype), self.counters(step=1),
+                )  # fmt: skip
+                yield Case(f"update {name}{' clipped' if longest else ''}", spec.update(rule, self.dtype), arguments)
+
+    def gathers(self) -> Iterator[Case]:
+        samples = 2 * self.rows + 3
+        labels, weights = self.rng.integers(0, 9, samples), self.rng.random(samples).astype(self.dtype)
+        for x in (self.rng.integers(0, 256, (samples, self.columns), np.uint8), self.numbers(samples, self.columns)):
+            for shuffle in (0, 1):
+                for targets in (labels, self.numbers(samples, 5)):
+                    for weighted in (False, True):
+                        arguments = (
+                            x, targets, weights, self.dtype.type(0.25), self.dtype.type(-0.5), self.matrix(),
+                            np.zeros((self.rows, *targets.shape[1:]), targets.dtype), self.numbers(self.rows),
+                            self.counters(shuffle=shuffle),
+                        )  # fmt: skip
+                        kernel = spec.gather(self.dtype, labels=targets is labels, weighted=weighted)
+                        words = [f"gather {x.dtype}", "labels" if targets is labels else "dense"]
+                        words += ["weighted"] * weighted + ["shuffled"] * shuffle
+                        # A scale that is a power of two: the product is exact, contracted with the sum or not.
+                        yield Case(" ".join(words), kernel, arguments, exact=True)
+
+    def plain(self) -> Iterator[Case]:
+        rows, columns, pieces = self.rows, self.columns, 3
+        winner = np.empty((rows, columns), np.int32)
+        won = self.rng.integers(0, pieces, (rows, columns)).astype(np.int32)
+        cases: list[tuple[str, tuple[Any, ...], bool]] = [
+            ("hadamard", (self.matrix(), self.matrix(), self.matrix()), True),
+            ("add", (self.matrix(), self.matrix(), self.matrix()), True),
+            ("softmax", (3 * self.matrix(), self.matrix()), False),
+            (
+                "dropout",
+                (self.matrix(), self.matrix(), 3, round(0.4 * 2**32), self.dtype.type(1 / 0.6), self.counters()),
+                True,
+            ),
+            ("max_pieces", (self.numbers(rows, pieces * columns), self.matrix(), winner), True),
+            ("max_pieces_backward", (self.matrix(), won, self.numbers(rows, pieces * columns)), True),
+            ("global_norm", (self.numbers(rows * columns), self.numbers(1)), False),
+            ("column_sums", (self.matrix(), self.line()), False),
+            ("advance", (self.counters(),), True),
+        ]
+        for name, arguments, exact in cases:
+            yield Case(name, spec.plain(name, self.dtype), arguments, exact)
