@@ -110,7 +110,7 @@ def all_sum(value: float, lane: int) -> float:
     slots[first + cuda.threadIdx.x] = value
     cuda.syncthreads()
     total = slots[first]
-    for k in range(1, cuda.blockDim.x):
+    for k in range(1, cuda.blockDim.x):  # LANES; as a constant it would unroll the loop into as many registers
         total += slots[first + k]
     cuda.syncthreads()
     return total
@@ -547,8 +547,7 @@ OPTIONS: dict[str, Any] = {} if IN_SIMULATOR else {"lto": False}
 def compiled(spec: Spec, lanes: int = 1) -> Any:
     """The kernel of a spec for one number of lanes, as numba-cuda has it: kernel[grid, block, stream](*arguments).
 
-    Numba compiles it for the layouts of its first arguments. The most threads of a block are told to the compiler,
-    which then uses no more registers than that many threads can have.
+    Numba compiles it for the layouts of its first arguments.
     """
     plan = PLANS[spec.template]
     holes = {
@@ -566,8 +565,8 @@ def compiled(spec: Spec, lanes: int = 1) -> Any:
         replace=SIMULATED if IN_SIMULATOR else {},
         compile_callee=cuda.jit(device=True, **OPTIONS),
     )
-    # The compiler is told the most threads of a block, and that a multiprocessor need not have more than one block at
-    # a time: it takes as many registers as that many threads can have, and spills none.
+    # The most threads of a block, and that a multiprocessor need not hold more than one block at a time: the compiler
+    # then takes as many registers as that many threads can have, instead of moving some to slow memory.
     options = OPTIONS if IN_SIMULATOR else {**OPTIONS, "launch_bounds": (plan.threads, 1)}
     kernel, cacheable = build.cached(bound, ("cuda", NUMBA_CUDA, sorted(options.items())))
     return cuda.jit(cache=cacheable, **options)(kernel)
