@@ -13,7 +13,6 @@ from __future__ import annotations
 from bpcore.activations import register_activation
 from bpcore.backends import available_backends, get_backend
 from bpcore.callbacks import Callback, EarlyStopping, StopAtLoss
-
 from bpcore.data import load_dataset
 from bpcore.errors import BpcoreError, InputError, InputTypeError, MissingExtraError
 from bpcore.gradcheck import gradcheck
@@ -22,6 +21,7 @@ from bpcore.layers import Activation, Dense, Dropout, Layer
 from bpcore.losses import BinaryCrossEntropy, Hinge, Loss, SoftmaxCrossEntropy, SquaredError
 from bpcore.model import Network
 from bpcore.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from bpcore.progress import Progress
 from bpcore.schedules import Constant, Cosine, OneCycle, Schedule, Step, WarmUp
 from bpcore.train import NonFiniteLossError
 
@@ -54,6 +54,7 @@ __all__ = [
     "NonFiniteLossError",
     "OneCycle",
     "Optimizer",
+    "Progress",
     "RMSProp",
     "Schedule",
     "SoftmaxCrossEntropy",

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bpcore.data.files import replaced
 from bpcore.errors import InputError
 from bpcore.layers import Layer, layer_from_config
 
-FORMAT = "bpcore-1"
+FORMAT = 1
+KEY = "bpcore"
+"""The one entry of the metadata: several would be written in any order, and the same run would give other bytes."""
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], config: dict[str, Any]) -> None:
-    """Write beside the target first, then move: a file that is there is whole."""
+    """Write the file whole or not at all."""
     from safetensors.numpy import save
 
     for layer in config["layers"]:
         layer.update({name: None for name, value in layer.items() if callable(value)})
-    content = save(arrays, metadata={"format": FORMAT, "network": json.dumps(config)})
+    content = save(arrays, metadata={KEY: json.dumps({"format": FORMAT, **config})})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            file.write(content)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
     except OSError as error:
         raise InputError(f"the model cannot be written to {path}: {error.strerror or error}") from error
+    with replaced(path) as file:
+        file.write(content)
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -45,9 +44,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dictionary
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a model file, or is damaged: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"{path} holds no bpcore network (format {metadata.get('format')!r}, needed {FORMAT!r})")
-    config: dict[str, Any] = json.loads(metadata["network"])
+    if KEY not in metadata:
+        raise InputError(f"{path} holds no bpcore network")
+    config: dict[str, Any] = json.loads(metadata[KEY])
+    if config.pop("format", None) != FORMAT:
+        raise InputError(f"{path} was written by another version of bpcore, which stores networks in another way")
     return arrays, config
 
 

@@ -33,6 +33,7 @@ from bpcore.train import NonFiniteLossError
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, training.INTERRUPTED
 DEFAULTS = Options()
+DEFAULT_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in options.LEARNING_RATES.items()) + " where not given"
 DEFAULT_EPOCHS = f"{options.FEWEST_EPOCHS} where not given, or as many as make {options.FEWEST_STEPS} mini-batches"
 DEVICES = ["auto", *ALIASES]
 
@@ -123,7 +124,7 @@ def train(
     batch_size: Annotated[int, _option(LEARNING, "Samples in a mini-batch.", min=1, metavar="N")] = DEFAULTS.batch_size,
     optimizer: Annotated[str, _choice(LEARNING, "Optimizer", OPTIMIZERS)] = DEFAULTS.optimizer,
     learning_rate: Annotated[
-        float | None, _option(LEARNING, "Learning rate; the optimizer's own where not given.", metavar="RATE")
+        float | None, _option(LEARNING, f"Learning rate; {DEFAULT_RATES}.", metavar="RATE")
     ] = DEFAULTS.learning_rate,
     schedule: Annotated[str, _choice(LEARNING, "How the learning rate changes", SCHEDULES)] = DEFAULTS.schedule,
     momentum: Annotated[

@@ -23,10 +23,11 @@ class InputTypeError(BpcoreError, TypeError):
 
 
 class MissingExtraError(BpcoreError, ImportError):
-    """An optional dependency is not installed; the message names the extra that brings it."""
+    """An optional dependency is not installed; the message names the extra that brings it, or those to choose from."""
 
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f'{feature} needs an optional package: pip install "bpcore[{extra}]"')
+    def __init__(self, feature: str, *extras: str) -> None:
+        packages = " or ".join(f'"bpcore[{extra}]"' for extra in extras)
+        super().__init__(f"{feature} needs an optional package: pip install {packages}")
 
 
 def unknown_name(kind: str, name: object, accepted: Iterable[str]) -> InputError:

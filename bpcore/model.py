@@ -98,7 +98,7 @@ class Network(LayerStack):
             classifies=targets.ndim == 1 or chosen.name != "squared_error",
         )
         scale = (1 / 255 if features.dtype == np.uint8 else 1.0) if scale is None else scale
-        held_out = None if validation is None else self._held_out(validation, chosen, scale, shift)
+        held_out = None if validation is None else self._held_out(validation, chosen, scale, shift, "validation ")
         self.loss, self.classifies, self.scale, self.shift = chosen, settings.classifies, scale, shift
         data = samples.to_device(self.backend, features, targets, weights, scale, shift)
         return Run(self, data, settings, held_out, callbacks).train()
@@ -219,11 +219,11 @@ class Network(LayerStack):
     def _targets(self, y: Any, loss: Loss, count: int, name: str) -> np.ndarray:
         return samples.check_targets(y, loss, count, self.outputs, self.dtype, name=name)
 
-    def _held_out(self, data: Any, loss: Loss, scale: float, shift: float) -> Samples:
+    def _held_out(self, data: Any, loss: Loss, scale: float, shift: float, which: str = "") -> Samples:
         if not isinstance(data, tuple) or len(data) not in (2, 3):
             raise InputTypeError("validation must be a tuple (x, y) or (x, y, sample_weight)")
-        x = samples.check_features(data[0], self.dtype, inputs=self.inputs, name="validation x")
-        y = self._targets(data[1], loss, len(x), "validation y")
+        x = samples.check_features(data[0], self.dtype, inputs=self.inputs, name=f"{which}x")
+        y = self._targets(data[1], loss, len(x), f"{which}y")
         weights = samples.check_weights(data[2] if len(data) == 3 else None, len(x), self.dtype)
         return samples.to_device(self.backend, x, y, weights, scale, shift)
 

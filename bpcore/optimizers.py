@@ -41,8 +41,10 @@ class Optimizer:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise InputError(f"{setting.name}={value!r}; accepted: a finite number")
-            if value < 0 or (setting.name in ("learning_rate", "max_norm", "epsilon") and value == 0):
+            if setting.name in ("learning_rate", "max_norm", "epsilon") and value <= 0:
                 raise InputError(f"{setting.name}={value!r}; accepted: a number above 0")
+            if value < 0:
+                raise InputError(f"{setting.name}={value!r}; accepted: a number of 0 or more")
             if setting.name in ("momentum", "decay", "beta1", "beta2") and value >= 1:
                 raise InputError(f"{setting.name}={value!r}; accepted: 0 <= {setting.name} < 1")
 

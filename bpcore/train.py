@@ -28,6 +28,8 @@ from bpcore.optimizers import Optimizer
 from bpcore.samples import batch_for
 from bpcore.schedules import Schedule
 
+STOPPED_BY_CTRL_C = "stopped by Ctrl-C"
+
 EVALUATION_BATCH = 1024
 """How many samples are evaluated at a time: nothing is learned in between, so a large batch is only faster."""
 
@@ -138,7 +140,7 @@ class Run:
     def train(self) -> History:
         """Run to the last epoch, or until someone stops it."""
         # A loss that is not finite is noticed by the control block; NumPy need not warn of it as well.
-        with _interrupts(lambda: self.stop("stopped by Ctrl-C")), np.errstate(all="ignore"):
+        with _interrupts(lambda: self.stop(STOPPED_BY_CTRL_C)), np.errstate(all="ignore"):
             self._tell("on_begin")
             while self.epoch < self.settings.epochs and not self.stopped:
                 self._train_epoch()

@@ -32,6 +32,9 @@ import numpy as np
 
 Function = Callable[..., Any]
 
+CACHE_FORMAT = 2
+"""Raised when `bind` or `cached` change in a way that leaves old entries wrong."""
+
 
 def bind(
     function: Function,
@@ -73,7 +76,7 @@ def bind(
     closure = tuple(types.CellType(convert(cell.cell_contents)) for cell in function.__closure__ or ())
     defaults = None if function.__defaults__ is None else tuple(map(convert, function.__defaults__))
     copy = types.FunctionType(code, namespace, function.__name__, defaults, closure or None)
-    copy.__module__ = function.__module__
+    copy.__module__ = __name__  # Numba imports it when it loads a cached kernel: the user's module may not be there
     return copy
 
 
@@ -168,6 +171,7 @@ class _UnknownContentError(Exception):
 def _versions() -> list[str]:
     return [
         "Everything that one compiled kernel of bpcore depends on; the file name is the hash of this text.",
+        f"format {CACHE_FORMAT}",
         f"python {platform.python_version()} {platform.machine()}",
         f"numba {numba.__version__} numpy {np.__version__}",
     ]

@@ -572,6 +572,16 @@ def compiled(spec: Spec, lanes: int = 1) -> Any:
     return cuda.jit(cache=cacheable, **options)(kernel)
 
 
+def compiler_problem() -> str:
+    """Why kernels cannot be compiled here, in words; nothing where they can. It takes no GPU."""
+    try:
+        cuda.cudadrv.nvvm.NVVM()
+        cuda.cudadrv.runtime.get_version()
+    except Exception as error:  # of several kinds, by what is missing
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    return ""
+
+
 def launch(spec: Spec, arguments: Sequence[Any], stream: int = 0) -> None:
     """Start a kernel and return at once. Arrays: CuPy's or Numba's. stream: the address of a CUDA stream."""
     plan = PLANS[spec.template].launch(arguments)

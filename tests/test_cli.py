@@ -170,7 +170,7 @@ def test_json_says_what_happened(run: Run, work: Path) -> None:
     assert settings["seed"] == 4
     assert settings["network"] == "16"
     assert settings["loss"] == "softmax_cross_entropy"
-    assert settings["learning_rate"] == 0.001
+    assert settings["learning_rate"] == 0.003
     assert set(found["history"]) == {"loss", "accuracy", "learning_rate", "seconds", "samples_per_second"}
     assert all(len(values) == 2 for values in found["history"].values())
     assert all(1 < value <= 100 for value in found["history"]["accuracy"])  # percent, as test_accuracy
@@ -273,7 +273,7 @@ def test_every_setting_arrives(run: Run, work: Path) -> None:
 
 
 def test_default_epochs() -> None:
-    assert default_epochs(60000, 128) == 15
+    assert default_epochs(60000, 128) == 12
     assert default_epochs(1438, 128) == 84  # 12 steps each
     assert default_epochs(5, 128) == 1000
 
@@ -605,7 +605,7 @@ def test_no_gpu_is_said_before_anything(run: Run, work: Path) -> None:
     if available_backends()["cupy"] == "available":
         pytest.skip("there is a GPU")
     for name in ("gpu", "cupy"):
-        check_refused(run("train", "--device", name), "cupy")
+        check_refused(run("train", "--device", name), "CuPy")
     assert files_below(work) == set()
 
 

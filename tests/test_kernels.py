@@ -133,7 +133,7 @@ PROGRAM = """
     import sys, numpy as np, bpcore
     from bpcore.kernels import cpu, spec
     sys.path.insert(0, {folder!r})
-    import mine
+    import {module} as mine
     entry = bpcore.register_activation("mine", mine.f, mine.derivative)
     z = np.full((1, 4), 2.0, np.float32)
     backend = bpcore.get_backend("numpy")
@@ -155,8 +155,8 @@ def test_cache_hits_unedited_and_misses_edited(tmp_path: Path) -> None:
             return 1.0
     """)
 
-    def run() -> list[str]:
-        program = textwrap.dedent(PROGRAM).format(folder=str(tmp_path))
+    def run(module: str = "mine") -> list[str]:
+        program = textwrap.dedent(PROGRAM).format(folder=str(tmp_path), module=module)
         environment = {
             **os.environ,
             "BPCORE_CACHE_DIR": str(tmp_path / "cache"),
@@ -174,6 +174,8 @@ def test_cache_hits_unedited_and_misses_edited(tmp_path: Path) -> None:
     assert run() == ["10.0", "0", "1"]
     (tmp_path / "mine.py").write_text(source.format(factor="3.0"))
     assert run() == ["6.0", "1", "0"]
+    (tmp_path / "mine.py").rename(tmp_path / "other.py")
+    assert run("other") == ["6.0", "1", "0"], "the module that first compiled it is not needed"
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,13 @@ from bpcore.network import PRECISIONS
 from bpcore.optimizers import Optimizer, get_optimizer
 from bpcore.schedules import get_schedule
 
-FEWEST_EPOCHS = 15
+FEWEST_EPOCHS = 12
 FEWEST_STEPS = 1000
-"""A table of a few hundred rows makes a few steps an epoch: 15 epochs would teach a network nothing."""
+"""A table of a few hundred rows makes a few steps an epoch: 12 epochs would teach a network nothing."""
+
+LEARNING_RATES = {"adam": 0.003, "adamw": 0.003}
+"""Where none is given: a peak for one_cycle, found on 10,000 held-out training images of MNIST. Optimizers that are
+not here take their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,7 @@ class Options:
     loss: str | None = None  # softmax_cross_entropy for classes, squared_error for numbers
     label_smoothing: float = 0.0
     optimizer: str = "adam"
-    learning_rate: float | None = None  # None: the optimizer's own
+    learning_rate: float | None = None  # None: of LEARNING_RATES, else the optimizer's own
     momentum: float | None = None
     weight_decay: float | None = None
     l2: float | None = None
@@ -83,6 +87,8 @@ def chosen_optimizer(options: Options) -> Optimizer:
     """The optimizer with the settings that were given; it refuses those that it has not."""
     names = ("learning_rate", "momentum", "weight_decay", "l2", "max_norm")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.optimizer in LEARNING_RATES:
+        given.setdefault("learning_rate", LEARNING_RATES[options.optimizer])
     return get_optimizer(options.optimizer, **given)
 
 

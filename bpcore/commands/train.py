@@ -28,10 +28,9 @@ from bpcore.losses import Loss
 from bpcore.model import Network
 from bpcore.optimizers import Optimizer
 from bpcore.progress import Compilation, Progress
-from bpcore.train import NonFiniteLossError, Run
+from bpcore.train import STOPPED_BY_CTRL_C, NonFiniteLossError, Run
 
 RESULTS = "results.json"
-CTRL_C = "stopped by Ctrl-C"
 INTERRUPTED = 130
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -77,7 +76,7 @@ def train(options: Options, report: Report) -> int:
         write_json(folder / RESULTS, results)
     report.write(results)
     _conclude(job, results, folder, report)
-    return INTERRUPTED if learned.history.stopped == CTRL_C else 0
+    return INTERRUPTED if learned.history.stopped == STOPPED_BY_CTRL_C else 0
 
 
 def prepare(options: Options, report: Report) -> Job:

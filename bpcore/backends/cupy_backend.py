@@ -1,0 +1,190 @@
+"""A CUDA GPU: CuPy's arrays and matrix products, numba-cuda's kernels for the rest.
+
+All work goes to CuPy's current stream, in the order in which it was asked for, and nobody waits for it but
+`to_numpy`, `asarray`, `write` and `synchronize`. What is copied between host and device passes through the first
+three alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from bpcore.backends.base import Array, Backend, DTypeLike, check_product
+from bpcore.errors import InputError, MissingExtraError
+from bpcore.kernels.spec import Spec
+
+Launcher = Callable[[Spec, Sequence[Any], int], None]
+"""Starts a kernel with its arguments on the stream of that address."""
+
+
+class CupyBackend(Backend):
+    """The backend for CUDA GPUs; it uses CuPy's current device.
+
+    xp       the array module, CuPy where not given
+    launch   starts the kernels, bpcore.kernels.cuda.launch where not given
+
+    Without them MissingExtraError says what is not installed, and InputError why there is no GPU to be used.
+    """
+
+    name = "cupy"
+
+    def __init__(self, xp: Any = None, launch: Launcher | None = None) -> None:
+        self._xp = _cupy() if xp is None else xp
+        self._launch = _numba_launcher() if launch is None else launch
+
+    @property
+    def array_type(self) -> type:
+        """cupy.ndarray."""
+        kind: type = self._xp.ndarray
+        return kind
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """A new array of undefined content."""
+        self.allocations += 1
+        return self._xp.empty(shape, dtype)
+
+    def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
+        """The array itself where it is here, has the dtype and is C-contiguous; else a copy that is all that."""
+        if not self.owns(host):
+            self.allocations += 1
+            return self._xp.asarray(np.require(host, dtype, ["C"]))
+        if host.flags.c_contiguous and (dtype is None or host.dtype == dtype):
+            return host
+        self.allocations += 1
+        return self._xp.ascontiguousarray(host, dtype)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """A copy on the host."""
+        self.require(array)
+        result: np.ndarray = array.get()
+        return result
+
+    def write(self, host: Any, out: Array) -> None:
+        """Bring values over into a C-contiguous array that exists, broadcast and converted as NumPy does."""
+        self.require(out)
+        values = np.empty(out.shape, out.dtype)
+        np.copyto(values, host)
+        out.set(values)
+
+    def copy(self, source: Array, out: Array) -> None:
+        """out <- source, on the device."""
+        self.require(source, out)
+        self._xp.copyto(out, source)
+
+    def synchronize(self) -> None:
+        """Wait for CuPy's current stream."""
+        self._xp.cuda.get_current_stream().synchronize()
+
+    def matmul(
+        self,
+        a: Array,
+        b: Array,
+        out: Array | None = None,
+        *,
+        transpose_a: bool = False,
+        transpose_b: bool = False,
+        alpha: Any = 1.0,
+        beta: Any = 0.0,
+    ) -> Array:
+        """As Backend.matmul. CuPy tells cuBLAS of a transposed view; it copies none."""
+        self.require(a, b)
+        shape = check_product(a, b, out, transpose_a, transpose_b)
+        if out is None:
+            out = self.empty(shape, a.dtype)
+        self.require(out)
+        left = a.T if transpose_a else a
+        right = b.T if transpose_b else b
+        if _is_number(beta, 0.0):
+            self._xp.matmul(left, right, out=out)
+            if not _is_number(alpha, 1.0):
+                out *= alpha
+            return out
+        product = self._xp.matmul(left, right)
+        self.allocations += 1
+        if not _is_number(alpha, 1.0):
+            product *= alpha
+        if not _is_number(beta, 1.0):
+            out *= beta
+        out += product
+        return out
+
+    def run(self, kernel: Spec, *arguments: Any) -> None:
+        """Start the kernel on CuPy's current stream."""
+        self._launch(kernel, arguments, self._xp.cuda.get_current_stream().ptr)
+
+    def describe(self) -> dict[str, str]:
+        """The GPU, its driver, CUDA, CuPy and numba-cuda."""
+        runtime = self._xp.cuda.runtime
+        properties = runtime.getDeviceProperties(runtime.getDevice())
+        name = properties["name"].decode()
+        memory = properties["totalGlobalMem"] / 2**30
+        capability = f"{properties['major']}.{properties['minor']}"
+        units = properties["multiProcessorCount"]
+        return {
+            "device": f"GPU: {name}, {memory:.1f} GiB, {units} multiprocessors, compute capability {capability}",
+            "driver": f"CUDA {_cuda_version(runtime.driverGetVersion())}",
+            "cuda": _cuda_version(runtime.runtimeGetVersion()),
+            "cupy": self._xp.__version__,
+            "numba-cuda": _installed("numba-cuda"),
+        }
+
+
+def _is_number(value: Any, number: float) -> bool:
+    """Whether a factor is that number; one that lies on the device is not looked at."""
+    return isinstance(value, int | float) and value == number
+
+
+def _cuda_version(number: int) -> str:
+    """12090 is CUDA 12.9."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cupy() -> Any:
+    """CuPy with a GPU that it can use."""
+    try:
+        import cupy
+    except ModuleNotFoundError as error:
+        if error.name != "cupy":
+            raise InputError(f"CuPy is installed but cannot be loaded: {_first_line(error)}") from error
+        raise _missing() from error
+    except ImportError as error:
+        raise InputError(f"CuPy is installed but cannot be loaded: {_first_line(error)}") from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise InputError(f"CuPy finds no CUDA GPU that it can use: {_first_line(error)}") from error
+    if count == 0:
+        raise InputError("CuPy finds no CUDA GPU that it can use: there are 0 devices")
+    return cupy
+
+
+def _numba_launcher() -> Launcher:
+    """numba-cuda with NVIDIA's compiler."""
+    try:
+        from bpcore.kernels import cuda
+    except PackageNotFoundError as error:
+        raise _missing() from error
+    problem = cuda.compiler_problem()
+    if problem:
+        raise _missing(f" ({problem})")
+    return cuda.launch
+
+
+def _missing(why: str = "") -> MissingExtraError:
+    return MissingExtraError(f"the CuPy backend (NVIDIA GPUs, CUDA 12 or 13){why}", "cuda12", "cuda13")
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =-")]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,177 @@
+"""The CUDA kernels compiled to PTX, NVIDIA's assembly, and read: it takes the compiler, but no GPU.
+
+Every kernel is compiled for compute capability 9.0 in both dtypes, and each template once for the others.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kernel_cases
+import numba
+import numpy as np
+import pytest
+
+from bpcore.kernels.cpu import TEMPLATES
+
+cuda = pytest.importorskip("bpcore.kernels.cuda", reason="numba-cuda is not installed", exc_type=ImportError)
+
+if numba.config.DISABLE_JIT or cuda.compiler_problem():
+    pytest.skip(f"there is no CUDA compiler: {cuda.compiler_problem()}", allow_module_level=True)
+
+from numba.cuda.cudadrv import nvrtc
+
+HOPPER = (9, 0)
+OTHERS = [(7, 0), (7, 5), (8, 0), (10, 0)]  # 7.0 with CUDA 12 alone
+
+
+def every_kernel() -> Iterator[kernel_cases.Case]:
+    """Each kernel in both dtypes, and again in float32 with 32 threads for a row where threads share it."""
+    seen = set()
+    for dtype, shape in ((np.float32, (5, 7)), (np.float64, (5, 7)), (np.float32, (5, 150))):
+        for case in kernel_cases.every_case(dtype, *shape):
+            lanes = cuda.PLANS[case.spec.template].launch(case.arguments).lanes
+            key = (case.spec, lanes, signature(case.arguments))
+            if key not in seen:
+                seen.add(key)
+                yield case
+
+
+def one_of_each_template() -> Iterator[kernel_cases.Case]:
+    """The last in float32: all losses but the softmax have no exponential of their own."""
+    cases = {case.spec.template: case for case in kernel_cases.every_case(np.float32, 5, 7) if "binary" not in case.name}
+    yield from cases.values()
+
+
+def signature(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(numba.typeof(argument) for argument in arguments)
+
+
+@pytest.fixture(autouse=True)
+def device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba asks the current device for its capability when a kernel calls a device function."""
+
+    class Hopper:
+        compute_capability = HOPPER
+
+    monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", Hopper)
+
+
+def ptx_of(case: kernel_cases.Case, capability: tuple[int, int]) -> str:
+    kernel = cuda.compiled(case.spec, cuda.PLANS[case.spec.template].launch(case.arguments).lanes)
+    bounds = kernel.targetoptions["launch_bounds"]
+    text, _ = numba.cuda.compile_ptx(
+        kernel.py_func, signature(case.arguments), cc=capability, fastmath=False, launch_bounds=bounds
+    )
+    return str(text)
+
+
+def test_every_template_of_the_cpu_has_its_twin() -> None:
+    assert cuda.PLANS.keys() == TEMPLATES.keys()
+    assert {case.spec.template for case in every_kernel()} == TEMPLATES.keys()
+
+
+@pytest.mark.parametrize("case", every_kernel(), ids=lambda case: case.name)
+def test_kernel_compiles_for_hopper(case: kernel_cases.Case, tmp_path: Path) -> None:
+    text = ptx_of(case, HOPPER)
+    assert ".target sm_90" in text
+    check(text, case)
+    assemble(text, tmp_path)
+
+
+@pytest.mark.parametrize("capability", OTHERS, ids=lambda capability: "{}.{}".format(*capability))
+def test_templates_compile_for_the_other_gpus(capability: tuple[int, int]) -> None:
+    if capability not in nvrtc.get_supported_ccs():
+        pytest.skip(f"this version of CUDA does not compile for {capability[0]}.{capability[1]}")
+    cases = list(one_of_each_template())
+    assert {case.spec.template for case in cases} == TEMPLATES.keys()
+    for case in cases:
+        text = ptx_of(case, capability)
+        assert ".target sm_{}{}".format(*capability) in text
+        check(text, case)
+
+
+def check(text: str, case: kernel_cases.Case) -> None:
+    """No float64 in a float32 kernel, not even a register; and nothing whose order changes from run to run."""
+    if case.spec.dtype == np.float32:
+        assert ".f64" not in text
+    assert not re.search(r"^\s*(@%p\d+ )?(atom|red)\.", text, re.MULTILINE)
+    threads = cuda.PLANS[case.spec.template].threads
+    assert f".maxntid {threads}" in text
+
+
+def assemble(text: str, folder: Path) -> None:
+    """ptxas accepts the kernel, and it keeps all its variables in registers."""
+    program = ptxas()
+    if program is None:
+        return
+    source = folder / "kernel.ptx"
+    source.write_text(text)
+    command = [program, "-v", "-arch=sm_90", "-o", str(folder / "kernel.cubin"), str(source)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    registers = re.search(r"Used (\d+) registers", result.stderr)
+    assert registers, result.stderr
+    threads = re.search(r"\.maxntid (\d+)", text)
+    assert threads
+    assert int(registers[1]) * int(threads[1]) <= 65536
+    assert re.search(r"\b0 bytes spill stores, 0 bytes spill loads", result.stderr), result.stderr
+
+
+def ptxas() -> str | None:
+    """The assembler that came with the compiler's wheels, else the one on the path."""
+    nvidia = importlib.util.find_spec("nvidia")
+    for folder in (nvidia and nvidia.submodule_search_locations) or ():
+        for program in Path(folder).glob("*/bin/ptxas"):
+            return str(program)
+    return shutil.which("ptxas")
+
+
+# --- the disk cache -------------------------------------------------------------------------------------------
+
+PROGRAM = """
+    import sys
+    import numba, numpy as np
+    from numba.cuda import dispatcher
+    from numba.cuda.cudadrv import devices
+
+    class Device:
+        compute_capability = (9, 0)
+
+    class Context:
+        device = Device
+
+    # Everything but the last step, which loads the kernel on the GPU.
+    dispatcher.get_current_device = Device
+    devices.get_context = Context
+    dispatcher._Kernel.bind = lambda kernel: None
+
+    import kernel_cases
+    from bpcore.kernels import cuda
+
+    for case in kernel_cases.every_case(np.float32, 3, 6):
+        if case.name.startswith(("activate gelu", "loss_head hinge labels float32")):
+            kernel = cuda.compiled(case.spec, cuda.PLANS[case.spec.template].launch(case.arguments).lanes)
+            kernel.compile(tuple(numba.typeof(argument) for argument in case.arguments))
+            print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
+"""
+
+
+def test_compiled_kernels_are_kept_on_disk(tmp_path: Path) -> None:
+    """The first process compiles, the second finds: with a stand-in for the device's name alone."""
+    environment = {**os.environ, "BPCORE_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent)}
+    for expected in (["0 1", "0 1"], ["1 0", "1 0"]):
+        result = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(PROGRAM)], capture_output=True, text=True, env=environment
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines() == expected
