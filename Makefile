@@ -20,7 +20,8 @@ check: $(VENV)/.dev
 coverage: $(VENV)/.dev
 	rm -f .coverage .coverage.*
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q --cov --cov-report= -n auto
-	NUMBA_DISABLE_JIT=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q --cov --cov-append --cov-report= tests/test_kernels.py tests/test_elementary.py tests/test_conformance.py
+	NUMBA_DISABLE_JIT=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q --cov --cov-append --cov-report= \
+		tests/test_kernels.py tests/test_elementary.py tests/test_conformance.py
 	$(BIN)/coverage report --fail-under=90
 
 bench: $(VENV)/.dev

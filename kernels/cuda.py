@@ -33,11 +33,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
-NUMBA_CUDA = version("numba-cuda")  # ImportError without it: the CUDA target inside Numba itself is outdated
-
 import numba
+import numpy as np
 from numba import cuda
 
 from . import build
@@ -55,6 +52,8 @@ from .counter import (
     shuffled,
 )
 from .spec import Spec
+
+NUMBA_CUDA = version("numba-cuda")  # an ImportError without it: the CUDA target inside Numba itself is outdated
 
 # The holes of the templates.
 LANES: int
@@ -96,7 +95,7 @@ def sum_down(value: float) -> float:
             slots[slot] += slots[slot + half * width]
         half //= 2
     cuda.syncthreads()
-    total = slots[cuda.threadIdx.x]
+    total: float = slots[cuda.threadIdx.x]
     cuda.syncthreads()  # from here on the slots may be written again
     return total
 
@@ -109,7 +108,7 @@ def all_sum(value: float, lane: int) -> float:
     first = cuda.threadIdx.y * LANES
     slots[first + cuda.threadIdx.x] = value
     cuda.syncthreads()
-    total = slots[first]
+    total: float = slots[first]
     for k in range(1, cuda.blockDim.x):  # LANES; as a constant it would unroll the loop into as many registers
         total += slots[first + k]
     cuda.syncthreads()
@@ -124,7 +123,7 @@ def all_max(value: float, lane: int) -> float:
     first = cuda.threadIdx.y * LANES
     slots[first + cuda.threadIdx.x] = value
     cuda.syncthreads()
-    highest = slots[first]
+    highest: float = slots[first]
     for k in range(1, cuda.blockDim.x):
         highest = max(highest, slots[first + k])
     cuda.syncthreads()

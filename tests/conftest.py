@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +41,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "gpu" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=state))
+
+
+def start_up_seconds(*arguments: str) -> float:
+    """What a Python process with these arguments takes beyond an empty one: processor time, the best of five.
+
+    Start-up is work on one core, so its processor time is what a user waits on a machine that is not busy; it
+    stays the same while other tests share the cores. Coverage is switched off in these processes.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+    def processor_seconds(*arguments: str) -> float:
+        before = os.times()
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment)
+        after = os.times()
+        return after.children_user - before.children_user + after.children_system - before.children_system
+
+    return min(processor_seconds(*arguments) for _ in range(5)) - min(processor_seconds("-c", "pass") for _ in range(5))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import start_up_seconds
 from PIL import Image
 
 from bpcore import Network, __version__, cli, load_dataset
@@ -783,19 +784,8 @@ def test_info_with_a_backend_that_is_not_there(run: Run, monkeypatch: pytest.Mon
     assert "unknown backend 'nonsense'" in outcome.out
 
 
-def seconds(*arguments: str) -> float:
-    """The best of seven fresh processes: the machine's noise only adds."""
-    times = []
-    for _ in range(7):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
 def test_help_is_quick() -> None:
-    """0.4 s, less what an empty Python takes: a slow machine is slow at both."""
-    assert seconds("-m", "bpcore", "--help") - seconds("-c", "pass") < 0.4
+    assert start_up_seconds("-m", "bpcore", "--help") < 0.4
 
 
 def test_help_brings_nothing_heavy() -> None:

@@ -92,7 +92,7 @@ def simulate(path: str) -> None:
 
     mend_the_simulator()
     plans = dict(cuda.PLANS)
-    results = {}
+    results: dict[str, Any] = {}
     for number, (case, threads) in enumerate(cases()):
         plan = plans[case.spec.template]
         cuda.PLANS[case.spec.template] = replace(plan, threads=min(threads or plan.threads, plan.threads))

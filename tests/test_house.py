@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, start_up_seconds
 
 # From the ground up: a module imports from its own floor or from those below, never upward.
 FLOORS = [
@@ -110,26 +110,8 @@ def test_the_tables_import_only_math() -> None:
                 assert node.module in allowed
 
 
-def seconds(*arguments: str) -> float:
-    """The best of five fresh processes: the machine's noise only adds."""
-    program = (
-        "import subprocess, sys, time; t = time.perf_counter(); "
-        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); print(time.perf_counter() - t)"
-    )
-    runs = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
-            ).stdout
-        )
-        for _ in range(5)
-    ]
-    return min(runs)
-
-
 def test_import_is_quick() -> None:
-    empty = seconds(sys.executable, "-c", "pass")
-    assert seconds(sys.executable, "-c", "import bpcore") - empty < 0.25
+    assert start_up_seconds("-c", "import bpcore") < 0.25
 
 
 @pytest.mark.parametrize(

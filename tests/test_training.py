@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -273,16 +272,17 @@ def test_callbacks_are_told_in_order(rng: np.random.Generator) -> None:
 
 
 def test_ctrl_c_ends_cleanly_with_what_was_learned(rng: np.random.Generator) -> None:
+    class PressCtrlC(Callback):
+        def on_progress(self, run: Run) -> None:
+            if run.epoch == 20:
+                os.kill(os.getpid(), signal.SIGINT)
+
     x, y = spirals(rng)
     handler = signal.getsignal(signal.SIGINT)
-    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
     net = network()
-    timer.start()
-    began = time.perf_counter()
-    history = net.fit(x, y, optimizer=Adam(learning_rate=0.01), epochs=10**6)
-    assert time.perf_counter() - began < 30
+    history = net.fit(x, y, optimizer=Adam(learning_rate=0.01), epochs=10**4, callbacks=[PressCtrlC()])
     assert history.stopped == "stopped by Ctrl-C"
-    assert len(history) > 10
+    assert len(history) in (20, 21)
     assert net.evaluate(x, y).loss < history["loss"][0]
     assert signal.getsignal(signal.SIGINT) is handler
 

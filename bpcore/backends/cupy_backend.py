@@ -173,8 +173,8 @@ def _numba_launcher() -> Launcher:
     """numba-cuda with NVIDIA's compiler."""
     try:
         from bpcore.kernels import cuda
-    except PackageNotFoundError as error:
-        raise _missing() from error
+    except ImportError as error:
+        raise _missing(f" ({_first_line(error)})") from error
     problem = cuda.compiler_problem()
     if problem:
         raise _missing(f" ({problem})")
