@@ -209,6 +209,8 @@ def _content(value: object, seen: set[int]) -> Iterator[str]:
         yield f"{type(value).__name__} {value!r}"
     elif isinstance(value, np.ndarray):
         yield f"array {value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    elif type(value).__module__.startswith(("numba.", "llvmlite.")):
+        yield f"{type(value).__qualname__} {value}"
     else:
         raise _UnknownContentError
 

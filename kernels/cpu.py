@@ -97,6 +97,7 @@ def loss_head(
     bias: Any,
     targets: Any,
     weights: Any,
+    all_weights: Any,
     delta: Any,
     bias_grad: Any,
     losses: Any,
@@ -108,8 +109,8 @@ def loss_head(
     """The loss of the batch into its slot, the delta of the last layer (BP1) and its column sums (BP4)."""
     rows, columns = z.shape
     total_weight = 0.0
-    for i in range(rows):
-        total_weight += weight_at(weights, i)
+    for i in range(all_weights.shape[0]):
+        total_weight += weight_at(all_weights, i)
     for j in range(columns):
         bias_grad[j] = 0.0
     loss = 0.0
@@ -179,6 +180,7 @@ def gather(
     out_x: Any,
     out_targets: Any,
     out_weights: Any,
+    first_row: int,
     counters: Any,
 ) -> None:
     """One batch: rows in the epoch's order, converted and scaled in the same pass."""
@@ -186,7 +188,7 @@ def gather(
     rows, columns = out_x.shape
     bits = bits_for(samples)
     keys = shuffle_keys(counters[EPOCH], counters[SEED])
-    first = counters[BATCH] * counters[BATCH_SIZE]
+    first = counters[BATCH] * counters[BATCH_SIZE] + first_row
     for i in range(rows):
         index = first + i
         if counters[SHUFFLE] != 0:
@@ -198,7 +200,7 @@ def gather(
         copy_weight(weights, index, out_weights, i, 0)
 
 
-def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, counters: Any) -> None:
+def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, first_row: int, counters: Any) -> None:
     """out <- x * scale where the element's random word reaches the threshold, else 0.
 
     The four words of a block go to elements a quarter of the row apart: neighbours in memory then belong to
@@ -213,13 +215,13 @@ def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, counters
         x0, x1, x2, x3 = _quarters(x[i], quarter, whole)
         out0, out1, out2, out3 = _quarters(out[i], quarter, whole)
         for block in range(whole):
-            w0, w1, w2, w3 = dropout_words(i * quarter + block, layer, step, seed)
+            w0, w1, w2, w3 = dropout_words((first_row + i) * quarter + block, layer, step, seed)
             out0[block] = x0[block] * scale if w0 >= threshold else 0.0
             out1[block] = x1[block] * scale if w1 >= threshold else 0.0
             out2[block] = x2[block] * scale if w2 >= threshold else 0.0
             out3[block] = x3[block] * scale if w3 >= threshold else 0.0
         for block in range(whole, quarter):
-            words = dropout_words(i * quarter + block, layer, step, seed)
+            words = dropout_words((first_row + i) * quarter + block, layer, step, seed)
             for k in range(4):
                 j = block + k * quarter
                 if j < columns:
@@ -312,6 +314,14 @@ def column_sums(x: Any, out: Any) -> None:
             out[j] += x[i, j]
 
 
+def add_slots(parts: Any, out: Any, counters: Any) -> None:
+    """out <- the sum over the rows of `parts` (parts, slots), in the slot of the batch at hand alone."""
+    slot = counters[BATCH]
+    out[slot] = parts[0, slot]
+    for part in range(1, parts.shape[0]):
+        out[slot] += parts[part, slot]
+
+
 def advance(counters: Any) -> None:
     """The step is over."""
     counters[STEP] += 1
@@ -336,6 +346,7 @@ TEMPLATES: dict[str, Kernel] = {
         max_pieces_backward,
         global_norm,
         column_sums,
+        add_slots,
         advance,
     )
 }

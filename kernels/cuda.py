@@ -177,7 +177,7 @@ def update(
             element(i, params, gradient, state_rows(state, 0, params.shape[0]), factors, own)
 
 
-def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, counters: Any) -> None:
+def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, first_row: int, counters: Any) -> None:
     """out <- x * scale where the element's random word reaches the threshold, else 0.
 
     A thread has one block of four random words, which go to elements a quarter of the row apart (see cpu.py): the
@@ -187,7 +187,7 @@ def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, counters
     quarter = (columns + 3) // 4
     i, block = own_element()
     if i < rows and block < quarter:
-        words = dropout_words(i * quarter + block, layer, counters[STEP], counters[SEED])
+        words = dropout_words((first_row + i) * quarter + block, layer, counters[STEP], counters[SEED])
         for k in range(4):
             j = block + k * quarter
             if j < columns:
@@ -296,6 +296,7 @@ def gather(
     out_x: Any,
     out_targets: Any,
     out_weights: Any,
+    first_row: int,
     counters: Any,
 ) -> None:
     """One batch: rows in the epoch's order, converted and scaled in the same pass.
@@ -309,7 +310,7 @@ def gather(
     first = cuda.blockIdx.x * cuda.blockDim.y
     thread = cuda.threadIdx.y * LANES + lane
     if thread < cuda.blockDim.y and first + thread < rows:
-        index = counters[BATCH] * counters[BATCH_SIZE] + first + thread
+        index = counters[BATCH] * counters[BATCH_SIZE] + first_row + first + thread
         if counters[SHUFFLE] != 0:
             keys = shuffle_keys(counters[EPOCH], counters[SEED])
             index = shuffled(index, samples, bits_for(samples), keys)
@@ -351,6 +352,7 @@ def loss_head(
     bias: Any,
     targets: Any,
     weights: Any,
+    all_weights: Any,
     delta: Any,
     bias_grad: Any,
     losses: Any,
@@ -366,8 +368,8 @@ def loss_head(
     rows, columns = z.shape
     group, groups = cuda.threadIdx.y, cuda.blockDim.y
     total_weight = 0.0
-    for i in range(group, rows, groups):
-        total_weight += weight_at(weights, i)
+    for i in range(group, all_weights.shape[0], groups):
+        total_weight += weight_at(all_weights, i)
     total_weight = sum_down(total_weight)
     loss = 0.0
     right = 0

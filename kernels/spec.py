@@ -57,8 +57,9 @@ def delta(activation: Activation, dtype: DType) -> Spec:
 
 @functools.cache
 def loss_head(loss: Loss, dtype: DType, *, labels: bool, weighted: bool) -> Spec:
-    """Arguments: z (B, M), bias (M,), targets, weights (B,), delta (B, M), bias_grad (M,), losses, totals, correct
-    (one slot a batch each), counters, smoothing. targets: int64 labels (B,) or a matrix (B, M).
+    """Arguments: z (B, M), bias (M,), targets, weights (B,), all_weights, delta (B, M), bias_grad (M,), losses,
+    totals, correct (one slot a batch each), counters, smoothing. targets: int64 labels (B,) or a matrix (B, M).
+    all_weights: weights itself, or those of the whole batch where z holds only some of its rows.
     """
     return Spec(
         "loss_head",
@@ -84,7 +85,7 @@ def update(rule: UpdateRule, dtype: DType) -> Spec:
 @functools.cache
 def gather(dtype: DType, *, labels: bool, weighted: bool) -> Spec:
     """Arguments: x (samples, N) of any real dtype, targets, weights, scale, shift, out_x (B, N), out_targets,
-    out_weights (B,), counters.
+    out_weights (B,), first_row, counters. first_row: the place of out's first row in the batch.
     """
     return Spec(
         "gather",
@@ -103,11 +104,12 @@ def plain(template: str, dtype: DType) -> Spec:
     hadamard              a, b, out (B, M)
     add                   a, b, out (B, M)
     softmax               z (B, M), out (B, M)
-    dropout               x (B, M), out (B, M), layer, threshold, scale, counters
+    dropout               x (B, M), out (B, M), layer, threshold, scale, first_row, counters
     max_pieces            z (B, pieces * M), out (B, M), winner int32 (B, M)
     max_pieces_backward   delta (B, M), winner int32 (B, M), out (B, pieces * M)
     global_norm           grads (P,), norm (1,)
     column_sums           x (B, M), out (M,)
+    add_slots             parts (parts, slots), out (slots,), counters (the CPU alone)
     advance               counters
     """
     return Spec(template, dtype)

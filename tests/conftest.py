@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# One BLAS thread for each test process: the processes share the cores. Kernels are cached between runs, in the
+# One thread for each test process: the processes share the cores. Kernels are cached between runs, in the
 # repository's build folder so that nothing of the user's is touched.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("BPCORE_NUM_THREADS", "1")
 os.environ.setdefault("BPCORE_CACHE_DIR", str(Path(__file__).parents[1] / "build" / "test-cache"))
 
 from bpcore.backends import available_backends, get_backend

@@ -68,8 +68,9 @@ class _Maker:
         for name, loss in LOSSES.items():
             for targets in (labels, np.eye(self.columns, dtype=self.dtype)[labels]):
                 for weighted in (False, True):
+                    weights = self.rng.random(self.rows).astype(self.dtype) + 1
                     arguments = (
-                        2 * self.matrix(), self.line(), targets, self.rng.random(self.rows).astype(self.dtype) + 1,
+                        2 * self.matrix(), self.line(), targets, weights, np.append(weights, weights),
                         self.matrix(), self.line(), self.numbers(3), self.numbers(3), np.zeros(3, np.int64),
                         self.counters(), self.dtype.type(0.1 if name.endswith("entropy") else 0.0),
                     )  # fmt: skip
@@ -104,7 +105,7 @@ class _Maker:
                         arguments = (
                             x, targets, weights, self.dtype.type(0.25), self.dtype.type(-0.5), self.matrix(),
                             np.zeros((self.rows, *targets.shape[1:]), targets.dtype), self.numbers(self.rows),
-                            self.counters(shuffle=shuffle),
+                            2, self.counters(shuffle=shuffle),
                         )  # fmt: skip
                         kernel = spec.gather(self.dtype, labels=targets is labels, weighted=weighted)
                         words = [f"gather {x.dtype}", "labels" if targets is labels else "dense"]
@@ -122,7 +123,7 @@ class _Maker:
             ("softmax", (3 * self.matrix(), self.matrix()), False),
             (
                 "dropout",
-                (self.matrix(), self.matrix(), 3, round(0.4 * 2**32), self.dtype.type(1 / 0.6), self.counters()),
+                (self.matrix(), self.matrix(), 3, round(0.4 * 2**32), self.dtype.type(1 / 0.6), 2, self.counters()),
                 True,
             ),
             ("max_pieces", (self.numbers(rows, pieces * columns), self.matrix(), winner), True),

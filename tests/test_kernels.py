@@ -97,7 +97,7 @@ def test_float32_heads_and_updates_hold_no_float64() -> None:
     z, row, ints = np.zeros((2, 3), np.float32), np.zeros(3, np.float32), np.zeros(8, np.int64)
     for loss in LOSSES.values():
         kernel = spec.loss_head(loss, z.dtype, labels=True, weighted=True)
-        arguments = (z, row, ints, row, z.copy(), row.copy(), row, row, ints, ints, np.float32(0))
+        arguments = (z, row, ints, row, row, z.copy(), row.copy(), row, row, ints, ints, np.float32(0))
         assert not WIDE.search(llvm_of(kernel, arguments))
     for rule in UPDATE_RULES.values():
         arguments = (row, row, np.zeros((rule.states, 3), np.float32), np.zeros((1, 3), np.int64))

@@ -29,6 +29,7 @@ if numba.config.DISABLE_JIT or cuda.compiler_problem():  # type: ignore[attr-def
     pytest.skip(f"there is no CUDA compiler: {cuda.compiler_problem()}", allow_module_level=True)
 
 HOPPER = (9, 0)
+CPU_ALONE = {"add_slots"}  # for a batch that is cut between threads
 OTHERS = [(7, 0), (7, 5), (8, 0), (10, 0)]  # 7.0 with CUDA 12 alone
 
 
@@ -47,10 +48,8 @@ def every_kernel() -> list[kernel_cases.Case]:
 def one_of_each_template() -> list[kernel_cases.Case]:
     """In float32; of the losses the cross-entropy of softmax, which computes most."""
     cases = kernel_cases.every_case(np.float32, 5, 7)
-    chosen = {
-        case.spec.template: case for case in cases if case.name.split()[1] not in ("binary_cross_entropy", "hinge")
-    }
-    return list(chosen.values())
+    wanted = (case for case in cases if case.spec.template != "loss_head" or "softmax" in case.name)
+    return list({case.spec.template: case for case in wanted}.values())
 
 
 def signature(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -77,8 +76,8 @@ def ptx_of(case: kernel_cases.Case, capability: tuple[int, int]) -> str:
 
 
 def test_every_template_of_the_cpu_has_its_twin() -> None:
-    assert cuda.PLANS.keys() == TEMPLATES.keys()
-    assert {case.spec.template for case in every_kernel()} == TEMPLATES.keys()
+    assert cuda.PLANS.keys() == TEMPLATES.keys() - CPU_ALONE
+    assert {case.spec.template for case in every_kernel()} == cuda.PLANS.keys()
 
 
 @pytest.mark.parametrize("case", every_kernel(), ids=lambda case: case.name)
@@ -94,7 +93,7 @@ def test_templates_compile_for_the_other_gpus(capability: tuple[int, int]) -> No
     if capability not in numba_cuda.cudadrv.nvrtc.get_supported_ccs():
         pytest.skip(f"this version of CUDA does not compile for {capability[0]}.{capability[1]}")
     cases = list(one_of_each_template())
-    assert {case.spec.template for case in cases} == TEMPLATES.keys()
+    assert {case.spec.template for case in cases} == cuda.PLANS.keys()
     for case in cases:
         text = ptx_of(case, capability)
         assert ".target sm_{}{}".format(*capability) in text

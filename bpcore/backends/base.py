@@ -294,6 +294,7 @@ class Backend(ABC):
             bias,
             targets,
             weights,
+            weights,
             delta,
             bias_grad,
             control.losses,
@@ -342,8 +343,10 @@ class Backend(ABC):
 
     def gather(self, samples: Samples, control: Control, batch: Batch) -> None:
         """Fill a batch with the rows whose turn it is, in the epoch's order, scaled in the same pass."""
-        weights = batch.weights if samples.weights is None else samples.weights
-        self.require(samples.x, samples.targets, weights, batch.x, batch.targets, batch.weights)
+        # Without weights there is nothing to copy, and the batch's ones are not touched.
+        out_weights = batch.weights[:0] if samples.weights is None else batch.weights
+        weights = out_weights if samples.weights is None else samples.weights
+        self.require(samples.x, samples.targets, weights, batch.x, batch.targets, out_weights)
         rows = batch.x.shape[0]
         _check("gather", batch.x.shape, ("x", samples.x, (samples.x.shape[0], batch.x.shape[1])))
         _check("gather", batch.x.shape, ("targets", batch.targets, (rows, *samples.targets.shape[1:])))
@@ -357,7 +360,8 @@ class Backend(ABC):
             number(samples.shift),
             batch.x,
             batch.targets,
-            batch.weights,
+            out_weights,
+            0,
             control.counters,
         )
 
@@ -375,7 +379,7 @@ class Backend(ABC):
             raise InputError(f"dropout rate {rate!r} is out of range; accepted: 0 <= rate < 1")
         threshold = round(rate * 2**32)
         scale = x.dtype.type(1.0 / (1.0 - rate))
-        self.run(spec.plain("dropout", x.dtype), x, out, layer, threshold, scale, control.counters)
+        self.run(spec.plain("dropout", x.dtype), x, out, layer, threshold, scale, 0, control.counters)
         return out
 
     def advance(self, control: Control) -> None:

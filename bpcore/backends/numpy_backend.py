@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 
 from bpcore.backends.base import Array, Backend, DTypeLike, check_product
-from bpcore.kernels import cpu
+from bpcore.backends.recording import Recorder, Recording, threads
+from bpcore.kernels import blas, cpu
 from bpcore.kernels.spec import Spec
 
 
@@ -19,6 +21,8 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     array_type = np.ndarray
+    recorder: Recorder | None = None
+    """While a step is recorded, all operations go there."""
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """A new array of undefined content."""
@@ -68,6 +72,9 @@ class NumpyBackend(Backend):
         self.require(out)
         left = a.T if transpose_a else a
         right = b.T if transpose_b else b
+        if self.recorder is not None:
+            self.recorder.product(left, right, out, alpha, beta)
+            return out
         scaled = not (isinstance(alpha, float) and alpha == 1.0)
         added = not (isinstance(beta, float) and beta == 0.0)
         if not scaled and not added:
@@ -81,7 +88,15 @@ class NumpyBackend(Backend):
 
     def run(self, kernel: Spec, *arguments: Any) -> None:
         """Call the compiled loop."""
-        cpu.compiled(kernel)(*arguments)
+        if self.recorder is not None:
+            self.recorder.kernel(kernel, arguments)
+        else:
+            cpu.compiled(kernel)(*arguments)
+
+    def record(self, step: Callable[[], None]) -> Callable[[int], None]:
+        """As Backend.record: a tape of compiled calls on all cores (recording.py), where NumPy has an OpenBLAS."""
+        library = blas.find()
+        return super().record(step) if library is None else Recording(self, step, library)
 
     def describe(self) -> dict[str, str]:
         """The processor, NumPy and its BLAS, Numba, threads."""
@@ -90,7 +105,7 @@ class NumpyBackend(Backend):
             "device": f"CPU: {_processor()}, {os.cpu_count()} cores",
             "numpy": f"{np.__version__} with {blas.get('name', '?')} {blas.get('version', '?')}",
             "numba": numba.__version__,
-            "threads": os.environ.get("OPENBLAS_NUM_THREADS") or f"{os.cpu_count()} (BLAS), 1 (kernels)",
+            "threads": str(threads()),
         }
 
 

@@ -1,0 +1,349 @@
+"""A tape: a sequence of compiled calls that is replayed by several threads with no Python between them.
+
+Each entry of a tape is one call, divided into parts, one for each thread. A part is an address to jump to and a block
+of 64-bit words that holds its arguments: the addresses and shapes of arrays, and scalars. The arrays of a part
+are those of the whole call, cut beforehand, so that nothing is computed when the tape runs.
+
+Every thread walks the whole tape and does its own part of each entry. Where an entry needs what other threads have
+written, all wait for one another: a counter in memory that each increments, and then watches.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from . import blas, build, cpu
+from .spec import Spec
+
+WORD = ir.IntType(64)
+SPINS = 4000  # looks at the counter before the thread offers its core to others
+
+
+# --- what plain Numba lacks: calling an address, and one counter that threads share -------------------------
+
+
+@intrinsic
+def _call(context: Any, address: Any, block: Any) -> Any:
+    """Call the function void(int64) at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = builder.inttoptr(arguments[0], ir.FunctionType(ir.VoidType(), [WORD]).as_pointer())
+        builder.call(function, [arguments[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def _arrive(context: Any, address: Any) -> Any:
+    """Add one to the counter at an address; its value before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        counter = builder.inttoptr(arguments[0], WORD.as_pointer())
+        return builder.atomic_rmw("add", counter, WORD(1), "acq_rel")
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _look(context: Any, address: Any) -> Any:
+    """The counter at an address, as the other threads have left it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load_atomic(builder.inttoptr(arguments[0], WORD.as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _offer_core(context: Any, address: Any) -> Any:
+    """Call sched_yield: somebody else needs this core, perhaps the thread that is waited for."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = builder.inttoptr(arguments[0], ir.FunctionType(ir.IntType(32), []).as_pointer())
+        builder.call(function, [])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+def _wait_for_all(counter: int, parts: int, sched_yield: int) -> None:
+    """Return when all threads have come here: the counter has reached the next multiple of `parts`."""
+    target = (_arrive(counter) // parts + 1) * parts
+    spins = 0
+    while _look(counter) < target:
+        spins += 1
+        if spins == SPINS:
+            _offer_core(sched_yield)
+            spins = 0
+
+
+def walk(
+    addresses: Any, blocks: Any, waits: Any, steps: int, part: int, parts: int, counter: int, sched_yield: int
+) -> None:
+    """Replay a tape `steps` times, as thread `part`. addresses, blocks: int64 (parts, entries)."""
+    for _ in range(steps):
+        for entry in range(waits.shape[0]):
+            if waits[entry] != 0:
+                wait_for_all(counter, parts, sched_yield)
+            if addresses[part, entry] != 0:
+                _call(addresses[part, entry], blocks[part, entry])
+
+
+wait_for_all: Any  # a hole of `walk`
+
+
+@functools.cache
+def _walker() -> Any:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    bound = build.bind(
+        walk,
+        np.dtype(np.float64),
+        {"wait_for_all": _wait_for_all},
+        compile_callee=numba.njit(forceinline=True, **options),
+    )
+    kernel, cacheable = build.cached(bound, "tape")
+    return numba.njit(cache=cacheable, **options)(kernel)
+
+
+def run_once(address: int, words: np.ndarray) -> None:
+    """One part of one entry, now."""
+    _caller()(address, words.ctypes.data)
+
+
+def _one_call(address: int, block: int) -> None:
+    _call(address, block)
+
+
+@functools.cache
+def _caller() -> Any:
+    bound = build.bind(_one_call, np.dtype(np.float64), compile_callee=lambda callee: callee)
+    function, cacheable = build.cached(bound, "one call")
+    return numba.njit(types.void(types.int64, types.int64), nogil=True, cache=cacheable)(function)
+
+
+# --- adapters: from a block of words to the arguments of a kernel -------------------------------------------
+
+
+def _unpacker(kinds: tuple[Any, ...]) -> Any:
+    """An intrinsic that makes a tuple of arrays and scalars of these Numba types from a block of words."""
+
+    @intrinsic
+    def unpack(context: Any, block: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            words = builder.inttoptr(arguments[0], WORD.as_pointer())
+            place = iter(range(10**6))
+
+            def word() -> Any:
+                return builder.load(builder.gep(words, [WORD(next(place))]))
+
+            values = [_unpack_one(context, builder, kind, word) for kind in kinds]
+            return context.make_tuple(builder, types.Tuple(kinds), values)
+
+        return types.Tuple(kinds)(types.int64), generate
+
+    return unpack
+
+
+def _unpack_one(context: Any, builder: Any, kind: Any, word: Any) -> Any:
+    if not isinstance(kind, types.Array):
+        bits = word()
+        if isinstance(kind, types.Integer):
+            return bits
+        width = ir.IntType(kind.bitwidth)
+        bits = builder.trunc(bits, width) if kind.bitwidth < 64 else bits
+        return builder.bitcast(bits, context.get_value_type(kind))
+    array = context.make_array(kind)(context, builder)
+    address = word()
+    shape = [word() for _ in range(kind.ndim)]
+    itemsize = WORD(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    strides = [itemsize]
+    for extent in reversed(shape[1:]):
+        strides.insert(0, builder.mul(strides[0], extent))
+    array.data = builder.inttoptr(address, array.data.type)
+    array.shape = ir.Constant(array.shape.type, ir.Undefined)
+    items = functools.reduce(builder.mul, shape, WORD(1))
+    for name, values in (("shape", shape), ("strides", strides)):
+        pack = ir.Constant(getattr(array, name).type, ir.Undefined)
+        for number, value in enumerate(values):
+            pack = builder.insert_value(pack, value, number)
+        setattr(array, name, pack)
+    array.nitems = items
+    array.itemsize = itemsize
+    array.meminfo = ir.Constant(array.meminfo.type, None)
+    array.parent = ir.Constant(array.parent.type, None)
+    return array._getvalue()
+
+
+kernel: Any  # the holes of `_adapter`
+unpack: Any
+
+
+def _adapter(block: int) -> None:
+    kernel(*unpack(block))
+
+
+@functools.cache
+def adapter(spec: Spec, kinds: tuple[Any, ...]) -> Any:
+    """The compiled function void(block) that calls the kernel of a spec; keep it alive while its address is used."""
+    holes = {"kernel": cpu.compiled(spec), "unpack": _unpacker(kinds)}
+    bound = build.bind(_adapter, spec.dtype, holes, compile_callee=lambda callee: callee)
+    function, cacheable = build.cached(bound, ("adapter", str(kinds)))
+    return numba.cfunc(types.void(types.int64), cache=cacheable, nopython=True)(function)
+
+
+def words_of(kinds: Sequence[Any], arguments: Sequence[Any]) -> list[int]:
+    """The words of a block for these arguments."""
+    words: list[int] = []
+    for kind, value in zip(kinds, arguments, strict=True):
+        if isinstance(kind, types.Array):
+            words += [value.ctypes.data, *value.shape]
+        elif isinstance(kind, types.Integer):
+            words.append(int(value))
+        else:
+            unsigned = np.uint32 if kind.bitwidth == 32 else np.uint64
+            words.append(int(np.array(value).view(unsigned)))
+    return words
+
+
+# --- the matrix product -------------------------------------------------------------------------------------
+
+
+def _gemm_call(real: Any) -> Any:
+    """An intrinsic that calls cblas_?gemm with the words of a block as its arguments."""
+
+    @intrinsic
+    def gemm(context: Any, block: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            words = builder.inttoptr(arguments[0], WORD.as_pointer())
+
+            def word(number: int) -> Any:
+                return builder.load(builder.gep(words, [WORD(number)]))
+
+            def enum(number: int) -> Any:
+                return builder.trunc(word(number), ir.IntType(32))
+
+            def scalar(number: int) -> Any:
+                bits = word(number)
+                if real == types.float32:
+                    bits = builder.trunc(bits, ir.IntType(32))
+                return builder.bitcast(bits, number_type)
+
+            number_type = context.get_value_type(real)
+            enum_type = ir.IntType(32)
+            function_type = ir.FunctionType(
+                ir.VoidType(),
+                [enum_type] * 3 + [WORD] * 3 + [number_type] + [WORD] * 4 + [number_type] + [WORD] * 2,
+            )
+            function = builder.inttoptr(word(0), function_type.as_pointer())
+            values = [enum(1), enum(2), enum(3), word(4), word(5), word(6), scalar(7)]
+            values += [word(8), word(9), word(10), word(11), scalar(12), word(13), word(14)]
+            builder.call(function, values)
+            return context.get_dummy_value()
+
+        return types.void(types.int64), generate
+
+    return gemm
+
+
+gemm: Any  # the hole of `_gemm_adapter`
+
+
+def _gemm_adapter(block: int) -> None:
+    gemm(block)
+
+
+@functools.cache
+def gemm_adapter(dtype: np.dtype[Any]) -> Any:
+    """The compiled function void(block) that calls the matrix product of a dtype."""
+    real = types.float32 if dtype == np.float32 else types.float64
+    bound = build.bind(_gemm_adapter, dtype, {"gemm": _gemm_call(real)}, compile_callee=lambda callee: callee)
+    function, cacheable = build.cached(bound, ("gemm", str(real)))
+    return numba.cfunc(types.void(types.int64), cache=cacheable, nopython=True)(function)
+
+
+def gemm_words(library: blas.Blas, a: Any, b: Any, out: Any, alpha: float, beta: float) -> list[int]:
+    """The block of out <- alpha a @ b + beta out, for views whose rows or columns are contiguous."""
+    dtype = out.dtype
+    transpose_a, lda = _orientation(a)
+    transpose_b, ldb = _orientation(b)
+    m, n = out.shape
+    unsigned = np.uint32 if dtype == np.float32 else np.uint64
+    bits = [int(np.array(value, dtype).view(unsigned)) for value in (alpha, beta)]
+    address = library.sgemm if dtype == np.float32 else library.dgemm
+    return [
+        address, blas.ROW_MAJOR, transpose_a, transpose_b, m, n, a.shape[1], bits[0],
+        a.ctypes.data, lda, b.ctypes.data, ldb, bits[1], out.ctypes.data, out.strides[0] // out.itemsize,
+    ]  # fmt: skip
+
+
+def _orientation(matrix: Any) -> tuple[int, int]:
+    """Whether BLAS is to transpose this view, and its leading dimension."""
+    rows, columns = matrix.shape
+    by_row, by_column = (stride // matrix.itemsize for stride in matrix.strides)
+    if by_column == 1 or (columns == 1 and by_row != 1):
+        return blas.PLAIN, max(by_row, columns, 1)
+    return blas.TRANSPOSED, max(by_column, rows, 1)
+
+
+# --- the threads --------------------------------------------------------------------------------------------
+
+
+class Tape:
+    """A finished tape: entries of parts, and before which of them the threads wait for one another.
+
+    entries: for each entry (address, words int64) or None, one for each thread. keep: whatever must stay alive.
+    """
+
+    def __init__(
+        self, entries: Sequence[Sequence[tuple[int, np.ndarray] | None]], waits: Sequence[bool], keep: object
+    ) -> None:
+        self.parts = len(entries[0])
+        self._keep = keep
+        self._entries = entries
+        self._addresses = np.array([[part[0] if part else 0 for part in entry] for entry in entries], np.int64).T.copy()
+        self._words = np.array(
+            [[part[1].ctypes.data if part else 0 for part in entry] for entry in entries], np.int64
+        ).T.copy()
+        self._waits = np.array(waits, np.int64)
+        self._counter = np.zeros(16, np.int64)
+        self._sched_yield = _sched_yield()
+
+    def replay(self, steps: int) -> None:
+        """Run the tape `steps` times on all its threads."""
+        self._counter[:] = 0
+        threads = [threading.Thread(target=self._walk, args=(part, steps)) for part in range(1, self.parts)]
+        for thread in threads:
+            thread.start()
+        self._walk(0, steps)
+        for thread in threads:
+            thread.join()
+
+    def _walk(self, part: int, steps: int) -> None:
+        _walker()(
+            self._addresses,
+            self._words,
+            self._waits,
+            steps,
+            part,
+            self.parts,
+            self._counter.ctypes.data,
+            self._sched_yield,
+        )
+
+
+def _sched_yield() -> int:
+    function = ctypes.CDLL(None).sched_yield
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    assert address is not None
+    return address

@@ -1,0 +1,237 @@
+"""The CPU's tape: replayed steps are plain steps, on any number of threads, for every layer, loss and optimizer."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpcore
+from bpcore import Activation, Adam, Dense, Dropout, Layer, Network
+from bpcore.backends import recording
+from bpcore.backends.base import Array, Control
+from bpcore.backends.recording import Recorder, Recording
+from bpcore.kernels import blas
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.cpu import TEMPLATES
+from bpcore.kernels.losses import LOSSES
+from bpcore.optimizers import OPTIMIZERS, get_optimizer
+from bpcore.train import Run
+
+pytestmark = pytest.mark.skipif(blas.find() is None, reason="this NumPy brings no OpenBLAS of its own")
+
+
+@pytest.fixture(autouse=True)
+def _every_thread_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The networks here are tiny; a refusal to record is an error."""
+    monkeypatch.setattr(recording, "OPERATIONS_WORTH_A_THREAD", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+def trained(layers: list[Layer], *, recorded: bool, rows: int = 47, **options: Any) -> dict[str, np.ndarray]:
+    """The weights after three epochs of batches of 10 and a short one."""
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((rows, 9)), rng.integers(0, 4, rows)
+    net = Network(layers, backend="numpy", precision=options.pop("precision", "float32"))
+    if not recorded:
+        net.backend.record = super(type(net.backend), net.backend).record  # type: ignore[method-assign]
+    history = net.fit(x, y, **{"epochs": 3, "batch_size": 10, "sample_weight": rng.random(rows), **options})
+    return {**net.parameters_by_name(), "loss": np.array(history["loss"]), "accuracy": np.array(history["accuracy"])}
+
+
+def assert_recorded_is_plain(make: Any, monkeypatch: pytest.MonkeyPatch, parts: int, **options: Any) -> None:
+    """The recording's own check is bit for bit; beside the unrecorded run sums are added in another order."""
+    monkeypatch.setenv("BPCORE_NUM_THREADS", str(parts))
+    replays: list[int] = []
+    original = recording.tape.Tape.replay
+    monkeypatch.setattr(recording.tape.Tape, "replay", lambda tape, n: (replays.append(n), original(tape, n))[1])
+    taped, plain = trained(make(), recorded=True, **options), trained(make(), recorded=False, **options)
+    assert sum(replays) > 8, "most steps were replayed"
+    close = 2e-4 if options.get("precision", "float32") == "float32" else 1e-10
+    for name, array in plain.items():
+        np.testing.assert_allclose(taped[name], array, rtol=close, atol=close, err_msg=name)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 16])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_any_number_of_threads(parts: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also more threads than rows."""
+    assert_recorded_is_plain(
+        lambda: [Dense(33, "gelu"), Dropout(0.3), Dense(17, "sigmoid"), Activation("prelu"), Dense(4)],
+        monkeypatch, parts, precision=precision, optimizer=Adam(max_norm=0.5, l2=0.01),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_recorded_is_plain(lambda: [Dense(8, activation), Dense(4, activation)], monkeypatch, 2, precision="float64")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_recorded_is_plain(lambda: [Dense(8, "tanh"), Dense(4)], monkeypatch, 2, loss=loss, precision="float64")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_recorded_is_plain(
+        lambda: [Dense(8, "tanh"), Dense(4)], monkeypatch, 2, optimizer=get_optimizer(name), precision="float64"
+    )
+
+
+def test_large_batches_are_cut_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_recorded_is_plain(lambda: [Dense(8, "relu"), Dense(4)], monkeypatch, 2, rows=200, batch_size=64)
+
+
+def test_the_same_run_twice_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many short steps on more threads than cores: a missing wait would show as a difference, sooner or later."""
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
+    options: dict[str, Any] = {"epochs": 60, "batch_size": 12, "rows": 300}
+    runs = [trained([Dense(40, "relu"), Dense(30, "gelu"), Dense(4)], recorded=True, **options) for _ in range(3)]
+    for name, array in runs[0].items():
+        np.testing.assert_array_equal(array, runs[1][name])
+        np.testing.assert_array_equal(array, runs[2][name])
+
+
+@dataclass(eq=False)
+class PastTheBackend(Layer):
+    """A layer that computes in plain NumPy: a tape does not see it."""
+
+    def allocate(self, batch: int) -> None:
+        self.a = self.backend.empty((batch, self.outputs), self.dtype)
+
+    def forward(self, x: Array, control: Control | None) -> Array:
+        out = self.a[: x.shape[0]]
+        np.sin(x, out=out)
+        self.x = x
+        return out
+
+    def backward(self, delta: Array, wants_input: bool) -> Array | None:
+        delta *= np.cos(self.x)
+        return delta
+
+
+def test_a_layer_past_the_backend_is_noticed_and_runs_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
+    make = [Dense(8, "tanh"), PastTheBackend(), Dense(4)]
+    with pytest.warns(UserWarning, match="cannot be recorded and runs step by step: a replayed step differs") as caught:
+        taped = trained(make, recorded=True, precision="float64")
+    assert len(caught) == 2, "once for full batches, once for the short one"
+    plain = trained([Dense(8, "tanh"), PastTheBackend(), Dense(4)], recorded=False, precision="float64")
+    for name, array in plain.items():
+        np.testing.assert_allclose(taped[name], array, rtol=1e-10, err_msg=name)
+
+
+def test_few_waits(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and backward of a large batch need none but for the sums over the whole batch."""
+    waits: list[list[int]] = []
+    original = Recorder.finish
+
+    def finish(recorder: Recorder) -> Any:
+        tape = original(recorder)
+        waits.append(recorder._waits())
+        return tape
+
+    monkeypatch.setattr(Recorder, "finish", finish)
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
+    trained(
+        [Dense(64, "relu"), Dense(64, "relu"), Dense(4)], recorded=True, rows=256, batch_size=128, sample_weight=None
+    )
+    assert sum(waits[0]) == 6, "the step's beginning, the sums of the head and of two deltas, the update, the end"
+
+
+def test_small_steps_run_on_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "OPERATIONS_WORTH_A_THREAD", 10**6)
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "4")
+    seen: list[Recording] = []
+    original = Recording._check
+    monkeypatch.setattr(Recording, "_check", lambda self, times: (seen.append(self), original(self, times))[1])
+    trained([Dense(8, "relu"), Dense(4)], recorded=True)
+    assert {one._parts for one in seen} == {1}
+
+
+def test_two_trainings_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share the cores and OpenBLAS, whose thread count is as before at the end."""
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
+    library = blas.find()
+    assert library is not None
+    before = library.get_threads()
+    results: list[dict[str, np.ndarray]] = []
+
+    def work() -> None:
+        results.append(trained([Dense(16, "tanh"), Dense(4)], recorded=True, epochs=20))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(results[0]["0.W"], results[1]["0.W"])
+    assert library.get_threads() == before
+
+
+def _train_in_child(queue: Any) -> None:
+    queue.put(trained([Dense(16, "tanh"), Dense(4)], recorded=True)["0.W"])
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_trains_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
+    here = trained([Dense(16, "tanh"), Dense(4)], recorded=True)["0.W"]
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_train_in_child, args=(queue,))
+    child.start()
+    np.testing.assert_array_equal(queue.get(timeout=60), here)
+    child.join(timeout=10)
+    assert child.exitcode == 0
+
+
+def test_without_openblas_steps_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = trained([Dense(8, "tanh"), Dense(4)], recorded=False)
+    monkeypatch.setattr(blas, "find", lambda: None)
+    found = trained([Dense(8, "tanh"), Dense(4)], recorded=True)
+    np.testing.assert_array_equal(found["0.W"], expected["0.W"])
+
+
+def test_every_cut_names_a_template() -> None:
+    assert set(recording.CUTS) <= set(TEMPLATES)
+
+
+def test_products_of_any_layout(rng: np.random.Generator) -> None:
+    """Transposed views, one row, one column, leading rows of a larger buffer: as NumPy computes them."""
+    library = blas.find()
+    assert library is not None
+    for m, k, n in [(1, 1, 1), (1, 5, 3), (5, 1, 3), (5, 3, 1), (40, 7, 50), (64, 33, 8)]:
+        for parts in (1, 2, 3):
+            for transpose_a in (False, True):
+                for transpose_b in (False, True):
+                    a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n))
+                    left = np.ascontiguousarray(a.T).T if transpose_a else a
+                    right = np.ascontiguousarray(b.T).T if transpose_b else b
+                    out = np.full((m + 2, n), 7.0)
+                    Recorder(library, parts).product(left, right, out[:m], 2.0, 1.0)
+                    np.testing.assert_allclose(out[:m], 2 * a @ b + 7, rtol=1e-12)
+                    assert (out[m:] == 7).all()
+
+
+def test_a_fit_with_callbacks_that_want_every_step(rng: np.random.Generator) -> None:
+    """A replay may be of one step; the results are the same."""
+
+    class EveryStep(bpcore.Callback):
+        def on_progress(self, run: Run) -> None:
+            run._replay_steps = 1
+
+    options: dict[str, Any] = {"precision": "float64"}
+    by_one = trained([Dense(8, "tanh"), Dense(4)], recorded=True, callbacks=[EveryStep()], **options)
+    by_many = trained([Dense(8, "tanh"), Dense(4)], recorded=True, **options)
+    np.testing.assert_array_equal(by_one["0.W"], by_many["0.W"])
