@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -32,7 +32,10 @@ SPINS = 4000  # looks at the counter before the thread offers its core to others
 # --- what plain Numba lacks: calling an address, and one counter that threads share -------------------------
 
 
-@intrinsic
+_intrinsic: Callable[[Any], Any] = intrinsic  # a compiled function's caller does not give the typing context
+
+
+@_intrinsic
 def _call(context: Any, address: Any, block: Any) -> Any:
     """Call the function void(int64) at an address."""
 
@@ -44,7 +47,7 @@ def _call(context: Any, address: Any, block: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
-@intrinsic
+@_intrinsic
 def _arrive(context: Any, address: Any) -> Any:
     """Add one to the counter at an address; its value before."""
 
@@ -55,7 +58,7 @@ def _arrive(context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-@intrinsic
+@_intrinsic
 def _look(context: Any, address: Any) -> Any:
     """The counter at an address, as the other threads have left it."""
 
@@ -65,7 +68,7 @@ def _look(context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-@intrinsic
+@_intrinsic
 def _offer_core(context: Any, address: Any) -> Any:
     """Call sched_yield: somebody else needs this core, perhaps the thread that is waited for."""
 
@@ -137,8 +140,9 @@ def _caller() -> Any:
 
 def _unpacker(kinds: tuple[Any, ...]) -> Any:
     """An intrinsic that makes a tuple of arrays and scalars of these Numba types from a block of words."""
+    kind_of_all: Any = types.Tuple(kinds)  # type: ignore[no-untyped-call]
 
-    @intrinsic
+    @_intrinsic
     def unpack(context: Any, block: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             words = builder.inttoptr(arguments[0], WORD.as_pointer())
@@ -148,9 +152,9 @@ def _unpacker(kinds: tuple[Any, ...]) -> Any:
                 return builder.load(builder.gep(words, [WORD(next(place))]))
 
             values = [_unpack_one(context, builder, kind, word) for kind in kinds]
-            return context.make_tuple(builder, types.Tuple(kinds), values)
+            return context.make_tuple(builder, kind_of_all, values)
 
-        return types.Tuple(kinds)(types.int64), generate
+        return kind_of_all(types.int64), generate
 
     return unpack
 
@@ -199,7 +203,7 @@ def adapter(spec: Spec, kinds: tuple[Any, ...]) -> Any:
     holes = {"kernel": cpu.compiled(spec), "unpack": _unpacker(kinds)}
     bound = build.bind(_adapter, spec.dtype, holes, compile_callee=lambda callee: callee)
     function, cacheable = build.cached(bound, ("adapter", str(kinds)))
-    return numba.cfunc(types.void(types.int64), cache=cacheable, nopython=True)(function)
+    return numba.cfunc(types.void(types.int64), cache=cacheable)(function)
 
 
 def words_of(kinds: Sequence[Any], arguments: Sequence[Any]) -> list[int]:
@@ -222,7 +226,7 @@ def words_of(kinds: Sequence[Any], arguments: Sequence[Any]) -> list[int]:
 def _gemm_call(real: Any) -> Any:
     """An intrinsic that calls cblas_?gemm with the words of a block as its arguments."""
 
-    @intrinsic
+    @_intrinsic
     def gemm(context: Any, block: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             words = builder.inttoptr(arguments[0], WORD.as_pointer())
@@ -269,7 +273,7 @@ def gemm_adapter(dtype: np.dtype[Any]) -> Any:
     real = types.float32 if dtype == np.float32 else types.float64
     bound = build.bind(_gemm_adapter, dtype, {"gemm": _gemm_call(real)}, compile_callee=lambda callee: callee)
     function, cacheable = build.cached(bound, ("gemm", str(real)))
-    return numba.cfunc(types.void(types.int64), cache=cacheable, nopython=True)(function)
+    return numba.cfunc(types.void(types.int64), cache=cacheable)(function)
 
 
 def gemm_words(library: blas.Blas, a: Any, b: Any, out: Any, alpha: float, beta: float) -> list[int]:

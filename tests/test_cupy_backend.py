@@ -224,8 +224,12 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_numba_cuda(monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
+    installed = importlib.metadata.version
+
     def missing(name: str) -> str:
-        raise importlib.metadata.PackageNotFoundError(name)
+        if name == "numba-cuda":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
 
     monkeypatch.delitem(sys.modules, "bpcore.kernels.cuda", raising=False)
     monkeypatch.delattr(bpcore.kernels, "cuda", raising=False)

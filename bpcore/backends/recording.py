@@ -207,7 +207,7 @@ class Recorder:
         for argument in arguments:
             if isinstance(argument, np.ndarray) and not argument.flags.c_contiguous:
                 raise NotRecordableError(f"{which.template} has an array that is not contiguous")
-        kinds = tuple(numba.typeof(argument) for argument in arguments)
+        kinds = tuple(numba.typeof(argument) for argument in arguments)  # type: ignore[no-untyped-call]
         adapter = tape.adapter(which, kinds)
         self._keep += [adapter, *arguments]
         return adapter, tape.words_of(kinds, arguments)
@@ -230,7 +230,7 @@ class Recorder:
 
     def _waits(self) -> list[bool]:
         """Before which entries the threads wait for one another; the first waits for the step before."""
-        waits = []
+        waits: list[bool] = []
         since: list[list[Part | None]] = []
         for entry in self.entries:
             wait = not waits or any(_clash(earlier, entry) for earlier in since)
