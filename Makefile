@@ -27,15 +27,33 @@ coverage: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/pytest benchmarks --benchmark-only
 
-gpu: $(VENV)/.dev
-	$(BIN)/python -c "import bpcore; print(bpcore.get_backend('cupy').describe()['device'])"
-	$(BIN)/pytest -m gpu
+# `make gpu` installs what CUDA=cuda12 or CUDA=cuda13 names; `make gpu PYTHON=python3` uses that interpreter as it is.
+CUDA ?= cuda12
+ifeq ($(origin PYTHON), command line)
+GPU_PYTHON := PYTHONPATH=build/gpu $(PYTHON)
+gpu: build/gpu
+else
+GPU_PYTHON := $(BIN)/python
+gpu: $(VENV)/.$(CUDA)
+endif
+gpu:
+	@$(GPU_PYTHON) -P -c "from bpcore.backends.cupy_backend import CupyBackend; print(CupyBackend().describe()['device'])"
+	$(GPU_PYTHON) -P -m pytest -m gpu
+
+build/gpu: FORCE
+	rm -rf $@ && mkdir -p $@ && cp -r bpcore $@/bpcore && cp -r kernels $@/bpcore/kernels
+
+FORCE:
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: $(VENV)/pyvenv.cfg pyproject.toml
 	$(BIN)/pip install --quiet -e ".[sample]"
+	touch $@
+
+$(VENV)/.$(CUDA): $(VENV)/pyvenv.cfg pyproject.toml
+	$(BIN)/pip install --quiet -e ".[dev,$(CUDA)]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/pyvenv.cfg pyproject.toml

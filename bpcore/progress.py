@@ -21,6 +21,10 @@ MOST_ROWS = 50
 """A run of more epochs shows every 2nd, 5th, 10th, ... of them."""
 
 
+COMPILE_EVENTS = {"numba.core.event": "numba:compile", "numba.cuda.core.event": "numba-cuda:compile"}
+"""Numba and numba-cuda tell of a compilation each in its own module and by its own name."""
+
+
 class Column(NamedTuple):
     """One column of numbers: a measure of the history, its heading, and how it is written."""
 
@@ -187,12 +191,12 @@ class Compilation:
     def watched(self) -> Iterator[Self]:
         """Watch Numba, where it is loaded by now."""
         with ExitStack() as stack:
-            for name in ("numba.core.event", "numba.cuda.core.event"):  # two copies, each with its own listeners
+            for name, kind in COMPILE_EVENTS.items():
                 module = sys.modules.get(name)
                 if module is not None:
                     methods = {"on_start": lambda _, event: self._start(), "on_end": lambda _, event: self._end()}
                     listener = type("Listener", (module.Listener,), methods)()
-                    stack.enter_context(module.install_listener("numba:compile", listener))
+                    stack.enter_context(module.install_listener(kind, listener))
             yield self
 
     def _start(self) -> None:

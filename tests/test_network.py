@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import references
 import bpcore
 from bpcore import Activation, Dense, Dropout, Network
 from bpcore.backends import available_backends, get_backend
+from bpcore.backends.numpy_backend import NumpyBackend
 from bpcore.errors import BpcoreError, InputError, InputTypeError
 from bpcore.initializers import INITIALIZERS, draw
 
@@ -196,6 +198,25 @@ def test_backends_are_chosen_by_name_and_say_why(monkeypatch: pytest.MonkeyPatch
     if states["cupy"] != "available":
         with pytest.raises(BpcoreError):
             get_backend("cupy")
+
+
+def test_a_backend_of_another_package_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = importlib.metadata.EntryPoint("toy", "test_network:ToyBackend", "bpcore.backends")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry] if group == "bpcore.backends" else [])
+    assert available_backends()["toy"] == "available"
+    assert get_backend("toy").describe() == {"device": "toy"}
+    broken = importlib.metadata.EntryPoint("broken", "no_such_module:Backend", "bpcore.backends")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [broken])
+    assert "cannot be loaded" in available_backends()["broken"]
+
+
+class ToyBackend(NumpyBackend):
+    """What another package might bring."""
+
+    name = "toy"
+
+    def describe(self) -> dict[str, str]:
+        return {"device": "toy"}
 
 
 def test_about_is_json(tmp_path: Path) -> None:
