@@ -29,6 +29,11 @@ def _entries() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)} | own
 
 
+def backend_names() -> list[str]:
+    """Every known backend, whether it can be used here or not."""
+    return sorted(_entries())
+
+
 def available_backends() -> dict[str, str]:
     """Every known backend with "available", or the reason why it cannot be used here."""
     result = {}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
-from bpcore.backends import GROUP, get_backend
+from bpcore.backends import backend_names, get_backend
 from bpcore.backends.base import Backend
 from bpcore.errors import unknown_name
 
@@ -13,7 +11,7 @@ ALIASES = {"cpu": "numpy", "gpu": "cupy"}
 
 def device_names() -> list[str]:
     """What --device takes: auto, cpu, gpu, or the name of a backend."""
-    return ["auto", *ALIASES, *sorted(entry.name for entry in entry_points(group=GROUP))]
+    return ["auto", *ALIASES, *backend_names()]
 
 
 def choose_device(name: str) -> Backend:
