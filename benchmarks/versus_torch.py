@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import statistics
 import subprocess
 import sys
 import time
+from datetime import date
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
-from bpcore import Adam, Dense, Dropout, Network, OneCycle, load_dataset
+from bpcore import Adam, Dense, Dropout, Network, OneCycle, get_backend, load_dataset
 
 HIDDEN, DROPOUT, RATE, BATCH = 512, 0.2, 0.003, 128
 
@@ -95,6 +98,14 @@ def main() -> None:
         data = load_dataset("mnist", data_dir=options.data_dir)
         print(json.dumps(CONTENDERS[options.worker](data, options.epochs, options.seed)))
         return
+    device = get_backend("numpy").describe()
+    print(f"{date.today()}  {device['device']}, {device['threads']} threads")
+    print(
+        f"Python {platform.python_version()}, numpy {device['numpy']}, numba {device['numba']}, torch {version('torch')}"
+    )
+    print(
+        f"784-{HIDDEN}-10, relu, dropout {DROPOUT}, Adam {RATE}, one cycle, batch {BATCH}, {options.epochs} epochs, MNIST"
+    )
     results: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
     for seed in range(options.rounds):
         for name, found in results.items():
