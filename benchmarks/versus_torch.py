@@ -100,12 +100,10 @@ def main() -> None:
         return
     device = get_backend("numpy").describe()
     print(f"{date.today()}  {device['device']}, {device['threads']} threads")
-    print(
-        f"Python {platform.python_version()}, numpy {device['numpy']}, numba {device['numba']}, torch {version('torch')}"
-    )
-    print(
-        f"784-{HIDDEN}-10, relu, dropout {DROPOUT}, Adam {RATE}, one cycle, batch {BATCH}, {options.epochs} epochs, MNIST"
-    )
+    versions = f"numpy {device['numpy']}, numba {device['numba']}, torch {version('torch')}"
+    print(f"Python {platform.python_version()}, {versions}")
+    recipe = f"784-{HIDDEN}-10, relu, dropout {DROPOUT}, Adam {RATE}, one cycle, batch {BATCH}"
+    print(f"{recipe}, {options.epochs} epochs, MNIST")
     results: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
     for seed in range(options.rounds):
         for name, found in results.items():
