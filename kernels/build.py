@@ -192,7 +192,7 @@ def _content(value: object, seen: set[int]) -> Iterator[str]:
             yield f"global {name}:"
             yield from _content(value.__globals__[name], seen)
     elif hasattr(value, "py_func"):  # a Numba dispatcher
-        yield f"compiled {getattr(value, 'targetoptions', None)!r}"
+        yield f"compiled {_stable(getattr(value, 'targetoptions', None))}"
         yield from _content(value.py_func, seen)
     elif hasattr(value, "_defn"):  # a Numba intrinsic
         yield "intrinsic"
@@ -221,4 +221,13 @@ def _code_content(code: types.CodeType) -> Iterator[str]:
         if isinstance(constant, types.CodeType):
             yield from _code_content(constant)
         else:
-            yield f"constant {type(constant).__name__} {constant!r}"
+            yield f"constant {type(constant).__name__} {_stable(constant)}"
+
+
+def _stable(value: object) -> str:
+    """As repr, but a set's order, which differs from process to process, is sorted."""
+    if isinstance(value, dict):
+        return str(sorted((str(name), _stable(item)) for name, item in value.items()))
+    if isinstance(value, set | frozenset):
+        return str(sorted(map(repr, value)))
+    return repr(value)

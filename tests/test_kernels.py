@@ -178,6 +178,24 @@ def test_cache_hits_unedited_and_misses_edited(tmp_path: Path) -> None:
     assert run("other") == ["6.0", "1", "0"], "the module that first compiled it is not needed"
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled or cached")
+def test_a_training_run_compiles_nothing_the_second_time(tmp_path: Path) -> None:
+    """Whatever the order of Python's sets, which differs from process to process."""
+    program = """
+        import numpy as np, bpcore
+        rng = np.random.default_rng(0)
+        net = bpcore.Network([bpcore.Dense(8, "gelu"), bpcore.Dropout(0.5), bpcore.Dense(3)], backend="numpy")
+        net.fit(rng.standard_normal((50, 4)), rng.integers(0, 3, 50), epochs=3, batch_size=8)
+    """
+    files = []
+    for hash_seed in ("1", "2", "3"):
+        environment = {**os.environ, "BPCORE_CACHE_DIR": str(tmp_path), "PYTHONHASHSEED": hash_seed}
+        subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, check=True)
+        files.append(sorted(path.name for path in (tmp_path / "kernels").rglob("*")))
+    assert len(files[0]) > 20
+    assert files[0] == files[1] == files[2]
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
