@@ -180,7 +180,7 @@ def test_cache_hits_unedited_and_misses_edited(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled or cached")
 def test_a_training_run_compiles_nothing_the_second_time(tmp_path: Path) -> None:
-    """Whatever the order of Python's sets, which differs from process to process."""
+    """Whatever the order of Python's sets: these hash seeds give a set of flags in two orders."""
     program = """
         import numpy as np, bpcore
         rng = np.random.default_rng(0)
@@ -188,7 +188,7 @@ def test_a_training_run_compiles_nothing_the_second_time(tmp_path: Path) -> None
         net.fit(rng.standard_normal((50, 4)), rng.integers(0, 3, 50), epochs=3, batch_size=8)
     """
     files = []
-    for hash_seed in ("1", "2", "3"):
+    for hash_seed in ("1", "4", "5"):
         environment = {**os.environ, "BPCORE_CACHE_DIR": str(tmp_path), "PYTHONHASHSEED": hash_seed}
         subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, check=True)
         files.append(sorted(path.name for path in (tmp_path / "kernels").rglob("*")))
