@@ -96,7 +96,9 @@ class NumpyBackend(Backend):
     def record(self, step: Callable[[], None]) -> Callable[[int], None]:
         """As Backend.record: a tape of compiled calls on all cores (recording.py), where NumPy has an OpenBLAS."""
         library = blas.find()
-        return super().record(step) if library is None else Recording(self, step, library)
+        if library is None or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            return super().record(step)
+        return Recording(self, step, library)
 
     def describe(self) -> dict[str, str]:
         """The processor, NumPy and its BLAS, Numba, threads."""
