@@ -53,7 +53,7 @@ $(VENV)/.run: $(VENV)/pyvenv.cfg pyproject.toml
 	touch $@
 
 $(VENV)/.$(CUDA): $(VENV)/pyvenv.cfg pyproject.toml
-	$(BIN)/pip install --quiet -e ".[dev,$(CUDA)]"
+	$(BIN)/pip install --quiet -e ".[test,$(CUDA)]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/pyvenv.cfg pyproject.toml

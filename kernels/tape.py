@@ -26,6 +26,7 @@ from . import blas, build, cpu
 from .spec import Spec
 
 WORD = ir.IntType(64)
+GIVEN_UP = 2**62  # the counter's value when there is nobody to wait for any more
 SPINS = 4000  # looks at the counter before the thread offers its core to others
 
 
@@ -82,7 +83,10 @@ def _offer_core(context: Any, address: Any) -> Any:
 
 def _wait_for_all(counter: int, parts: int, sched_yield: int) -> None:
     """Return when all threads have come here: the counter has reached the next multiple of `parts`."""
-    target = (_arrive(counter) // parts + 1) * parts
+    ticket = _arrive(counter)
+    if ticket >= GIVEN_UP:
+        return
+    target = (ticket // parts + 1) * parts
     spins = 0
     while _look(counter) < target:
         spins += 1
@@ -327,11 +331,17 @@ class Tape:
         """Run the tape `steps` times on all its threads."""
         self._counter[:] = 0
         threads = [threading.Thread(target=self._walk, args=(part, steps)) for part in range(1, self.parts)]
-        for thread in threads:
-            thread.start()
-        self._walk(0, steps)
-        for thread in threads:
-            thread.join()
+        started: list[threading.Thread] = []
+        try:
+            for thread in threads:
+                thread.start()
+                started.append(thread)
+            self._walk(0, steps)
+        finally:
+            if len(started) < len(threads):  # the system gives no more threads: nobody is to wait for them for ever
+                self._counter[0] = GIVEN_UP
+            for thread in started:
+                thread.join()
 
     def _walk(self, part: int, steps: int) -> None:
         _walker()(

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,41 @@ def test_without_openblas_steps_run_as_they_are(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(blas, "find", lambda: None)
     found = trained([Dense(8, "tanh"), Dense(4)], recorded=True)
     np.testing.assert_array_equal(found["0.W"], expected["0.W"])
+
+
+def test_threads_follow_the_settings_and_the_containers_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BPCORE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(recording.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    limit = tmp_path / "cpu.max"
+    original = recording._container_limit
+    monkeypatch.setattr(recording, "_container_limit", lambda path: original(str(limit)))
+    assert recording.threads() == 64
+    for text, expected in (("max 100000", 64), ("250000 100000", 2), ("50000 100000", 1)):
+        limit.write_text(text)
+        assert recording.threads() == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert recording.threads() == 5
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
+    assert recording.threads() == 3
+
+
+def test_a_system_without_more_threads_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
+    starts: list[threading.Thread] = []
+    original = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        starts.append(thread)
+        if len(starts) == 2:
+            raise RuntimeError("can't start new thread")
+        original(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        trained([Dense(8, "tanh"), Dense(4)], recorded=True)
+    starts[0].join(timeout=10)
+    assert not starts[0].is_alive()
 
 
 def test_every_cut_names_a_template() -> None:

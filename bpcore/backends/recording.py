@@ -18,7 +18,9 @@ reverse; a forward pass whose products are cut by rows needs no wait at all.
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -50,8 +52,9 @@ CUTS = {
 ROWS_WORTH_CUTTING = 16
 """A product with fewer rows a part is cut by columns: each part then reads a share of the weights, not all of them."""
 
-OPERATIONS_WORTH_A_THREAD = 1_000_000
-"""A step with fewer floating-point operations a thread runs on fewer threads: waiting would take what they save."""
+OPERATIONS_WORTH_A_THREAD = 750_000
+"""A step runs on at most n threads where it has n^2 times so many floating-point operations: in a small step waiting
+would take what more threads save, and a product cut too small is slow. Measured on two cores alone."""
 
 Range = tuple[int, int]
 
@@ -76,7 +79,18 @@ def threads() -> int:
         chosen = os.environ.get(name, "")
         if chosen.isdigit() and int(chosen) > 0:
             return int(chosen)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _container_limit("/sys/fs/cgroup/cpu.max")))
+
+
+def _container_limit(path: str) -> int:
+    """How many cores a container may keep busy: its quota over its period; no limit where there is none."""
+    try:
+        with open(path, encoding="ascii") as file:
+            quota, period = file.read().split()
+        return int(quota) // int(period)
+    except (OSError, ValueError):  # no such file, or the quota is "max"
+        return sys.maxsize
 
 
 class Recorder:
@@ -297,7 +311,7 @@ class Recording:
             self._refuse(str(error))
             self._step()
             return
-        worth = max(1, recorder.operations // OPERATIONS_WORTH_A_THREAD)
+        worth = max(1, math.isqrt(recorder.operations // OPERATIONS_WORTH_A_THREAD))
         if worth < self._parts:
             self._parts = worth
             return
