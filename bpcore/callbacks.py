@@ -27,7 +27,7 @@ class Callback:
         """After each epoch; run.history holds its measures."""
 
     def on_end(self, run: Run) -> None:
-        """After the last step."""
+        """After the last step, also where the run ends by an error."""
 
 
 class EarlyStopping(Callback):

@@ -142,14 +142,16 @@ class Run:
         # A loss that is not finite is noticed by the control block; NumPy need not warn of it as well.
         with _interrupts(lambda: self.stop(STOPPED_BY_CTRL_C)), np.errstate(all="ignore"):
             self._tell("on_begin")
-            while self.epoch < self.settings.epochs and not self.stopped:
-                self._train_epoch()
-                if self.batch == self.steps_per_epoch:
-                    self._tell("on_epoch_end")
-            if self.restore_best and self._best is not None and self._best.step >= 0:
-                self.backend.copy(self._best.params, self.network.parameters.params)
-            self.history.stopped = self.stopped
-            self._tell("on_end")
+            try:
+                while self.epoch < self.settings.epochs and not self.stopped:
+                    self._train_epoch()
+                    if self.batch == self.steps_per_epoch:
+                        self._tell("on_epoch_end")
+                if self.restore_best and self._best is not None and self._best.step >= 0:
+                    self.backend.copy(self._best.params, self.network.parameters.params)
+            finally:
+                self.history.stopped = self.stopped
+                self._tell("on_end")
         return self.history
 
     def _train_epoch(self) -> None:

@@ -340,6 +340,23 @@ def test_non_finite_weights_are_those_of_the_step_before(rng: np.random.Generato
         np.testing.assert_array_equal(array, kept[0][name])
 
 
+def test_on_end_is_told_also_after_an_error(rng: np.random.Generator) -> None:
+    """A progress bar puts the terminal in order there."""
+    ended = []
+
+    class Fails(Callback):
+        def on_epoch_end(self, run: Run) -> None:
+            raise ValueError("from a callback")
+
+        def on_end(self, run: Run) -> None:
+            ended.append(run.epoch)
+
+    x, y = spirals(rng)
+    with pytest.raises(ValueError, match="from a callback"):
+        network().fit(x, y, epochs=2, callbacks=[Fails()])
+    assert ended == [1]
+
+
 # --- input that cannot be used ------------------------------------------------------------------------------
 
 GOOD_X, GOOD_Y = np.zeros((4, 2)), np.array([0, 1, 2, 0])
