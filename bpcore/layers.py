@@ -17,7 +17,6 @@ from bpcore.backends.base import Array, Backend, Control
 from bpcore.buffers import Declaration, ParameterView
 from bpcore.errors import InputError, InputTypeError
 from bpcore.initializers import Initializer, draw
-from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.activations import Activation as ActivationEntry
 
 
@@ -33,13 +32,10 @@ class Layer(ABC):
     outputs: int = 0
     number: int = 0
     """The layer's place in the stack; it keys the dropout masks."""
-    p: Array
-    """The activation's parameter (M,), where the layer has an activation."""
-    dp: Array | None
-    """Its gradient, where it is learned."""
 
-    def __init_subclass__(cls) -> None:
-        Layer.kinds[cls.__name__] = cls
+    def __init_subclass__(cls, abstract: bool = False) -> None:
+        if not abstract:
+            Layer.kinds[cls.__name__] = cls
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
         """Take the sizes, check the settings, and say which parameters are wanted, with their first values."""
@@ -86,8 +82,36 @@ class Layer(ABC):
         return type(self).__name__
 
 
+class Activated(Layer, abstract=True):
+    """A layer with an activation: what becomes of the activation's parameter, fixed or learned."""
+
+    entry: ActivationEntry
+    parameter: float | None
+    p: Array
+    """The parameter (M,), one for each unit."""
+    dp: Array | None
+    """Its gradient, where it is learned."""
+
+    def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
+        """Take the parameter and its gradient."""
+        super().bind(backend, dtype, views)
+        learned = views.get(f"{self.number}.p")
+        self.p = learned.value if learned else backend.full((self.outputs,), self._first_parameter, dtype)
+        self.dp = learned.grad if learned else None
+
+    def _declare_parameter(self) -> list[Declaration]:
+        """The parameter (M,) where the activation learns it."""
+        if not self.entry.learned:
+            return []
+        return [Declaration(f"{self.number}.p", np.full(self.outputs, self._first_parameter), "slope")]
+
+    @property
+    def _first_parameter(self) -> float:
+        return self.entry.parameter if self.parameter is None else float(self.parameter)
+
+
 @dataclass(eq=False)
-class Dense(Layer):
+class Dense(Activated):
     """a = f(x @ W + b), every input connected with every output.
 
     outputs            the number of units, M
@@ -118,20 +142,14 @@ class Dense(Layer):
         wanted = [Declaration(f"{number}.W", weights, "weight")]
         if self.bias is not False:
             wanted.append(Declaration(f"{number}.b", np.full(self.outputs, float(self.bias)), "bias"))
-        if self.entry.learned:
-            wanted.append(Declaration(f"{number}.p", np.full(self.outputs, self._parameter), "slope"))
-        return wanted
+        return wanted + self._declare_parameter()
 
     def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
         """Take W, b, p and their gradients."""
         super().bind(backend, dtype, views)
-        weights, bias, slope = (views.get(f"{self.number}.{name}") for name in "Wbp")
-        assert weights is not None
+        weights, bias = views[f"{self.number}.W"], views.get(f"{self.number}.b")
         self.W, self.dW = weights.value, weights.grad
         self.b, self.db = (bias.value, bias.grad) if bias else (self.no_bias, self.no_bias_grad)
-        self.p, self.dp = (
-            (slope.value, slope.grad) if slope else (backend.full((self.outputs,), self._parameter, dtype), None)
-        )
 
     def allocate(self, batch: int) -> None:
         """z and a share a buffer where the activation saves its output."""
@@ -143,7 +161,7 @@ class Dense(Layer):
     def forward(self, x: Array, control: Control | None) -> Array:
         """a = f(x @ W + b)."""
         z, a = self._product(x), self.a[: x.shape[0]]
-        return self.backend.activate(z, self.b, self.entry, z if self.a is self.z else a, parameter=self.p)
+        return self.backend.activate(z, self.b, self.entry, a, parameter=self.p)
 
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
         """delta <- delta * f'(z), db (BP2, BP4); then dW and dL/dx."""
@@ -175,17 +193,13 @@ class Dense(Layer):
             return None
         return self.backend.matmul(delta, self.W, self.dx[: delta.shape[0]], transpose_b=True)
 
-    @property
-    def _parameter(self) -> float:
-        return self.entry.parameter if self.parameter is None else float(self.parameter)
-
     def describe(self) -> str:
         """Dense, with its activation."""
         return f"Dense, {self.activation}"
 
 
 @dataclass(eq=False)
-class Activation(Layer):
+class Activation(Activated):
     """a = f(x), an activation that stands alone."""
 
     activation: str
@@ -198,17 +212,7 @@ class Activation(Layer):
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
         """The parameter (M,) where the activation learns it."""
         super().declare(inputs, number, rng)
-        if not self.entry.learned:
-            return []
-        return [Declaration(f"{number}.p", np.full(inputs, self._parameter), "slope")]
-
-    def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
-        """Take p and its gradient."""
-        super().bind(backend, dtype, views)
-        slope = views.get(f"{self.number}.p")
-        self.p, self.dp = (
-            (slope.value, slope.grad) if slope else (backend.full((self.outputs,), self._parameter, dtype), None)
-        )
+        return self._declare_parameter()
 
     def allocate(self, batch: int) -> None:
         """The output."""
@@ -224,10 +228,6 @@ class Activation(Layer):
         saved = self.x if self.entry.saves == "input" else self.a[: delta.shape[0]]
         self.backend.delta(delta, saved, self.entry, self.no_bias_grad, parameter=self.p, parameter_grad=self.dp)
         return delta
-
-    @property
-    def _parameter(self) -> float:
-        return self.entry.parameter if self.parameter is None else float(self.parameter)
 
     def describe(self) -> str:
         """Activation, with its name."""
@@ -285,6 +285,3 @@ def _positive(what: str, value: object) -> int:
     if value < 1:
         raise InputError(f"the number of {what} must be a positive integer, not {value}")
     return int(value)
-
-
-__all__ = ["ACTIVATIONS", "Activation", "Dense", "Dropout", "Layer", "layer_from_config"]

@@ -107,8 +107,7 @@ class Network(LayerStack):
         """The mean loss, and the share of samples classified rightly, over x (samples, N) and y as in fit."""
         loss = self._fitted_loss()
         data = self._held_out((x, y, sample_weight), loss, self.scale, self.shift)
-        settings = Settings(loss, get_optimizer("sgd"), Constant(), 1, batch_size, 0)
-        return Evaluator(self, data, settings, _count("batch_size", batch_size)).evaluate()
+        return Evaluator(self, data, _count("batch_size", batch_size)).evaluate(loss)
 
     def output(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """The output of the last layer (samples, M): logits where that layer has no activation."""
@@ -116,8 +115,7 @@ class Network(LayerStack):
         features = samples.check_features(x, self.dtype, inputs=self.inputs)
         no_targets = np.zeros(len(features), np.int64)
         data = samples.to_device(self.backend, features, no_targets, None, self.scale, self.shift)
-        settings = Settings(Loss("squared_error"), get_optimizer("sgd"), Constant(), 1, batch_size, 0)
-        evaluator = Evaluator(self, data, settings, _count("batch_size", batch_size))
+        evaluator = Evaluator(self, data, _count("batch_size", batch_size))
         result = np.empty((len(features), self.outputs), self.dtype)
         first = 0
         for batch in evaluator.batches():

@@ -113,7 +113,7 @@ class Run:
         self._replay_steps = 1
         self._snapshots = [self._new_snapshot(), self._new_snapshot()]
         self._best = self._new_snapshot() if any(callback.keeps_best for callback in callbacks) else None
-        self._evaluator = None if validation is None else Evaluator(network, validation, settings)
+        self._evaluator = None if validation is None else Evaluator(network, validation)
 
     # --- the step, and the loop ---------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class Run:
             "samples_per_second": samples / seconds,
         }
         if self._evaluator is not None:
-            validation = self._evaluator.evaluate()
+            validation = self._evaluator.evaluate(self.settings.loss)
             row["val_loss"] = validation.loss
             if self.settings.classifies:
                 row["val_accuracy"] = validation.accuracy
@@ -293,10 +293,8 @@ class Run:
 class Evaluator:
     """Loss and accuracy of a network over a data set, on the device; the buffers are made once."""
 
-    def __init__(
-        self, network: LayerStack, samples: Samples, settings: Settings, batch_size: int = EVALUATION_BATCH
-    ) -> None:
-        self.network, self.samples, self.settings = network, samples, settings
+    def __init__(self, network: LayerStack, samples: Samples, batch_size: int = EVALUATION_BATCH) -> None:
+        self.network, self.samples = network, samples
         backend = network.backend
         self.batch_size = min(batch_size, samples.x.shape[0])
         self.steps = -(-samples.x.shape[0] // self.batch_size)
@@ -317,10 +315,10 @@ class Evaluator:
             yield batch
             backend.advance(self.control)
 
-    def evaluate(self) -> Evaluation:
+    def evaluate(self, loss: Loss) -> Evaluation:
         """The mean loss and the share of right answers."""
         for batch in self.batches():
-            self.network.loss_and_delta(batch, self.settings.loss, self.control, training=False)
+            self.network.loss_and_delta(batch, loss, self.control, training=False)
         return read_slots(self.network.backend, self.control, self.steps, self.samples.x.shape[0])
 
 

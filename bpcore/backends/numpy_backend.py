@@ -102,10 +102,10 @@ class NumpyBackend(Backend):
 
     def describe(self) -> dict[str, str]:
         """The processor, NumPy and its BLAS, Numba, threads."""
-        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        library = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
         return {
             "device": f"CPU: {_processor()}, {os.cpu_count()} cores",
-            "numpy": f"{np.__version__} with {blas.get('name', '?')} {blas.get('version', '?')}",
+            "numpy": f"{np.__version__} with {library.get('name', '?')} {library.get('version', '?')}",
             "numba": numba.__version__,
             "threads": str(threads()),
         }
