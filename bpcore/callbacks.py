@@ -16,6 +16,8 @@ class Callback:
 
     keeps_best = False
     """Set by a callback that calls run.keep_best()."""
+    reads_gradients = False
+    """Set by a callback that reads run.network.parameters.grads: else a run need not keep the weights' gradients."""
 
     def on_begin(self, run: Run) -> None:
         """Before the first step."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -108,8 +109,14 @@ class Run:
         self.rule_settings = backend.asarray(settings.optimizer.settings(), dtype)
         self._full = batch_for(backend, samples, self.batch_size, dtype)
         self._short = self._full.rows(self.short_rows)
-        self._run_full = backend.record(lambda: self._step(self._full))
-        self._run_short = backend.record(lambda: self._step(self._short))
+        self._run_full, self._run_short = (
+            backend.record(
+                partial(self._step, batch),
+                other_batch=self._other_batch,
+                keeps_gradients=any(callback.reads_gradients for callback in callbacks),
+            )
+            for batch in (self._full, self._short)
+        )
         self._replay_steps = 1
         self._snapshots = [self._new_snapshot(), self._new_snapshot()]
         self._best = self._new_snapshot() if any(callback.keeps_best for callback in callbacks) else None
@@ -181,6 +188,13 @@ class Run:
         counters[counter.FIRST_BAD] = -1
         self.backend.write(counters, self.control.counters)
         self.batch = 0
+
+    def _other_batch(self) -> None:
+        """Let the next step see the samples that it would see in the next epoch, were they shuffled."""
+        counters = self.counters().copy()
+        counters[counter.EPOCH] += 1
+        counters[counter.SHUFFLE] = 1
+        self.backend.write(counters, self.control.counters)
 
     def run_steps(self, wanted: int) -> int:
         """Run up to `wanted` steps of one kind, full batches or the short one; returns how many."""

@@ -304,6 +304,14 @@ def global_norm(grads: Any, norm: Any) -> None:
     norm[0] = math.sqrt(total)
 
 
+def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: Any) -> None:
+    """The factors of W <- f1 W + f0 x^T @ delta in this step: -rate, 1 - rate l2 with L2, and 1 without."""
+    rate = table[counters[STEP], 0] * scale[0]
+    factors[0] = -rate
+    factors[1] = 1.0 - rate * settings[0]
+    factors[2] = 1.0
+
+
 def column_sums(x: Any, out: Any) -> None:
     """out <- the sum of each column."""
     rows, columns = x.shape
@@ -345,6 +353,7 @@ TEMPLATES: dict[str, Kernel] = {
         max_pieces,
         max_pieces_backward,
         global_norm,
+        fold_factors,
         column_sums,
         add_slots,
         advance,

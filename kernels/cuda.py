@@ -416,6 +416,14 @@ def global_norm(grads: Any, norm: Any) -> None:
         norm[0] = math.sqrt(total)
 
 
+def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: Any) -> None:
+    """The factors of W <- f1 W + f0 x^T @ delta in this step: -rate, 1 - rate l2 with L2, and 1 without."""
+    rate = table[counters[STEP], 0] * scale[0]
+    factors[0] = -rate
+    factors[1] = 1.0 - rate * settings[0]
+    factors[2] = 1.0
+
+
 def advance(counters: Any) -> None:
     """The step is over."""
     counters[STEP] += 1
@@ -464,6 +472,11 @@ def one_block(rows: int, columns: int, threads: int) -> Launch:
     """As row_groups, in one block."""
     launch = row_groups(rows, columns, threads)
     return Launch((1, 1), launch.block, launch.lanes)
+
+
+def single_thread(rows: int, columns: int, threads: int) -> Launch:
+    """One thread does all."""
+    return Launch((1, 1), (1, 1))
 
 
 def _power_of_two(number: int) -> int:
@@ -521,7 +534,8 @@ PLANS: dict[str, Plan] = {
         Plan(max_pieces_backward, 256, elements),
         Plan(global_norm, 1024, one_block),
         Plan(column_sums, 1024, column_tiles),
-        Plan(advance, 1, one_block),
+        Plan(fold_factors, 1, single_thread),
+        Plan(advance, 1, single_thread),
     )
 }
 

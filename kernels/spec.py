@@ -108,6 +108,7 @@ def plain(template: str, dtype: DType) -> Spec:
     max_pieces            z (B, pieces * M), out (B, M), winner int32 (B, M)
     max_pieces_backward   delta (B, M), winner int32 (B, M), out (B, pieces * M)
     global_norm           grads (P,), norm (1,)
+    fold_factors          table (steps, 3), scale (1,), settings (8,), counters, factors (3,)
     column_sums           x (B, M), out (M,)
     add_slots             parts (parts, slots), out (slots,), counters (the CPU alone)
     advance               counters

@@ -219,16 +219,24 @@ def words_of(kinds: Sequence[Any], arguments: Sequence[Any]) -> list[int]:
         elif isinstance(kind, types.Integer):
             words.append(int(value))
         else:
-            unsigned = np.uint32 if kind.bitwidth == 32 else np.uint64
-            words.append(int(np.array(value).view(unsigned)))
+            words.append(_bits(value))
     return words
+
+
+def _bits(value: Any) -> int:
+    """The bits of a floating-point number as an integer."""
+    number = np.array(value)
+    return int(number.view(np.uint32 if number.itemsize == 4 else np.uint64))
 
 
 # --- the matrix product -------------------------------------------------------------------------------------
 
 
-def _gemm_call(real: Any) -> Any:
-    """An intrinsic that calls cblas_?gemm with the words of a block as its arguments."""
+def _gemm_call(real: Any, factors_in_memory: bool) -> Any:
+    """An intrinsic that calls cblas_?gemm with the words of a block as its arguments.
+
+    factors_in_memory: the words of alpha and beta are addresses where they are read at each call.
+    """
 
     @_intrinsic
     def gemm(context: Any, block: Any) -> Any:
@@ -243,6 +251,8 @@ def _gemm_call(real: Any) -> Any:
 
             def scalar(number: int) -> Any:
                 bits = word(number)
+                if factors_in_memory:
+                    return builder.load(builder.inttoptr(bits, number_type.as_pointer()))
                 if real == types.float32:
                     bits = builder.trunc(bits, ir.IntType(32))
                 return builder.bitcast(bits, number_type)
@@ -272,26 +282,31 @@ def _gemm_adapter(block: int) -> None:
 
 
 @functools.cache
-def gemm_adapter(dtype: np.dtype[Any]) -> Any:
+def gemm_adapter(dtype: np.dtype[Any], *, factors_in_memory: bool = False) -> Any:
     """The compiled function void(block) that calls the matrix product of a dtype."""
     real = types.float32 if dtype == np.float32 else types.float64
-    bound = build.bind(_gemm_adapter, dtype, {"gemm": _gemm_call(real)}, compile_callee=lambda callee: callee)
-    function, cacheable = build.cached(bound, ("gemm", str(real)))
+    call = _gemm_call(real, factors_in_memory)
+    bound = build.bind(_gemm_adapter, dtype, {"gemm": call}, compile_callee=lambda callee: callee)
+    function, cacheable = build.cached(bound, ("gemm", str(real), factors_in_memory))
     return numba.cfunc(types.void(types.int64), cache=cacheable)(function)
 
 
-def gemm_words(library: blas.Blas, a: Any, b: Any, out: Any, alpha: float, beta: float) -> list[int]:
-    """The block of out <- alpha a @ b + beta out, for views whose rows or columns are contiguous."""
+def gemm_words(library: blas.Blas, a: Any, b: Any, out: Any, alpha: Any, beta: Any) -> list[int]:
+    """The block of out <- alpha a @ b + beta out, for views whose rows or columns are contiguous.
+
+    alpha and beta: two numbers, or two arrays of one element.
+    """
     dtype = out.dtype
     transpose_a, lda = _orientation(a)
     transpose_b, ldb = _orientation(b)
     m, n = out.shape
-    unsigned = np.uint32 if dtype == np.float32 else np.uint64
-    bits = [int(np.array(value, dtype).view(unsigned)) for value in (alpha, beta)]
+    factors = [
+        factor.ctypes.data if isinstance(factor, np.ndarray) else _bits(dtype.type(factor)) for factor in (alpha, beta)
+    ]
     address = library.sgemm if dtype == np.float32 else library.dgemm
     return [
-        address, blas.ROW_MAJOR, transpose_a, transpose_b, m, n, a.shape[1], bits[0],
-        a.ctypes.data, lda, b.ctypes.data, ldb, bits[1], out.ctypes.data, out.strides[0] // out.itemsize,
+        address, blas.ROW_MAJOR, transpose_a, transpose_b, m, n, a.shape[1], factors[0],
+        a.ctypes.data, lda, b.ctypes.data, ldb, factors[1], out.ctypes.data, out.strides[0] // out.itemsize,
     ]  # fmt: skip
 
 

@@ -117,6 +117,9 @@ class _Maker:
         rows, columns, pieces = self.rows, self.columns, 3
         winner = np.empty((rows, columns), np.int32)
         won = self.rng.integers(0, pieces, (rows, columns)).astype(np.int32)
+        table, scale, settings = (
+            np.array(values, self.dtype) for values in ([[9, 9, 9], [0.25, 1, 1]], [0.5], [0.125, *[0] * 7])
+        )
         cases: list[tuple[str, tuple[Any, ...], bool]] = [
             ("hadamard", (self.matrix(), self.matrix(), self.matrix()), True),
             ("add", (self.matrix(), self.matrix(), self.matrix()), True),
@@ -130,6 +133,7 @@ class _Maker:
             ("max_pieces_backward", (self.matrix(), won, self.numbers(rows, pieces * columns)), True),
             ("global_norm", (self.numbers(rows * columns), self.numbers(1)), False),
             ("column_sums", (self.matrix(), self.line()), False),
+            ("fold_factors", (table, scale, settings, self.counters(step=1), self.numbers(3)), True),
             ("advance", (self.counters(),), True),
         ]
         for name, arguments, exact in cases:

@@ -15,9 +15,10 @@ import pytest
 
 import bpcore
 from bpcore import Activation, Adam, Dense, Dropout, Layer, Network
-from bpcore.backends import recording
+from bpcore.backends import operations, taping
 from bpcore.backends.base import Array, Control
-from bpcore.backends.recording import Recorder, Recording
+from bpcore.backends.operations import Product
+from bpcore.backends.taping import Cutter, TapeMaker
 from bpcore.kernels import blas
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.cpu import TEMPLATES
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.skipif(blas.find() is None, reason="this NumPy brings n
 @pytest.fixture(autouse=True)
 def _every_thread_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The networks here are tiny; a refusal to record is an error."""
-    monkeypatch.setattr(recording, "OPERATIONS_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         yield
@@ -52,8 +53,8 @@ def assert_recorded_is_plain(make: Any, monkeypatch: pytest.MonkeyPatch, parts: 
     """The recording's own check is bit for bit; beside the unrecorded run sums are added in another order."""
     monkeypatch.setenv("BPCORE_NUM_THREADS", str(parts))
     replays: list[int] = []
-    original = recording.tape.Tape.replay
-    monkeypatch.setattr(recording.tape.Tape, "replay", lambda tape, n: (replays.append(n), original(tape, n))[1])
+    original = taping.tape.Tape.replay
+    monkeypatch.setattr(taping.tape.Tape, "replay", lambda tape, n: (replays.append(n), original(tape, n))[1])
     taped, plain = trained(make(), recorded=True, **options), trained(make(), recorded=False, **options)
     assert sum(replays) > 8, "most steps were replayed"
     close = 2e-4 if options.get("precision", "float32") == "float32" else 1e-10
@@ -133,30 +134,24 @@ def test_a_layer_past_the_backend_is_noticed_and_runs_step_by_step(monkeypatch: 
 
 def test_few_waits(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward and backward of a large batch need none but for the sums over the whole batch."""
-    waits: list[list[int]] = []
-    original = Recorder.finish
-
-    def finish(recorder: Recorder) -> Any:
-        tape = original(recorder)
-        waits.append(recorder._waits())
-        return tape
-
-    monkeypatch.setattr(Recorder, "finish", finish)
+    found: list[list[bool]] = []
+    original = taping.waits
+    monkeypatch.setattr(taping, "waits", lambda entries: (found.append(original(entries)), found[-1])[1])
     monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
     trained(
         [Dense(64, "relu"), Dense(64, "relu"), Dense(4)], recorded=True, rows=256, batch_size=128, sample_weight=None
     )
-    assert sum(waits[0]) == 6, "the step's beginning, the sums of the head and of two deltas, the update, the end"
+    assert sum(found[0]) == 6, "the step's beginning, the sums of the head and of two deltas, the update, the end"
 
 
 def test_small_steps_run_on_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "OPERATIONS_WORTH_A_THREAD", 10**6)
+    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 10**6)
     monkeypatch.setenv("BPCORE_NUM_THREADS", "4")
-    seen: list[Recording] = []
-    original = Recording._check
-    monkeypatch.setattr(Recording, "_check", lambda self, times: (seen.append(self), original(self, times))[1])
+    parts: list[int] = []
+    original = TapeMaker.make
+    monkeypatch.setattr(TapeMaker, "make", lambda self, done: (original(self, done), parts.append(self.parts))[0])
     trained([Dense(8, "relu"), Dense(4)], recorded=True)
-    assert {one._parts for one in seen} == {1}
+    assert set(parts) == {1}
 
 
 def test_two_trainings_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,18 +202,18 @@ def test_without_openblas_steps_run_as_they_are(monkeypatch: pytest.MonkeyPatch)
 def test_threads_follow_the_settings_and_the_containers_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BPCORE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(recording.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(taping.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     limit = tmp_path / "cpu.max"
-    original = recording._container_limit
-    monkeypatch.setattr(recording, "_container_limit", lambda path: original(str(limit)))
-    assert recording.threads() == 64
+    original = taping._container_limit
+    monkeypatch.setattr(taping, "_container_limit", lambda path: original(str(limit)))
+    assert taping.threads() == 64
     for text, expected in (("max 100000", 64), ("250000 100000", 2), ("50000 100000", 1)):
         limit.write_text(text)
-        assert recording.threads() == expected
+        assert taping.threads() == expected
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert recording.threads() == 5
+    assert taping.threads() == 5
     monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
-    assert recording.threads() == 3
+    assert taping.threads() == 3
 
 
 def test_a_system_without_more_threads_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,8 +234,8 @@ def test_a_system_without_more_threads_leaves_nobody_waiting(monkeypatch: pytest
     assert not starts[0].is_alive()
 
 
-def test_every_cut_names_a_template() -> None:
-    assert set(recording.CUTS) <= set(TEMPLATES)
+def test_roles_are_those_of_templates() -> None:
+    assert set(operations.ROLES) <= set(TEMPLATES)
 
 
 def test_products_of_any_layout(rng: np.random.Generator) -> None:
@@ -255,7 +250,10 @@ def test_products_of_any_layout(rng: np.random.Generator) -> None:
                     left = np.ascontiguousarray(a.T).T if transpose_a else a
                     right = np.ascontiguousarray(b.T).T if transpose_b else b
                     out = np.full((m + 2, n), 7.0)
-                    Recorder(library, parts).product(left, right, out[:m], 2.0, 1.0)
+                    for entry in Cutter(library, parts).entries(Product(left, right, out[:m], 2.0, 1.0)):
+                        for part in entry:
+                            if part is not None:
+                                taping.tape.run_once(part.address, part.words)
                     np.testing.assert_allclose(out[:m], 2 * a @ b + 7, rtol=1e-12)
                     assert (out[m:] == 7).all()
 

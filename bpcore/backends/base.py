@@ -1,8 +1,8 @@
 """The backend contract: every operation of a training step, with shapes and what it may overwrite.
 
-A backend brings arrays (`empty`, `asarray`, `to_numpy`, ...), the matrix product, and a way to run a kernel. The
-fused operations are written here once: they check their arguments, name the kernel, and run it. They take and
-return device arrays, write where they are told, and never touch the host.
+A backend brings arrays (`empty`, `asarray`, `to_numpy`, ...) and a way to perform an operation: a matrix product or a
+kernel (operations.py). What users and layers call is written here once: it checks its arguments, and comes down to one
+operation. All take and return device arrays, write where they are told, and never touch the host.
 
 Shapes: B batch, N inputs, M outputs, P parameters; row-major, batch first.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bpcore.backends.operations import Kernel, Operation, Product
 from bpcore.errors import InputError, InputTypeError
 from bpcore.kernels import counter, spec
 from bpcore.kernels.activations import Activation
@@ -93,6 +94,8 @@ class Backend(ABC):
     """Why this backend was chosen, in words."""
     allocations: int = 0
     """How many arrays this backend has made."""
+    watcher: Callable[[Operation], None] | None = None
+    """While a step is recorded: who is given each operation, and performs it."""
 
     # --- what each backend brings -------------------------------------------------------------------------
 
@@ -126,25 +129,8 @@ class Backend(ABC):
         """Wait until all work that was asked for is done."""
 
     @abstractmethod
-    def matmul(
-        self,
-        a: Array,
-        b: Array,
-        out: Array | None = None,
-        *,
-        transpose_a: bool = False,
-        transpose_b: bool = False,
-        alpha: Any = 1.0,
-        beta: Any = 0.0,
-    ) -> Array:
-        """out <- alpha * op(a) @ op(b) + beta * out, where op transposes if told to, without a copy.
-
-        alpha and beta are numbers or one-element device arrays. A new array where `out` is not given.
-        """
-
-    @abstractmethod
-    def run(self, kernel: spec.Spec, *arguments: Any) -> None:
-        """Run one kernel; its arguments are listed in bpcore.kernels.spec."""
+    def execute(self, operation: Operation) -> None:
+        """Perform one product or kernel now; both are described in operations.py, and their arguments are checked."""
 
     @abstractmethod
     def describe(self) -> dict[str, str]:
@@ -155,6 +141,11 @@ class Backend(ABC):
     def full(self, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
         """A new array filled with one value."""
         return self.asarray(np.full(shape, value, dtype))
+
+    def same_bits(self, a: Array, b: Array) -> bool:
+        """Whether two C-contiguous arrays hold the same bits; compared on the host, piece by piece."""
+        x, y = (self.to_numpy(array).reshape(-1).view(np.uint8) for array in (a, b))
+        return all((x[first : first + 4096] == y[first : first + 4096]).all() for first in range(0, x.size, 4096))
 
     def owns(self, array: object) -> bool:
         """Whether an array is one of this backend's."""
@@ -170,6 +161,39 @@ class Backend(ABC):
                     f"arrays of one call must be {self.array_type.__module__}.{self.array_type.__qualname__}: "
                     f"bring it over with backend.asarray(...)"
                 )
+
+    def matmul(
+        self,
+        a: Array,
+        b: Array,
+        out: Array | None = None,
+        *,
+        transpose_a: bool = False,
+        transpose_b: bool = False,
+        alpha: Any = 1.0,
+        beta: Any = 0.0,
+    ) -> Array:
+        """out <- alpha * op(a) @ op(b) + beta * out, where op transposes if told to, without a copy.
+
+        alpha and beta are numbers or one-element device arrays. A new array where `out` is not given.
+        """
+        self.require(a, b)
+        shape = check_product(a, b, out, transpose_a, transpose_b)
+        if out is None:
+            out = self.empty(shape, a.dtype)
+        self.require(out)
+        self._perform(Product(a.T if transpose_a else a, b.T if transpose_b else b, out, alpha, beta))
+        return out
+
+    def run(self, kernel: spec.Spec, *arguments: Any) -> None:
+        """Run one kernel; its arguments are listed in bpcore.kernels.spec."""
+        self._perform(Kernel(kernel, arguments))
+
+    def _perform(self, operation: Operation) -> None:
+        if self.watcher is None:
+            self.execute(operation)
+        else:
+            self.watcher(operation)
 
     def hadamard(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """out <- a * b, elementwise; all (B, M). `out` may be a or b."""
@@ -386,8 +410,20 @@ class Backend(ABC):
         """The step is over: the next one sees the next batch, slot and learning rate."""
         self.run(spec.plain("advance", control.losses.dtype), control.counters)
 
-    def record(self, step: Callable[[], None]) -> Callable[[int], None]:
-        """A function that runs the step many times; a backend may record it and replay the recording."""
+    def record(
+        self,
+        step: Callable[[], None],
+        *,
+        other_batch: Callable[[], None] | None = None,
+        keeps_gradients: bool = False,
+    ) -> Callable[[int], None]:
+        """A function that runs the step many times; a backend may record it and replay the recording.
+
+        other_batch       changes the control block so that the next step sees other samples: there a recording is
+                          tried before it is trusted; what it changes is put back
+        keeps_gradients   a recording may fuse operations: unless this is set, weight gradients that nothing but the
+                          update reads may be added to the weights without ever being written down
+        """
 
         def replay(times: int) -> None:
             for _ in range(times):

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, DTypeLike, check_product
+from bpcore.backends.base import Array, Backend, DTypeLike
+from bpcore.backends.operations import Operation, Product, is_number
 from bpcore.errors import InputError, MissingExtraError
 from bpcore.kernels.spec import Spec
 
@@ -79,42 +80,28 @@ class CupyBackend(Backend):
         """Wait for CuPy's current stream."""
         self._xp.cuda.get_current_stream().synchronize()
 
-    def matmul(
-        self,
-        a: Array,
-        b: Array,
-        out: Array | None = None,
-        *,
-        transpose_a: bool = False,
-        transpose_b: bool = False,
-        alpha: Any = 1.0,
-        beta: Any = 0.0,
-    ) -> Array:
-        """As Backend.matmul. CuPy tells cuBLAS of a transposed view; it copies none."""
-        self.require(a, b)
-        shape = check_product(a, b, out, transpose_a, transpose_b)
-        if out is None:
-            out = self.empty(shape, a.dtype)
-        self.require(out)
-        left = a.T if transpose_a else a
-        right = b.T if transpose_b else b
-        if _is_number(beta, 0.0):
-            self._xp.matmul(left, right, out=out)
-            if not _is_number(alpha, 1.0):
-                out *= alpha
-            return out
-        product = self._xp.matmul(left, right)
-        self.allocations += 1
-        if not _is_number(alpha, 1.0):
-            product *= alpha
-        if not _is_number(beta, 1.0):
-            out *= beta
-        out += product
-        return out
+    def execute(self, operation: Operation) -> None:
+        """A product by cuBLAS, or the kernel, on CuPy's current stream."""
+        if isinstance(operation, Product):
+            self._multiply(operation)
+        else:
+            self._launch(operation.spec, operation.arguments, self._xp.cuda.get_current_stream().ptr)
 
-    def run(self, kernel: Spec, *arguments: Any) -> None:
-        """Start the kernel on CuPy's current stream."""
-        self._launch(kernel, arguments, self._xp.cuda.get_current_stream().ptr)
+    def _multiply(self, product: Product) -> None:
+        """CuPy tells cuBLAS of a transposed view; it copies none."""
+        a, b, out, alpha, beta = product.a, product.b, product.out, product.alpha, product.beta
+        if is_number(beta, 0.0):
+            self._xp.matmul(a, b, out=out)
+            if not is_number(alpha, 1.0):
+                out *= alpha
+            return
+        result = self._xp.matmul(a, b)
+        self.allocations += 1
+        if not is_number(alpha, 1.0):
+            result *= alpha
+        if not is_number(beta, 1.0):
+            out *= beta
+        out += result
 
     def describe(self) -> dict[str, str]:
         """The GPU, its driver, CUDA, CuPy and numba-cuda."""
@@ -131,11 +118,6 @@ class CupyBackend(Backend):
             "cupy": self._xp.__version__,
             "numba-cuda": _installed("numba-cuda"),
         }
-
-
-def _is_number(value: Any, number: float) -> bool:
-    """Whether a factor is that number; one that lies on the device is not looked at."""
-    return isinstance(value, int | float) and value == number
 
 
 def _cuda_version(number: int) -> str:

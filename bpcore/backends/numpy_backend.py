@@ -10,10 +10,11 @@ from typing import Any
 import numba
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, DTypeLike, check_product
-from bpcore.backends.recording import Recorder, Recording, threads
+from bpcore.backends.base import Array, Backend, DTypeLike
+from bpcore.backends.operations import Operation, Product, is_number
+from bpcore.backends.recording import Recording
+from bpcore.backends.taping import TapeMaker, threads
 from bpcore.kernels import blas, cpu
-from bpcore.kernels.spec import Spec
 
 
 class NumpyBackend(Backend):
@@ -21,8 +22,6 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     array_type = np.ndarray
-    recorder: Recorder | None = None
-    """While a step is recorded, all operations go there."""
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """A new array of undefined content."""
@@ -53,52 +52,25 @@ class NumpyBackend(Backend):
     def synchronize(self) -> None:
         """Nothing to wait for: NumPy returns when it is done."""
 
-    def matmul(
-        self,
-        a: Array,
-        b: Array,
-        out: Array | None = None,
-        *,
-        transpose_a: bool = False,
-        transpose_b: bool = False,
-        alpha: Any = 1.0,
-        beta: Any = 0.0,
-    ) -> Array:
-        """As Backend.matmul. BLAS is told of a transpose, it does not copy."""
-        self.require(a, b)
-        shape = check_product(a, b, out, transpose_a, transpose_b)
-        if out is None:
-            out = self.empty(shape, a.dtype)
-        self.require(out)
-        left = a.T if transpose_a else a
-        right = b.T if transpose_b else b
-        if self.recorder is not None:
-            self.recorder.product(left, right, out, alpha, beta)
-            return out
-        scaled = not (isinstance(alpha, float) and alpha == 1.0)
-        added = not (isinstance(beta, float) and beta == 0.0)
-        if not scaled and not added:
-            return np.matmul(left, right, out=out)
-        product = np.matmul(left, right)
-        product *= alpha
-        if added:
-            product += beta * out
-        np.copyto(out, product)
-        return out
-
-    def run(self, kernel: Spec, *arguments: Any) -> None:
-        """Call the compiled loop."""
-        if self.recorder is not None:
-            self.recorder.kernel(kernel, arguments)
+    def execute(self, operation: Operation) -> None:
+        """NumPy's product, which tells BLAS of a transpose, or the compiled loop."""
+        if isinstance(operation, Product):
+            _multiply(operation)
         else:
-            cpu.compiled(kernel)(*arguments)
+            cpu.compiled(operation.spec)(*operation.arguments)
 
-    def record(self, step: Callable[[], None]) -> Callable[[int], None]:
-        """As Backend.record: a tape of compiled calls on all cores (recording.py), where NumPy has an OpenBLAS."""
+    def record(
+        self,
+        step: Callable[[], None],
+        *,
+        other_batch: Callable[[], None] | None = None,
+        keeps_gradients: bool = False,
+    ) -> Callable[[int], None]:
+        """As Backend.record: a tape of compiled calls on all cores (taping.py), where NumPy has an OpenBLAS."""
         library = blas.find()
         if library is None or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             return super().record(step)
-        return Recording(self, step, library)
+        return Recording(self, step, TapeMaker(self, library, folds=not keeps_gradients), other_batch)
 
     def describe(self) -> dict[str, str]:
         """The processor, NumPy and its BLAS, Numba, threads."""
@@ -109,6 +81,18 @@ class NumpyBackend(Backend):
             "numba": numba.__version__,
             "threads": str(threads()),
         }
+
+
+def _multiply(product: Product) -> None:
+    a, b, out = product.a, product.b, product.out
+    if not product.scaled:
+        np.matmul(a, b, out=out)
+        return
+    result = np.matmul(a, b)
+    result *= product.alpha
+    if not is_number(product.beta, 0.0):  # an out that holds NaN is overwritten, as BLAS has it
+        result += product.beta * out
+    np.copyto(out, result)
 
 
 def _processor() -> str:

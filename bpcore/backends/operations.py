@@ -1,0 +1,134 @@
+"""A training step as a list of operations: products and kernels, and what each of them reads and writes.
+
+Every method of a backend comes down to these two. A step can therefore be written down while it runs, looked at,
+rewritten (fusion.py) and replayed (recording.py), and the layers know nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bpcore.kernels.spec import Spec
+
+Array = Any
+
+ROLES = {
+    "activate": "rwwR",
+    "activate_keeping_input": "RwwR",
+    "delta": "RrwO-",
+    "delta_learned": "RrwOO",
+    "loss_head": "RwrrwROLWLw-",
+    "gather": "www--RRRfw",
+    "dropout": "rR---fw",
+    "hadamard": "rrR",
+    "add": "rrR",
+    "softmax": "rR",
+    "max_pieces": "rRR",
+    "max_pieces_backward": "rrR",
+    "update": "WwWswwwww",
+    "fold_factors": "wwwwW",
+}
+"""What each argument of a kernel is: a letter for each, a capital where it is written.
+
+r  rows: a matrix (or vector) with a row (or entry) for each sample, of which a part of the kernel needs its own alone
+w  whole: every part sees all of it
+O  own: sums over the samples; a part adds up its own, and the parts' are added up afterwards
+L  likewise, and of the slots of a control block only that of the batch at hand
+s  segments: the parameters that the optimizer changes (Backend.update)
+f  the number of the part's first row
+-  a scalar, or an array that is not looked at
+
+Of a kernel that is not in the table every array counts as written.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """out <- alpha a @ b + beta out, for views whose rows or columns are contiguous.
+
+    alpha and beta are numbers, or one-element arrays that are read when the product runs.
+    """
+
+    a: Array
+    b: Array
+    out: Array
+    alpha: Any = 1.0
+    beta: Any = 0.0
+
+    @property
+    def reads(self) -> list[Array]:
+        """The arrays it depends on."""
+        factors = [factor for factor in (self.alpha, self.beta) if is_array(factor)]
+        return [self.a, self.b, *factors, *([] if is_number(self.beta, 0.0) else [self.out])]
+
+    @property
+    def writes(self) -> list[Array]:
+        """The arrays it changes."""
+        return [self.out]
+
+    @property
+    def scaled(self) -> bool:
+        """Whether it is more than out <- a @ b."""
+        return not (is_number(self.alpha, 1.0) and is_number(self.beta, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """One kernel with its arguments, as bpcore.kernels.spec lists them."""
+
+    spec: Spec
+    arguments: Sequence[Any]
+
+    @property
+    def roles(self) -> str:
+        """A letter for each argument, see ROLES."""
+        return ROLES.get(self.spec.template) or "W" * len(self.arguments)
+
+    @property
+    def reads(self) -> list[Array]:
+        """The arrays it depends on."""
+        return [a for role, a in zip(self.roles, self.arguments, strict=True) if role not in "-f" and is_array(a)]
+
+    @property
+    def writes(self) -> list[Array]:
+        """The arrays it changes."""
+        return [a for role, a in zip(self.roles, self.arguments, strict=True) if role.isupper() and is_array(a)]
+
+
+Operation = Product | Kernel
+Span = tuple[int, int]
+
+
+def is_array(value: Any) -> bool:
+    """Whether an argument is an array rather than a scalar."""
+    return hasattr(value, "strides") and hasattr(value, "flags") and value.shape != ()
+
+
+def is_number(value: Any, number: float) -> bool:
+    """Whether a factor is that number; one that lies on the device is not looked at."""
+    return isinstance(value, int | float) and value == number
+
+
+def address(array: Array) -> int:
+    """Where an array begins, in the memory of its device."""
+    pointer = getattr(getattr(array, "data", None), "ptr", None)
+    return int(array.ctypes.data if pointer is None else pointer)
+
+
+def span(array: Array) -> Span:
+    """First byte of an array's memory, and the one after its last."""
+    first = address(array)
+    extent = sum((n - 1) * abs(stride) for n, stride in zip(array.shape, array.strides, strict=True))
+    return first, first + (extent + array.dtype.itemsize if array.size else 0)
+
+
+def meet(some: Sequence[Span], others: Sequence[Span]) -> bool:
+    """Whether any of some overlaps any of the others."""
+    return any(a < d and c < b for a, b in some for c, d in others)
+
+
+def touch(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
+    """Whether the memory of any of these arrays overlaps that of any of the others."""
+    return meet([span(array) for array in arrays], [span(array) for array in others])

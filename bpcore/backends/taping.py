@@ -1,0 +1,280 @@
+"""Recording on the CPU: each operation is cut into parts, one for each thread, and the parts go onto a tape.
+
+How an operation is cut follows from its arguments' roles (operations.py): by rows of the batch where it can, a product
+of few rows by columns; an operation of unknown roles runs on one thread. How many parts there are depends on the sizes
+and on the number of threads, never on timing.
+
+The threads wait for one another before an entry only where it touches what another thread has written since the last
+wait, or the reverse; a forward pass whose products are cut by rows needs no wait at all.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+
+from bpcore.backends.fusion import fold_updates
+from bpcore.backends.operations import Kernel, Operation, Product, Span, is_array, meet, span
+from bpcore.backends.recording import NotRecordableError, Replay
+from bpcore.kernels import blas, spec, tape
+
+if TYPE_CHECKING:
+    from bpcore.backends.base import Backend
+
+CUT = "rROLs"
+"""The roles of what is cut; a kernel without any runs on one thread."""
+
+ROWS_WORTH_CUTTING = 16
+"""A product with fewer rows a part is cut by columns: each part then reads a share of the weights, not all of them."""
+
+OPERATIONS_WORTH_A_THREAD = 750_000
+"""A step runs on at most n threads where it has n^2 times so many floating-point operations: in a small step waiting
+would take what more threads save, and a product cut too small is slow. Measured on two cores alone."""
+
+
+def threads() -> int:
+    """How many threads a tape may use: $BPCORE_NUM_THREADS, or what limits BLAS, else all cores of this process."""
+    for name in ("BPCORE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        chosen = os.environ.get(name, "")
+        if chosen.isdigit() and int(chosen) > 0:
+            return int(chosen)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _container_limit("/sys/fs/cgroup/cpu.max")))
+
+
+def _container_limit(path: str) -> int:
+    """How many cores a container may keep busy: its quota over its period; no limit where there is none."""
+    try:
+        with open(path, encoding="ascii") as file:
+            quota, period = file.read().split()
+        return int(quota) // int(period)
+    except (OSError, ValueError):  # no such file, or the quota is "max"
+        return sys.maxsize
+
+
+class TapeMaker:
+    """Makes tapes of operations (recording.Maker)."""
+
+    def __init__(self, backend: Backend, library: blas.Blas, *, folds: bool) -> None:
+        self._backend, self._library, self._folds = backend, library, folds
+        self.parts = threads()
+
+    def fused(self, operations: Sequence[Operation]) -> Sequence[Operation]:
+        """Updates folded into the products of the weight gradients."""
+        return fold_updates(self._backend, operations) if self._folds else operations
+
+    def make(self, operations: Sequence[Operation]) -> Replay:
+        """A tape, on as many threads as the operations are worth."""
+        products = (operation for operation in operations if isinstance(operation, Product))
+        flops = sum(2 * product.out.size * product.a.shape[1] for product in products)
+        self.parts = min(self.parts, max(1, math.isqrt(flops // OPERATIONS_WORTH_A_THREAD)))
+        cutter = Cutter(self._library, self.parts)
+        finished = tape_of([entry for operation in operations for entry in cutter.entries(operation)])
+
+        def replay(times: int) -> None:
+            with one_blas_thread(self._library):
+                finished.replay(times)
+
+        return replay
+
+    def perform(self, operation: Operation) -> None:
+        """Run an operation now, part by part."""
+        with one_blas_thread(self._library):
+            for entry in Cutter(self._library, self.parts).entries(operation):
+                for part in entry:
+                    if part is not None:
+                        tape.run_once(part.address, part.words)
+
+
+# --- cutting ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Part:
+    """One thread's part of an entry: a compiled function's address, its words, and the memory it touches.
+
+    keep: whatever must stay alive while the address and the words are used.
+    """
+
+    address: int
+    words: np.ndarray
+    keep: object
+    reads: list[Span] = field(default_factory=list)
+    writes: list[Span] = field(default_factory=list)
+
+
+Entry = list[Part | None]
+
+
+class Cutter:
+    """Cuts operations into entries of so many parts."""
+
+    def __init__(self, library: blas.Blas, parts: int) -> None:
+        self.library, self.parts = library, parts
+
+    def entries(self, operation: Operation) -> Iterator[Entry]:
+        """The entries of one operation: one, and one more for each sum that its parts have to be added up to."""
+        if isinstance(operation, Product):
+            yield self._product(operation)
+        elif self.parts == 1 or not set(operation.roles) & set(CUT):
+            yield self._one_thread(operation)
+        else:
+            yield from self._by_parts(operation)
+
+    def _product(self, product: Product) -> Entry:
+        a, b, out = product.a, product.b, product.out
+        if is_array(product.alpha) != is_array(product.beta):
+            raise NotRecordableError("of a product's two factors one is a number and the other lies in an array")
+        m, n = out.shape
+        by_rows = m >= self.parts * ROWS_WORTH_CUTTING or m >= n
+        found: Entry = []
+        for part in range(self.parts):
+            first, stop = self._share(m if by_rows else n, part)
+            if first == stop:
+                found.append(None)
+                continue
+            a_part, b_part = (a[first:stop], b) if by_rows else (a, b[:, first:stop])
+            out_part = out[first:stop] if by_rows else out[:, first:stop]
+            adapter = tape.gemm_adapter(out.dtype, factors_in_memory=is_array(product.alpha))
+            words = tape.gemm_words(self.library, a_part, b_part, out_part, product.alpha, product.beta)
+            # A cut by columns touches every row: for the waits it counts as all of `out`.
+            writes = [out_part if by_rows else out]
+            reads = [a_part, b_part, *(factor for factor in (product.alpha, product.beta) if is_array(factor))]
+            found.append(_part(adapter, words, (product, adapter), reads, writes))
+        return found
+
+    def _one_thread(self, kernel: Kernel) -> Entry:
+        arguments = [
+            0 if role == "f" else argument for role, argument in zip(kernel.roles, kernel.arguments, strict=True)
+        ]
+        part = _kernel_part(kernel.spec, arguments, kernel.reads, kernel.writes)
+        return [part, *[None] * (self.parts - 1)]
+
+    def _by_parts(self, kernel: Kernel) -> Iterator[Entry]:
+        roles, arguments = kernel.roles, kernel.arguments
+        rows = next((len(a) for role, a in zip(roles, arguments, strict=True) if role in "rR"), 0)
+        own = {
+            place: np.zeros((self.parts, *arguments[place].shape), arguments[place].dtype)
+            for place, role in enumerate(roles)
+            if role in "OL"
+        }
+        yield [self._part_of(kernel, part, rows, own) for part in range(self.parts)]
+        for place, parts_of_sum in own.items():
+            sums = [parts_of_sum, arguments[place]]
+            if roles[place] == "L":
+                yield self._one_thread(Kernel(spec.plain("add_slots", kernel.spec.dtype), [*sums, arguments[-2]]))
+            else:
+                yield self._one_thread(Kernel(spec.plain("column_sums", kernel.spec.dtype), sums))
+
+    def _part_of(self, kernel: Kernel, part: int, rows: int, own: dict[int, np.ndarray]) -> Part | None:
+        first, stop = self._share(rows, part)
+        if rows and first == stop:
+            return None
+        given: list[Any] = []
+        reads, writes = [], []
+        for place, (role, argument) in enumerate(zip(kernel.roles, kernel.arguments, strict=True)):
+            if role in "rR":
+                given.append(argument[first:stop])
+            elif role in "OL":
+                given.append(own[place][part])
+            elif role == "s":
+                given.append(self._segments(argument, part))
+            elif role == "f":
+                given.append(first)
+            else:
+                given.append(argument)
+            if role.isupper():
+                writes.append(given[-1])
+            elif role in "rws":
+                reads.append(given[-1])
+        return _kernel_part(kernel.spec, given, reads, writes)
+
+    def _share(self, count: int, part: int) -> Span:
+        return part * count // self.parts, (part + 1) * count // self.parts
+
+    def _segments(self, segments: np.ndarray, part: int) -> np.ndarray:
+        """A part's share of each segment, cut at multiples of a cache line."""
+        rows = []
+        for first, stop, decayed in segments.tolist():
+            low, high = (16 * share for share in self._share(-(-(stop - first) // 16), part))
+            if low < high:
+                rows.append((first + low, min(first + high, stop), decayed))
+        return np.array(rows, np.int64).reshape(-1, 3)
+
+
+def _kernel_part(
+    which: spec.Spec, arguments: Sequence[Any], reads: Sequence[np.ndarray], writes: Sequence[np.ndarray]
+) -> Part:
+    for argument in arguments:
+        if isinstance(argument, np.ndarray) and not argument.flags.c_contiguous:
+            raise NotRecordableError(f"{which.template} has an array that is not contiguous")
+    kinds = tuple(numba.typeof(argument) for argument in arguments)  # type: ignore[no-untyped-call]
+    adapter = tape.adapter(which, kinds)
+    return _part(adapter, tape.words_of(kinds, arguments), (adapter, arguments), reads, writes)
+
+
+def _part(
+    adapter: Any, words: list[int], keep: object, reads: Sequence[np.ndarray], writes: Sequence[np.ndarray]
+) -> Part:
+    return Part(adapter.address, np.array(words, np.int64), keep, list(map(span, reads)), list(map(span, writes)))
+
+
+# --- the tape -----------------------------------------------------------------------------------------------
+
+
+def tape_of(entries: Sequence[Entry]) -> tape.Tape:
+    """The tape of these entries."""
+    calls = [[None if part is None else (part.address, part.words) for part in entry] for entry in entries]
+    return tape.Tape(calls, waits(entries), entries)
+
+
+def waits(entries: Sequence[Entry]) -> list[bool]:
+    """Before which entries the threads wait for one another; the first waits for the step before."""
+    found: list[bool] = []
+    since: list[Entry] = []
+    for entry in entries:
+        wait = not found or any(_clash(earlier, entry) for earlier in since)
+        found.append(wait)
+        since = [entry] if wait else [*since, entry]
+    return found
+
+
+def _clash(earlier: Entry, later: Entry) -> bool:
+    """Whether a part of one touches what a part of another thread in the other writes."""
+    for p, before in enumerate(earlier):
+        for q, after in enumerate(later):
+            if p == q or before is None or after is None:
+                continue
+            if meet(before.writes, after.reads + after.writes) or meet(before.reads, after.writes):
+                return True
+    return False
+
+
+_blas_lock = threading.Lock()
+_blas_users: list[int] = []
+
+
+@contextmanager
+def one_blas_thread(library: blas.Blas) -> Iterator[None]:
+    """The tape's threads are the only ones: each calls BLAS for its own part. Several runs may be under way."""
+    with _blas_lock:
+        if not _blas_users:
+            _blas_users.append(library.get_threads())
+            library.set_threads(1)
+        _blas_users.append(0)
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users.pop()
+            if len(_blas_users) == 1:
+                library.set_threads(_blas_users.pop())
