@@ -20,6 +20,7 @@ import hashlib
 import math
 import os
 import platform
+import secrets
 import sys
 import tempfile
 import types
@@ -32,7 +33,7 @@ import numpy as np
 
 Function = Callable[..., Any]
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 """Raised when `bind` or `cached` change in a way that leaves old entries wrong."""
 
 
@@ -95,16 +96,30 @@ def cached(function: types.FunctionType, flags: object) -> tuple[types.FunctionT
     path = cache_folder() / name
     if not _write_once(path, text):
         return function, False
-    return (
-        types.FunctionType(
-            function.__code__.replace(co_filename=str(path)),
-            function.__globals__,
-            function.__name__,
-            function.__defaults__,
-            function.__closure__,
-        ),
-        True,
+    # The name goes into the machine code's symbol. Numba tells functions of one name apart by a count that begins anew
+    # in each process: of two kernels that two processes have cached, a third would run one in place of the other.
+    unique = path.stem
+    renamed = types.FunctionType(
+        function.__code__.replace(co_filename=str(path), co_name=unique, co_qualname=unique),
+        function.__globals__,
+        unique,
+        function.__defaults__,
+        function.__closure__,
     )
+    renamed.__module__ = function.__module__
+    return renamed, True
+
+
+def keep_apart(compiled: Any) -> Any:
+    """Give the files of a function that Numba caches names that no other process uses; returns the function.
+
+    Numba numbers them, and two processes that compile at the same time come to the same number: the index of one would
+    name the machine code of the other, made for other types of arguments.
+    """
+    files = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(files, "_data_name_pattern"):
+        files._data_name_pattern = f"{files._data_name_pattern.removesuffix('.nbc')}.{secrets.token_hex(8)}.nbc"
+    return compiled
 
 
 @functools.cache

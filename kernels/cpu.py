@@ -385,5 +385,5 @@ def compiled(spec: Spec) -> Kernel:
         compile_callee=jit,
     )
     kernel, cacheable = build.cached(bound, ("cpu", sorted(fastmath)))
-    result: Kernel = numba.njit(cache=cacheable, **options)(kernel)
+    result: Kernel = build.keep_apart(numba.njit(cache=cacheable, **options)(kernel))
     return result

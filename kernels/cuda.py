@@ -584,7 +584,7 @@ def compiled(spec: Spec, lanes: int = 1) -> Any:
     # then takes as many registers as that many threads can have, instead of moving some to slow memory.
     options = OPTIONS if IN_SIMULATOR else {**OPTIONS, "launch_bounds": (plan.threads, 1)}
     kernel, cacheable = build.cached(bound, ("cuda", NUMBA_CUDA, sorted(options.items())))
-    return cuda.jit(cache=cacheable, **options)(kernel)
+    return build.keep_apart(cuda.jit(cache=cacheable, **options)(kernel))
 
 
 def compiler_problem() -> str:

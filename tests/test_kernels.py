@@ -178,6 +178,59 @@ def test_cache_hits_unedited_and_misses_edited(tmp_path: Path) -> None:
     assert run("other") == ["6.0", "1", "0"], "the module that first compiled it is not needed"
 
 
+def processes(tmp_path: Path, program: str, *arguments: str) -> list[list[str]]:
+    """What the program prints in a process of its own for each of the arguments, all with one cache."""
+    environment = {**os.environ, "BPCORE_CACHE_DIR": str(tmp_path)}
+    commands = [[sys.executable, "-c", textwrap.dedent(program), *one.split()] for one in arguments]
+    results = [subprocess.run(one, capture_output=True, text=True, env=environment, check=True) for one in commands]
+    return [result.stdout.split() for result in results]
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled or cached")
+def test_kernels_cached_by_several_processes_are_told_apart(tmp_path: Path) -> None:
+    """Each process begins to count its functions anew: of one name and number, they must differ in their symbols."""
+    program = """
+        import sys, numba, numpy as np
+        from bpcore.kernels import cpu, spec, tape
+        from bpcore.kernels.activations import ACTIVATIONS
+        for name in sys.argv[1:]:
+            z, line, out = np.full((1, 1), -1.0), np.zeros(1), np.zeros((1, 1))
+            kernel = spec.activate(ACTIVATIONS[name], np.dtype(np.float64))
+            arguments = [z, line, line, out]
+            kinds = tuple(map(numba.typeof, arguments))
+            adapter = tape.adapter(kernel, kinds)
+            tape.run_once(adapter.address, np.array(tape.words_of(kinds, arguments), np.int64))
+            print(f"{out[0, 0]:.3f}")
+            cpu.compiled(kernel)(*arguments)
+            print(f"{out[0, 0]:.3f}")
+    """
+    found = processes(tmp_path, program, "relu", "tanh", "sigmoid", "relu tanh sigmoid")
+    assert found[3] == ["0.000"] * 2 + ["-0.762"] * 2 + ["0.269"] * 2
+    assert found[:3] == [found[3][:2], found[3][2:4], found[3][4:]]
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled or cached")
+def test_two_processes_that_cache_at_once_do_not_mix_their_files(tmp_path: Path) -> None:
+    """Neither sees the other's entry in the index, as in a race; the machine code is for other types of arguments."""
+    program = """
+        import sys, numpy as np
+        from numba.core import caching
+        from bpcore.kernels import cpu, spec
+        if sys.argv[2:]:
+            caching.IndexDataCacheFile._load_index = lambda self: {}
+        x = np.array([[7.0, 2.0]]).astype(sys.argv[1])
+        out = np.zeros((1, 2))
+        counters = np.array([0, 0, 0, 1, 0, 0, -1, 0])
+        gather = spec.gather(np.dtype(np.float64), labels=True, weighted=False)
+        labels = np.zeros(1, np.int64)
+        cpu.compiled(gather)(x, labels, out[0], 1.0, 0.0, out, labels.copy(), out[0], 0, counters)
+        print(*out[0])
+    """
+    found = processes(tmp_path, program, "uint8 race", "float32 race", "uint8", "float32", "uint8")
+    assert found == [["7.0", "2.0"]] * 5
+    assert len(list(tmp_path.rglob("gather*.nbc"))) >= 2
+
+
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled or cached")
 def test_a_training_run_compiles_nothing_the_second_time(tmp_path: Path) -> None:
     """Whatever the order of Python's sets: these hash seeds give a set of flags in two orders."""
