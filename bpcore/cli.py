@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from bpcore import __version__
+from bpcore.backends.base import PRECISIONS
 from bpcore.commands import evaluate as evaluating
 from bpcore.commands import info as informing
 from bpcore.commands import options
@@ -26,7 +27,6 @@ from bpcore.data.targets import TASKS
 from bpcore.errors import BpcoreError
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
-from bpcore.network import PRECISIONS
 from bpcore.optimizers import OPTIMIZERS
 from bpcore.schedules import SCHEDULES
 from bpcore.train import NonFiniteLossError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,6 @@ from bpcore.errors import InputError, InputTypeError
 from bpcore.layers import Layer
 from bpcore.losses import Loss
 
-PRECISIONS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
-
 
 class LayerStack:
     """Layers one above the other, their parameters in one flat buffer, and the buffers of a batch.
@@ -23,7 +20,7 @@ class LayerStack:
     layers      the layers, from the input upward
     inputs      N, the number of features; may be left out and is then taken from the first data
     backend     "auto", a backend's name, or a backend
-    precision   "float32" or "float64"
+    precision   "float32", "float64" or, on a GPU, "tf32" (bpcore.backends.base.PRECISIONS)
     seed        of the first weights
     """
 
@@ -44,10 +41,7 @@ class LayerStack:
                 raise InputTypeError(f"{layer!r} is not a layer; accepted: Dense(...), Dropout(...), Activation(...)")
         if len({id(layer) for layer in self.layers}) < len(self.layers):
             raise InputError("the same layer object stands twice in the network; make one for each place")
-        if precision not in PRECISIONS:
-            raise InputError(f"precision {precision!r} is not known; accepted: {', '.join(PRECISIONS)}")
-        self.backend = get_backend(backend)
-        self.dtype = PRECISIONS[precision]
+        self.backend, self.dtype = get_backend(backend).at_precision(precision)
         self.seed = check_seed(seed)
         self.inputs = 0
         self.capacity = 0

@@ -10,6 +10,7 @@ import ctypes
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,23 @@ class Blas:
     dgemm: int
     get_threads: ctypes._FuncPointer
     set_threads: ctypes._FuncPointer
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a matrix lies in memory: whether it is the transpose of a row-major one, and the length of a row there."""
+
+    transposed: bool
+    leading: int
+
+
+def layout(matrix: Any) -> Layout:
+    """The layout of a view whose rows or columns are contiguous."""
+    rows, columns = matrix.shape
+    by_row, by_column = (stride // matrix.dtype.itemsize for stride in matrix.strides)
+    if by_column == 1 or (columns == 1 and by_row != 1):
+        return Layout(False, max(by_row, columns, 1))
+    return Layout(True, max(by_column, rows, 1))
 
 
 @functools.cache

@@ -116,7 +116,7 @@ def keep_apart(compiled: Any) -> Any:
     Numba numbers them, and two processes that compile at the same time come to the same number: the index of one would
     name the machine code of the other, made for other types of arguments.
     """
-    files = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    files: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(files, "_data_name_pattern"):
         files._data_name_pattern = f"{files._data_name_pattern.removesuffix('.nbc')}.{secrets.token_hex(8)}.nbc"
     return compiled

@@ -297,8 +297,9 @@ def gemm_words(library: blas.Blas, a: Any, b: Any, out: Any, alpha: Any, beta: A
     alpha and beta: two numbers, or two arrays of one element.
     """
     dtype = out.dtype
-    transpose_a, lda = _orientation(a)
-    transpose_b, ldb = _orientation(b)
+    (transpose_a, lda), (transpose_b, ldb) = (
+        (blas.TRANSPOSED if layout.transposed else blas.PLAIN, layout.leading) for layout in map(blas.layout, (a, b))
+    )
     m, n = out.shape
     factors = [
         factor.ctypes.data if isinstance(factor, np.ndarray) else _bits(dtype.type(factor)) for factor in (alpha, beta)
@@ -308,15 +309,6 @@ def gemm_words(library: blas.Blas, a: Any, b: Any, out: Any, alpha: Any, beta: A
         address, blas.ROW_MAJOR, transpose_a, transpose_b, m, n, a.shape[1], factors[0],
         a.ctypes.data, lda, b.ctypes.data, ldb, factors[1], out.ctypes.data, out.strides[0] // out.itemsize,
     ]  # fmt: skip
-
-
-def _orientation(matrix: Any) -> tuple[int, int]:
-    """Whether BLAS is to transpose this view, and its leading dimension."""
-    rows, columns = matrix.shape
-    by_row, by_column = (stride // matrix.itemsize for stride in matrix.strides)
-    if by_column == 1 or (columns == 1 and by_row != 1):
-        return blas.PLAIN, max(by_row, columns, 1)
-    return blas.TRANSPOSED, max(by_column, rows, 1)
 
 
 # --- the threads --------------------------------------------------------------------------------------------

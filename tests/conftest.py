@@ -20,6 +20,7 @@ os.environ.setdefault("BPCORE_CACHE_DIR", str(Path(__file__).parents[1] / "build
 
 from bpcore.backends import available_backends, get_backend
 from bpcore.backends.base import Backend
+from bpcore.errors import BpcoreError
 
 if os.environ.get("NUMBA_DISABLE_JIT") == "1":
     np.seterr(all="ignore")  # plain NumPy scalars warn where compiled integers wrap and floats overflow in silence
@@ -75,3 +76,12 @@ def numpy_backend() -> Backend:
 def scratch() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def gpu() -> Backend:
+    """A real GPU's backend."""
+    try:
+        return get_backend("cupy")
+    except BpcoreError as error:
+        pytest.skip(str(error))

@@ -1,6 +1,7 @@
 """A stand-in for a GPU: arrays that will not leave it by accident, and a count of everything that costs.
 
-`Device` plays CuPy's module for CupyBackend, and `Device.launch` its launcher, which runs the kernel's CPU twin.
+`Device` plays CuPy's module for CupyBackend, and `Device.launch` its launcher, which runs the kernel's CPU twin. A
+stream may be captured: what is asked for is then noted in a graph, and what CUDA refuses meanwhile is refused here.
 The arrays wrap NumPy's and refuse every road to the host but `get` and `set`, so that code which works here does not
 silently copy on a GPU.
 """
@@ -17,7 +18,7 @@ from bpcore.kernels import cpu
 from bpcore.kernels.spec import Spec
 
 STREAM = 4711
-"""The address of the one stream there is."""
+"""The address of the default stream."""
 
 
 def _refused(road: str) -> Callable[..., Any]:
@@ -43,6 +44,7 @@ class StandInArray:
     flags = property(lambda self: self._content.flags)
 
     # Views.
+    data = property(lambda self: SimpleNamespace(ptr=self._content.ctypes.data))
     T = property(lambda self: StandInArray(self._device, self._content.T))
 
     def __getitem__(self, key: Any) -> StandInArray:
@@ -57,6 +59,7 @@ class StandInArray:
 
     # The two doors.
     def get(self) -> np.ndarray:
+        self._device.forbid_while_capturing()
         self._device.to_host += 1
         return self._content.copy()
 
@@ -64,6 +67,7 @@ class StandInArray:
         assert type(host) is np.ndarray
         assert (host.shape, host.dtype) == (self.shape, self.dtype), "CuPy converts and broadcasts nothing here"
         assert self._content.flags.c_contiguous
+        self._device.forbid_while_capturing()
         self._device.to_device += 1
         self._content[...] = host
 
@@ -97,6 +101,54 @@ class StandInArray:
     item = _refused("item()")
 
 
+class CudaError(RuntimeError):
+    """What the driver says."""
+
+
+class Stream:
+    """A stream of the stand-in device: what is asked for happens at once, or is captured."""
+
+    def __init__(self, device: Device, ptr: int) -> None:
+        self._device, self.ptr = device, ptr
+        self.captured: list[Callable[[], None]] | None = None
+
+    def synchronize(self) -> None:
+        self._device.forbid_while_capturing()
+
+    def begin_capture(self) -> None:
+        if self.ptr == STREAM:
+            raise CudaError("cudaErrorStreamCaptureUnsupported: the default stream cannot be captured")
+        self.captured = []
+
+    def end_capture(self) -> Graph:
+        assert self.captured is not None
+        nodes, self.captured = self.captured, None
+        return Graph(self._device, nodes)
+
+    def __enter__(self) -> Self:
+        self._before, self._device.stream = self._device.stream, self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._device.stream = self._before
+
+
+class Graph:
+    """What was captured."""
+
+    def __init__(self, device: Device, nodes: list[Callable[[], None]]) -> None:
+        self._device, self.nodes = device, nodes
+        device.graphs.append(self)
+
+    def launch(self) -> None:
+        assert self._device.stream.captured is None
+        before = self._device.to_host, self._device.to_device, self._device.allocations
+        self._device.graph_launches.append(len(self.nodes))
+        for node in self.nodes:
+            node()
+        assert (self._device.to_host, self._device.to_device, self._device.allocations) == before
+
+
 class Device:
     """The stand-in for CuPy's module, and for the launcher. The counts start at zero."""
 
@@ -109,8 +161,13 @@ class Device:
         self.to_device = 0
         self.products = 0
         self.launches: list[str] = []
+        self.graphs: list[Graph] = []
+        self.graph_launches: list[int] = []
+        self.stream = Stream(self, STREAM)
+        self._streams = [self.stream]
         self.cuda = SimpleNamespace(
-            get_current_stream=lambda: SimpleNamespace(ptr=STREAM, synchronize=lambda: None),
+            get_current_stream=lambda: self.stream,
+            Stream=self._new_stream,
             runtime=SimpleNamespace(
                 getDevice=lambda: 0,
                 getDeviceProperties=self._properties,
@@ -134,9 +191,12 @@ class Device:
         return self._new(np.array(self.operand(array), dtype, order="C"))
 
     def copyto(self, out: StandInArray, source: StandInArray) -> None:
+        self.forbid_while_capturing()
         np.copyto(out._content, self.operand(source))
 
     def matmul(self, a: StandInArray, b: StandInArray, out: StandInArray | None = None) -> StandInArray:
+        if self.stream.captured is not None:
+            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
         self.products += 1
         left, right = self.operand(a), self.operand(b)
         if out is None:
@@ -147,13 +207,36 @@ class Device:
 
     def launch(self, spec: Spec, arguments: Sequence[Any], stream: int) -> None:
         """Run the kernel's CPU twin."""
-        assert stream == STREAM
+        assert stream == self.stream.ptr
         for argument in arguments:
             assert isinstance(argument, StandInArray | int | np.float32 | np.float64), (
                 f"{spec.template} was given a {type(argument)}"
             )
-        self.launches.append(spec.template)
-        cpu.compiled(spec)(*[self.operand(argument) for argument in arguments])
+        operands = [self.operand(argument) for argument in arguments]
+
+        def run() -> None:
+            self.launches.append(spec.template)
+            cpu.compiled(spec)(*operands)
+
+        self.enqueue(stream, run)
+
+    def enqueue(self, stream: int | None, work: Callable[[], None]) -> None:
+        """Do some work, or note it in the graph that is being captured."""
+        (wanted,) = [one for one in self._streams if one.ptr == stream]
+        if wanted.captured is None:
+            self.forbid_while_capturing()
+            work()
+        else:
+            wanted.captured.append(work)
+
+    def forbid_while_capturing(self) -> None:
+        if any(stream.captured is not None for stream in self._streams):
+            raise CudaError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
+
+    def _new_stream(self, non_blocking: bool = False) -> Stream:
+        assert non_blocking, "a blocking stream waits for the default stream, which breaks a capture"
+        self._streams.append(Stream(self, STREAM + len(self._streams)))
+        return self._streams[-1]
 
     def operand(self, value: Any) -> Any:
         """What the device computes with: its own arrays, and numbers, which travel with the command."""
@@ -164,6 +247,7 @@ class Device:
         return value
 
     def _new(self, content: np.ndarray) -> StandInArray:
+        self.forbid_while_capturing()
         self.allocations += 1
         return StandInArray(self, content)
 

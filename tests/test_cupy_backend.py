@@ -22,9 +22,13 @@ from bpcore import Adam, Callback, Dense, Dropout, Network
 from bpcore.backends import cupy_backend, get_backend
 from bpcore.backends.base import Batch, Control, Samples
 from bpcore.backends.cupy_backend import CupyBackend
-from bpcore.errors import BpcoreError, InputError, InputTypeError, MissingExtraError
+from bpcore.errors import InputError, InputTypeError, MissingExtraError
 from bpcore.kernels import cpu
 from bpcore.train import Run
+
+
+# Here the backend is given no cuBLASLt, so that every step is launched operation by operation; test_graphs.py has it.
+pytestmark = pytest.mark.filterwarnings("ignore:cuBLASLt cannot be loaded:UserWarning")
 
 
 @pytest.fixture
@@ -251,14 +255,6 @@ def test_without_nvidias_compiler(monkeypatch: pytest.MonkeyPatch, device: Devic
 
 
 # --- on a real GPU --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def gpu() -> CupyBackend:
-    try:
-        return CupyBackend()
-    except BpcoreError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.gpu

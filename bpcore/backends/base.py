@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bpcore.backends.operations import Kernel, Operation, Product
-from bpcore.errors import InputError, InputTypeError
+from bpcore.errors import InputError, InputTypeError, unknown_name
 from bpcore.kernels import counter, spec
 from bpcore.kernels.activations import Activation
 from bpcore.kernels.losses import Loss
@@ -27,6 +27,13 @@ Array = Any
 """A device array of the backend at hand: numpy.ndarray, cupy.ndarray, ..."""
 
 DTypeLike = Any
+
+PRECISIONS = {
+    "float32": "the default: float32 throughout",
+    "float64": "for gradient checks",
+    "tf32": "float32, but products on a GPU's tensor cores keep 10 bits of each factor and sum in float32",
+}
+"""What a network may compute in."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,14 @@ class Backend(ABC):
     def full(self, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
         """A new array filled with one value."""
         return self.asarray(np.full(shape, value, dtype))
+
+    def at_precision(self, name: str) -> tuple[Backend, np.dtype[Any]]:
+        """The backend and the dtype for a network of this precision; InputError where the device has it not."""
+        if name not in PRECISIONS:
+            raise unknown_name("precision", name, PRECISIONS)
+        if name == "tf32":
+            raise InputError(f"precision 'tf32' needs a GPU; the {self.name} backend accepts float32 and float64")
+        return self, np.dtype(name)
 
     def same_bits(self, a: Array, b: Array) -> bool:
         """Whether two C-contiguous arrays hold the same bits; compared on the host, piece by piece."""

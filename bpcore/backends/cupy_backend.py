@@ -1,4 +1,4 @@
-"""A CUDA GPU: CuPy's arrays and matrix products, numba-cuda's kernels for the rest.
+"""A CUDA GPU: CuPy's arrays, cuBLASLt's matrix products, numba-cuda's kernels for the rest.
 
 All work goes to CuPy's current stream, in the order in which it was asked for, and nobody waits for it but
 `to_numpy`, `asarray`, `write` and `synchronize`. What is copied between host and device passes through the first
@@ -7,6 +7,8 @@ three alone.
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,8 +16,13 @@ from typing import Any
 import numpy as np
 
 from bpcore.backends.base import Array, Backend, DTypeLike
-from bpcore.backends.operations import Operation, Product, is_number
+from bpcore.backends.graphs import GraphMaker
+from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward, address, is_array, is_number
+from bpcore.backends.recording import Recording
 from bpcore.errors import InputError, MissingExtraError
+from bpcore.kernels import cublas
+from bpcore.kernels.blas import layout
+from bpcore.kernels.cublas import WORKSPACE_BYTES, Call, Precision, Products
 from bpcore.kernels.spec import Spec
 
 Launcher = Callable[[Spec, Sequence[Any], int], None]
@@ -25,17 +32,32 @@ Launcher = Callable[[Spec, Sequence[Any], int], None]
 class CupyBackend(Backend):
     """The backend for CUDA GPUs; it uses CuPy's current device.
 
-    xp       the array module, CuPy where not given
-    launch   starts the kernels, bpcore.kernels.cuda.launch where not given
+    xp          the array module, CuPy where not given
+    launch      starts the kernels, bpcore.kernels.cuda.launch where not given
+    library     cuBLASLt's functions, looked for where no module is given either; without them CuPy multiplies, and
+                nothing is recorded
+    epilogues   in a recording, let a product end with the ReLU that follows it. It saves launches; whether it is
+                faster has not been measured yet (benchmarks/first_questions.py), so it is not the default
 
     Without them MissingExtraError says what is not installed, and InputError why there is no GPU to be used.
     """
 
     name = "cupy"
 
-    def __init__(self, xp: Any = None, launch: Launcher | None = None) -> None:
+    def __init__(
+        self, xp: Any = None, launch: Launcher | None = None, library: Any = None, *, epilogues: bool = False
+    ) -> None:
         self._xp = _cupy() if xp is None else xp
         self._launch = _numba_launcher() if launch is None else launch
+        self._epilogues = epilogues
+        self._precision: Precision = "float32"
+        self._products: Products | None = None
+        self._library, self._no_library = library, "none was given"
+        if xp is None and library is None:
+            try:
+                self._library = cublas.load()
+            except OSError as error:
+                self._no_library = str(error)
 
     @property
     def array_type(self) -> type:
@@ -80,15 +102,80 @@ class CupyBackend(Backend):
         """Wait for CuPy's current stream."""
         self._xp.cuda.get_current_stream().synchronize()
 
+    def at_precision(self, name: str) -> tuple[Backend, np.dtype[Any]]:
+        """As Backend.at_precision; "tf32" multiplies float32 numbers with 10 of their 23 bits, on the tensor cores."""
+        if name != "tf32":
+            return super().at_precision(name)
+        if self._library is None:
+            raise InputError(f"precision 'tf32' needs cuBLASLt, which cannot be loaded: {self._no_library}")
+        backend = copy.copy(self)
+        backend._precision = "tf32"
+        return backend, np.dtype(np.float32)
+
     def execute(self, operation: Operation) -> None:
         """A product by cuBLAS, or the kernel, on CuPy's current stream."""
-        if isinstance(operation, Product):
-            self._multiply(operation)
+        if isinstance(operation, Kernel):
+            self._launch(operation.spec, operation.arguments, self._stream())
+        elif (products := self._cublas_for(operation)) is not None:
+            alpha, beta = (address(f) if is_array(f) else float(f) for f in (operation.alpha, operation.beta))
+            a, b, out = map(address, (operation.a, operation.b, operation.out))
+            products.multiply(self._call(operation), a, b, out, alpha, beta, self._stream())
         else:
-            self._launch(operation.spec, operation.arguments, self._xp.cuda.get_current_stream().ptr)
+            self._multiply(operation)
+
+    def can_multiply(self, product: Product) -> bool:
+        """Whether cuBLASLt has an algorithm for this product."""
+        products = self._cublas_for(product)
+        return products is not None and products.plan(self._call(product)) is not None
+
+    def record(
+        self,
+        step: Callable[[], None],
+        *,
+        other_batch: Callable[[], None] | None = None,
+        keeps_gradients: bool = False,
+    ) -> Callable[[int], None]:
+        """As Backend.record: CUDA graphs (graphs.py), where cuBLASLt is there."""
+        if self._library is None:
+            warnings.warn(
+                f"cuBLASLt cannot be loaded, so nothing is captured and steps are launched one operation at a time: "
+                f"{self._no_library}",
+                stacklevel=2,
+            )
+            return super().record(step)
+        maker = GraphMaker(self, self._xp, folds=not keeps_gradients, epilogues=self._epilogues)
+        return Recording(self, step, maker, other_batch)
+
+    def _stream(self) -> int:
+        return int(self._xp.cuda.get_current_stream().ptr)
+
+    def _cublas_for(self, product: Product) -> Products | None:
+        """cuBLASLt, which is started with the first product; None where it is not there, or not for this product."""
+        if self._library is None or product.out.dtype.kind != "f" or 0 in (*product.a.shape, *product.out.shape):
+            return None
+        if is_array(product.alpha) != is_array(product.beta):
+            return None
+        if self._products is None:
+            self._workspace = self._xp.empty((WORKSPACE_BYTES,), np.uint8)
+            self._products = Products(self._library, address(self._workspace))
+        return self._products
+
+    def _call(self, product: Product) -> Call:
+        a, b, out = product.a, product.b, product.out
+        return Call(
+            precision="float64" if out.dtype == np.float64 else self._precision,
+            m=out.shape[0],
+            n=out.shape[1],
+            k=a.shape[1],
+            a=layout(a),
+            b=layout(b),
+            out_leading=layout(out).leading,
+            factors_on_device=is_array(product.alpha),
+            ending=_ending(product.epilogue),
+        )
 
     def _multiply(self, product: Product) -> None:
-        """CuPy tells cuBLAS of a transposed view; it copies none."""
+        """By CuPy, which tells cuBLAS of a transposed view and copies none."""
         a, b, out, alpha, beta = product.a, product.b, product.out, product.alpha, product.beta
         if is_number(beta, 0.0):
             self._xp.matmul(a, b, out=out)
@@ -117,7 +204,19 @@ class CupyBackend(Backend):
             "cuda": _cuda_version(runtime.runtimeGetVersion()),
             "cupy": self._xp.__version__,
             "numba-cuda": _installed("numba-cuda"),
+            "cublasLt": cublas.version(self._library) if self._library is not None else f"none ({self._no_library})",
         }
+
+
+def _ending(epilogue: Relu | ReluBackward | None) -> cublas.Ending | None:
+    """An epilogue with addresses in place of arrays; a mask's leading dimension counts bits."""
+    if isinstance(epilogue, ReluBackward):
+        return cublas.relu_backward(address(epilogue.bias_grad), address(epilogue.mask), 8 * epilogue.mask.shape[1])
+    if epilogue is None:
+        return None
+    if epilogue.mask is None:
+        return cublas.relu(address(epilogue.bias))
+    return cublas.relu(address(epilogue.bias), address(epilogue.mask), 8 * epilogue.mask.shape[1])
 
 
 def _cuda_version(number: int) -> str:

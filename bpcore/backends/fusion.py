@@ -7,18 +7,24 @@
 and the gradient is never written down, nor read again by the update. The factors change from step to step: a small
 kernel computes them on the device at the step's beginning. The product moves to the step's end, since W is still needed
 for BP2.
+
+**Epilogues.** A GPU's product can end with ReLU and its bias, or with ReLU's derivative and the sums that make the bias
+gradient: what follows a product in its layer, or in the layer below on the way back, is then no kernel of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bpcore.backends.operations import Kernel, Operation, Product, address, touch
+from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward, address, span, touch
 from bpcore.kernels import spec
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.cublas import mask_bytes
 from bpcore.kernels.optimizers import UPDATE_RULES
 
 if TYPE_CHECKING:
@@ -127,3 +133,59 @@ def _segments_without(ranges: Sequence[tuple[int, int]], segments: np.ndarray) -
                 first = high
         left.append((first, stop, decayed))
     return np.array([row for row in left if row[0] < row[1]], np.int64).reshape(-1, 3)
+
+
+# --- epilogues ------------------------------------------------------------------------------------------------
+
+
+def fuse_epilogues(
+    backend: Backend, operations: Sequence[Operation], possible: Callable[[Product], bool]
+) -> Sequence[Operation]:
+    """The step with ReLU and its derivative at the end of the products that they follow.
+
+    possible: whether the device has such a product. The backward product needs a mask that the forward product leaves.
+    """
+    fused: dict[int, Product] = {}
+    for forward, backward in _relus(operations).items():
+        product, activate = operations[forward : forward + 2]
+        assert isinstance(product, Product)
+        assert isinstance(activate, Kernel)
+        bias = activate.arguments[1]
+        if backward is not None:
+            above, delta = operations[backward : backward + 2]
+            assert isinstance(above, Product)
+            assert isinstance(delta, Kernel)
+            mask = backend.empty((product.out.shape[0], mask_bytes(product.out.shape[1])), np.uint8)
+            pair = (
+                replace(product, epilogue=Relu(bias, mask)),
+                replace(above, epilogue=ReluBackward(delta.arguments[3], mask)),
+            )
+            if all(map(possible, pair)):
+                fused[forward], fused[backward] = pair
+                continue
+        alone = replace(product, epilogue=Relu(bias))
+        if possible(alone):
+            fused[forward] = alone
+    if not fused:
+        return operations
+    swallowed = {place + 1 for place in fused}
+    return [fused.get(place, one) for place, one in enumerate(operations) if place not in swallowed]
+
+
+def _relus(operations: Sequence[Operation]) -> dict[int, int | None]:
+    """The place of each product that ReLU follows, with that of the product that its derivative follows, if any."""
+    relu = ACTIVATIONS["relu"]
+    found: dict[int, int | None] = {}
+    for place, (product, kernel) in enumerate(pairwise(operations)):
+        if not isinstance(product, Product) or product.scaled or not isinstance(kernel, Kernel):
+            continue
+        holes, arguments = dict(kernel.spec.holes), kernel.arguments
+        if holes.get("f") is relu.f and span(arguments[0]) == span(arguments[3]) == span(product.out):
+            found[place] = None
+        elif holes.get("derivative") is relu.derivative and span(arguments[0]) == span(product.out):
+            for forward, output in ((number, operations[number].writes) for number in found):
+                between = operations[forward + 2 : place]
+                kept = not any(touch(output, other.writes) for other in between)
+                if span(output[0]) == span(arguments[1]) and kept:
+                    found[forward] = place
+    return found

@@ -45,10 +45,30 @@ Of a kernel that is not in the table every array counts as written.
 
 
 @dataclass(frozen=True, eq=False)
+class Relu:
+    """How a product may end: out <- relu(out + bias); the mask, where it is wanted, keeps which of it are above zero.
+
+    bias (M,); mask uint8 (B, ...), as the device has it
+    """
+
+    bias: Array
+    mask: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ReluBackward:
+    """How a product may end: out <- out where the mask is set, else 0 (BP2); bias_grad (M,) <- column sums (BP4)."""
+
+    bias_grad: Array
+    mask: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Product:
     """out <- alpha a @ b + beta out, for views whose rows or columns are contiguous.
 
-    alpha and beta are numbers, or one-element arrays that are read when the product runs.
+    alpha and beta are numbers, or one-element arrays that are read when the product runs. Only a device that can do it
+    is given a product with an epilogue.
     """
 
     a: Array
@@ -56,16 +76,27 @@ class Product:
     out: Array
     alpha: Any = 1.0
     beta: Any = 0.0
+    epilogue: Relu | ReluBackward | None = None
 
     @property
     def reads(self) -> list[Array]:
         """The arrays it depends on."""
-        factors = [factor for factor in (self.alpha, self.beta) if is_array(factor)]
-        return [self.a, self.b, *factors, *([] if is_number(self.beta, 0.0) else [self.out])]
+        more = [factor for factor in (self.alpha, self.beta) if is_array(factor)]
+        if not is_number(self.beta, 0.0):
+            more.append(self.out)
+        if isinstance(self.epilogue, Relu):
+            more.append(self.epilogue.bias)
+        elif isinstance(self.epilogue, ReluBackward):
+            more.append(self.epilogue.mask)
+        return [self.a, self.b, *more]
 
     @property
     def writes(self) -> list[Array]:
         """The arrays it changes."""
+        if isinstance(self.epilogue, ReluBackward):
+            return [self.out, self.epilogue.bias_grad]
+        if isinstance(self.epilogue, Relu) and self.epilogue.mask is not None:
+            return [self.out, self.epilogue.mask]
         return [self.out]
 
     @property

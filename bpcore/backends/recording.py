@@ -35,7 +35,7 @@ class Maker(Protocol):
         """Fewer or cheaper operations that do the same, or these themselves where there is nothing to gain."""
 
     def make(self, operations: Sequence[Operation]) -> Replay:
-        """The recording of a step. NotRecordableError where there can be none."""
+        """The recording of a step, which may run once meanwhile. NotRecordableError where there can be none."""
 
     def perform(self, operation: Operation) -> None:
         """Run one operation now, with the same bits as in a recording."""
@@ -80,9 +80,11 @@ class Recording:
         try:
             with self._watched_by(write_down):
                 self._step()
+            journal.restore()
             plain = self._maker.make(operations)
             self._try_out(plain, journal)
             fused = self._maker.fused(operations)
+            journal.restore()
             return plain if fused is operations else self._maker.make(fused)
         finally:
             journal.restore()

@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 
 from bpcore.activations import get_activation
+from bpcore.backends.base import PRECISIONS
 from bpcore.callbacks import Callback, EarlyStopping, StopAtLoss
 from bpcore.data.dataset import Dataset
 from bpcore.errors import InputError, unknown_name
 from bpcore.layers import Dense, Dropout, Layer
 from bpcore.losses import Loss
-from bpcore.network import PRECISIONS
 from bpcore.optimizers import Optimizer, get_optimizer
 from bpcore.schedules import get_schedule
 

@@ -1,0 +1,223 @@
+"""The matrix product of cuBLASLt, by its C functions: it can stand in a CUDA graph, add onto its result, and end with
+what would be a kernel of its own otherwise (an epilogue).
+
+CuPy's products refuse to run while a stream is being captured. cuBLASLt is given its stream and its workspace at each
+call, so nothing is set that a capture would have to know of.
+
+cuBLAS thinks in columns. A row-major matrix is, seen by columns, its own transpose, so instead of C = A @ B it is
+asked for C^T = B^T @ A^T, which is the same memory: the operands change places, and rows and columns with them.
+
+The numbers of the enumerations are those of NVIDIA's header cublasLt.h, the same in CUDA 12 and CUDA 13.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint64, c_void_p, sizeof
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .blas import Layout
+
+WORKSPACE_BYTES = 32 * 2**20
+"""What NVIDIA recommends for Hopper."""
+
+Precision = Literal["float32", "tf32", "float64"]
+
+# cudaDataType and cublasComputeType_t
+REAL_32, REAL_64 = 0, 1
+COMPUTE_32, COMPUTE_TF32, COMPUTE_64 = 68, 77, 70
+# cublasLtMatmulDescAttributes_t
+POINTER_MODE, TRANSPOSE_A, TRANSPOSE_B, EPILOGUE, BIAS_POINTER, AUX_POINTER, AUX_LEADING = 2, 3, 4, 7, 8, 11, 12
+POINTERS_ON_DEVICE = 1
+# cublasLtEpilogue_t
+RELU_BIAS, RELU_AUX_BIAS, DRELU_BGRAD = 6, 134, 152
+# cublasLtMatmulPreferenceAttributes_t
+MAX_WORKSPACE = 1
+
+
+class CublasError(RuntimeError):
+    """cuBLASLt refused something; the message names the function and the status."""
+
+
+class _Heuristic(ctypes.Structure):
+    """cublasLtMatmulHeuristicResult_t: an algorithm, and what it needs."""
+
+    _fields_ = (
+        ("algorithm", c_uint64 * 8),
+        ("workspace", c_size_t),
+        ("state", c_int),
+        ("waves", c_float),
+        ("reserved", c_int * 4),
+    )
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a product ends: cuBLASLt's number for it, and the addresses that it needs; mask_leading in bits."""
+
+    epilogue: int
+    bias: int
+    mask: int = 0
+    mask_leading: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """Everything about a product but its addresses: out (m, n) <- alpha a (m, k) @ b (k, n) + beta out."""
+
+    precision: Precision
+    m: int
+    n: int
+    k: int
+    a: Layout
+    b: Layout
+    out_leading: int
+    factors_on_device: bool = False
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A call with its descriptors, and the algorithm that cuBLASLt chose for it."""
+
+    description: c_void_p
+    a: c_void_p
+    b: c_void_p
+    out: c_void_p
+    algorithm: Any
+
+
+class Products:
+    """cuBLASLt on the current device.
+
+    library      the C functions (ctypes.CDLL, or what stands for it in a test)
+    workspace    the address of WORKSPACE_BYTES on the device
+    """
+
+    def __init__(self, library: Any, workspace: int) -> None:
+        self._library = library
+        self._workspace = workspace
+        self._handle = c_void_p()
+        self._plans: dict[Call, Plan | None] = {}
+        self._check("cublasLtCreate", byref(self._handle))
+        self._preference = c_void_p()
+        self._check("cublasLtMatmulPreferenceCreate", byref(self._preference))
+        self._set("cublasLtMatmulPreferenceSetAttribute", self._preference, MAX_WORKSPACE, c_uint64(WORKSPACE_BYTES))
+
+    def plan(self, call: Call) -> Plan | None:
+        """The plan of a call, made once; None where cuBLASLt has no algorithm for it. Never while capturing."""
+        if call not in self._plans:
+            self._plans[call] = self._planned(call)
+        return self._plans[call]
+
+    def multiply(self, call: Call, a: int, b: int, out: int, alpha: Any, beta: Any, stream: int) -> None:
+        """Start the product. a, b, out: addresses; alpha, beta: numbers, or addresses with factors_on_device."""
+        plan = self.plan(call)
+        if plan is None:
+            raise CublasError(f"cuBLASLt has no algorithm for {call}")
+        if not call.factors_on_device:
+            number = c_double if call.precision == "float64" else c_float
+            alpha, beta = byref(number(alpha)), byref(number(beta))
+        else:
+            alpha, beta = c_void_p(alpha), c_void_p(beta)
+        self._check(
+            "cublasLtMatmul", self._handle, plan.description, alpha, c_void_p(b), plan.b, c_void_p(a), plan.a, beta,
+            c_void_p(out), plan.out, c_void_p(out), plan.out, byref(plan.algorithm),
+            c_void_p(self._workspace), c_size_t(WORKSPACE_BYTES), c_void_p(stream),
+        )  # fmt: skip
+
+    def _planned(self, call: Call) -> Plan | None:
+        real = REAL_64 if call.precision == "float64" else REAL_32
+        compute = {"float32": COMPUTE_32, "tf32": COMPUTE_TF32, "float64": COMPUTE_64}[call.precision]
+        description = c_void_p()
+        self._check("cublasLtMatmulDescCreate", byref(description), c_int(compute), c_int(real))
+
+        def describe(attribute: int, value: Any) -> None:
+            self._set("cublasLtMatmulDescSetAttribute", description, attribute, value)
+
+        describe(TRANSPOSE_A, c_int32(call.b.transposed))  # the operands change places
+        describe(TRANSPOSE_B, c_int32(call.a.transposed))
+        if call.factors_on_device:
+            describe(POINTER_MODE, c_int32(POINTERS_ON_DEVICE))
+        if call.ending is not None:
+            describe(EPILOGUE, c_int32(call.ending.epilogue))
+            describe(BIAS_POINTER, c_void_p(call.ending.bias))
+            if call.ending.mask:
+                describe(AUX_POINTER, c_void_p(call.ending.mask))
+                describe(AUX_LEADING, c_int64(call.ending.mask_leading))
+        layouts = [
+            self._layout(real, call.n, call.k, call.b),
+            self._layout(real, call.k, call.m, call.a),
+            self._layout(real, call.n, call.m, Layout(False, call.out_leading)),
+        ]
+        found, count = _Heuristic(), c_int(0)
+        status = self._library.cublasLtMatmulAlgoGetHeuristic(
+            self._handle, description, *layouts, layouts[2], self._preference, c_int(1), byref(found), byref(count)
+        )
+        if status != 0 or count.value == 0 or found.state != 0:
+            return None
+        return Plan(description, layouts[1], layouts[0], layouts[2], found)
+
+    def _layout(self, real: int, rows: int, columns: int, operand: Layout) -> c_void_p:
+        """Rows and columns as the product sees them; the layout has them as they lie in memory, by columns."""
+        stored = (columns, rows) if operand.transposed else (rows, columns)
+        layout = c_void_p()
+        self._check(
+            "cublasLtMatrixLayoutCreate",
+            byref(layout),
+            c_int(real),
+            *map(c_uint64, stored),
+            c_int64(operand.leading),
+        )
+        return layout
+
+    def _set(self, function: str, of: c_void_p, attribute: int, value: Any) -> None:
+        self._check(function, of, c_int(attribute), byref(value), c_size_t(sizeof(value)))
+
+    def _check(self, function: str, *arguments: Any) -> None:
+        status = getattr(self._library, function)(*arguments)
+        if status != 0:
+            raise CublasError(f"{function} failed with status {status}")
+
+
+def relu(bias: int, mask: int = 0, mask_leading: int = 0) -> Ending:
+    """out <- relu(out + bias), and the mask, if there is one, keeps what is above zero."""
+    return Ending(RELU_AUX_BIAS if mask else RELU_BIAS, bias, mask, mask_leading)
+
+
+def relu_backward(bias_grad: int, mask: int, mask_leading: int) -> Ending:
+    """out <- out where the mask is set, else 0; bias_grad <- its column sums."""
+    return Ending(DRELU_BGRAD, bias_grad, mask, mask_leading)
+
+
+def load(find: Callable[[str], Any] | None = None) -> ctypes.CDLL:
+    """NVIDIA's library, wherever the CUDA packages or the toolkit have put it. OSError where it is not there."""
+    try:
+        path = (find or _pathfinder())("cublasLt").abs_path
+    except RuntimeError as error:  # DynamicLibNotFoundError and its kin
+        raise OSError(str(error).strip().partition("\n")[0]) from error
+    library = ctypes.CDLL(path)
+    library.cublasLtGetVersion.restype = c_size_t
+    return library
+
+
+def _pathfinder() -> Callable[[str], Any]:
+    try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+    except ImportError as error:
+        raise OSError("cuda-pathfinder, which knows where NVIDIA's libraries lie, is not installed") from error
+    found: Callable[[str], Any] = load_nvidia_dynamic_lib
+    return found
+
+
+def version(library: Any) -> str:
+    """The version of the library: 120903 is 12.9.3."""
+    number = int(library.cublasLtGetVersion())
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+
+
+def mask_bytes(columns: int) -> int:
+    """The bytes of a row of a bit mask: its leading dimension, in bits, is a multiple of 128."""
+    return -(-columns // 128) * 16

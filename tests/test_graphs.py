@@ -1,0 +1,437 @@
+"""Steps as CUDA graphs, on the stand-in device: what is captured, what it costs, and that it is the same training."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+import pytest
+import stand_in_cublas
+import test_conformance
+from conftest import mnist_folder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stand_in import Device
+
+from bpcore import SGD, Activation, Adam, Callback, Dense, Dropout, Layer, Momentum, Network, load_dataset
+from bpcore.backends import fusion, get_backend, graphs
+from bpcore.backends.base import Array, Control
+from bpcore.backends.cupy_backend import CupyBackend
+from bpcore.backends.operations import Product, Relu
+from bpcore.errors import InputError
+from bpcore.train import Run
+
+COMPUTE_32, COMPUTE_TF32, COMPUTE_64 = 68, 77, 70
+
+
+def backend_on(device: Device, *, epilogues: bool = False, refused: frozenset[int] = frozenset()) -> CupyBackend:
+    return CupyBackend(device, device.launch, stand_in_cublas.Cublas(device, refused), epilogues=epilogues)
+
+
+@pytest.fixture
+def device() -> Device:
+    return Device()
+
+
+@pytest.fixture
+def backend(device: Device) -> CupyBackend:
+    return backend_on(device)
+
+
+# The conformance suite once more, with cuBLASLt's products.
+globals().update({name: test for name, test in vars(test_conformance).items() if name.startswith("test_")})
+
+
+# --- products ---------------------------------------------------------------------------------------------------
+
+
+@given(
+    sizes=st.tuples(*[st.integers(1, 9)] * 3),
+    transposed=st.tuples(st.booleans(), st.booleans()),
+    more_rows=st.integers(0, 3),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    factors=st.sampled_from([(1.0, 0.0), (2.0, 0.0), (1.0, 1.0), (-0.5, 2.0), "device"]),
+)
+@settings(deadline=None)
+def test_products_of_any_layout(
+    sizes: tuple[int, int, int], transposed: tuple[bool, bool], more_rows: int, dtype: Any, factors: Any
+) -> None:
+    """Transposed views, one row, one column, leading rows of a larger buffer, factors on the device."""
+    rng = np.random.default_rng(1)
+    device = Device()
+    backend = backend_on(device)
+    m, k, n = sizes
+    a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    before = rng.standard_normal((m + more_rows, n)).astype(dtype)
+    out = backend.asarray(before)
+    alpha, beta = (0.25, -1.5) if factors == "device" else factors
+    given_factors = [backend.full((1,), f, dtype) for f in (alpha, beta)] if factors == "device" else factors
+    backend.matmul(
+        backend.asarray(a.T if transposed[0] else a),
+        backend.asarray(b.T if transposed[1] else b),
+        out[:m],
+        transpose_a=transposed[0],
+        transpose_b=transposed[1],
+        alpha=given_factors[0],
+        beta=given_factors[1],
+    )
+    close = 1e-5 if dtype == np.float32 else 1e-12
+    found = backend.to_numpy(out)
+    np.testing.assert_allclose(found[:m], alpha * (a @ b) + beta * before[:m], rtol=close, atol=close)
+    np.testing.assert_array_equal(found[m:], before[m:])
+
+
+def test_precisions_choose_how_cublas_computes(device: Device, rng: np.random.Generator) -> None:
+    x, y = rng.integers(0, 256, (20, 6), np.uint8), rng.integers(0, 3, 20)
+    for precision, dtype, compute in (
+        ("float32", np.float32, COMPUTE_32),
+        ("tf32", np.float32, COMPUTE_TF32),
+        ("float64", np.float64, COMPUTE_64),
+    ):
+        library = stand_in_cublas.Cublas(device)
+        backend = CupyBackend(device, device.launch, library)
+        network = Network([Dense(5, "relu"), Dense(3)], backend=backend, precision=precision)
+        network.fit(x, y, epochs=1, batch_size=10)
+        assert network.dtype == dtype
+        assert library.computed_in == {compute}
+        network.predict(x)
+    for other in ("numpy", CupyBackend(device, device.launch)):
+        with pytest.raises(InputError, match=r"^precision 'tf32' needs"):
+            Network([Dense(3)], backend=other, precision="tf32")
+
+
+def test_describe_names_cublas(backend: CupyBackend, device: Device) -> None:
+    assert backend.describe()["cublasLt"] == "12.9.3"
+    assert "none" in CupyBackend(device, device.launch).describe()["cublasLt"]
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
+def data(rng: np.random.Generator, rows: int = 70) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return rng.integers(0, 256, (rows, 12), np.uint8), rng.integers(0, 3, rows), rng.random(rows) + 0.5
+
+
+def layers() -> list[Layer]:
+    return [Dense(16, "relu"), Dropout(0.3), Dense(9, "relu"), Dense(11, "prelu"), Dense(3)]
+
+
+@pytest.mark.parametrize("epilogues", [False, True])
+@pytest.mark.parametrize("optimizer", [SGD(l2=0.01), Momentum(), Adam(l2=0.01, max_norm=1.0)])
+def test_a_recorded_run_gives_what_the_cpu_gives(
+    device: Device, epilogues: bool, optimizer: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
+    x, y, weights = data(rng, 700)  # 43 full steps: a graph of many, of one, and the short batch's
+    networks, histories = [], []
+    for chosen in (backend_on(device, epilogues=epilogues), "numpy"):
+        network = Network(layers(), backend=chosen, seed=4)
+        options: dict[str, Any] = {"epochs": 4, "batch_size": 16, "seed": 8, "sample_weight": weights}
+        histories.append(network.fit(x, y, optimizer=optimizer, validation=(x, y), **options))
+        networks.append(network)
+    assert len(device.graph_launches) > 50
+    for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(histories[0][column], histories[1][column], rtol=2e-4)
+    expected = networks[1].parameters_by_name()
+    for name, array in networks[0].parameters_by_name().items():
+        np.testing.assert_allclose(array, expected[name], rtol=2e-3, atol=2e-5)
+
+
+def test_a_graph_has_the_bits_of_plain_steps(device: Device, rng: np.random.Generator) -> None:
+    x, y, _ = data(rng)
+    found = []
+    for recorded in (True, False):
+        backend = backend_on(device)
+        if not recorded:
+            backend.record = super(CupyBackend, backend).record  # type: ignore[method-assign]
+        network = Network(layers(), backend=backend)
+        network.fit(x, y, epochs=3, batch_size=16)
+        found.append(network.parameters_by_name())
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(array, found[1][name], err_msg=name)
+
+
+class Counts(Callback):
+    """What the device has done by the end of each epoch."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.rows: list[dict[str, int]] = []
+
+    def on_epoch_end(self, run: Run) -> None:
+        device = self.device
+        gc.collect()
+        self.rows.append(
+            {
+                "allocations": device.allocations,
+                "kernels": len(device.launches),
+                "products": device.products,
+                "graphs": len(device.graphs),
+                "nodes": sum(device.graph_launches),
+                "to_device": device.to_device,
+            }
+        )
+
+    def of_an_epoch(self) -> dict[str, int]:
+        """What the last epoch took."""
+        before, after = self.rows[-2:]
+        return {name: after[name] - before[name] for name in after}
+
+
+@pytest.mark.parametrize(
+    ("epilogues", "optimizer", "kernels", "products"),
+    [
+        # gather, 3 activations, head, 3 deltas, update, advance; 4 forward, 4 weight gradients, 3 deltas
+        (False, Adam(), 1 + 3 + 1 + 3 + 2, 4 + 4 + 3),
+        # the two ReLU layers end their products
+        (True, Adam(), 1 + 1 + 1 + 1 + 2, 4 + 4 + 3),
+        (False, SGD(), 1 + 3 + 1 + 3 + 2 + 1, 4 + 4 + 3),  # the factors for the folded updates
+    ],
+)
+def test_the_launches_of_a_step(
+    device: Device,
+    epilogues: bool,
+    optimizer: Any,
+    kernels: int,
+    products: int,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
+    x, y, _ = data(rng)
+    network = Network([Dense(16, "relu"), Dense(9, "relu"), Dense(11, "gelu"), Dense(3)])
+    network = Network(network.layers, backend=backend_on(device, epilogues=epilogues))
+    counts = Counts(device)
+    network.fit(x, y, epochs=4, batch_size=16, optimizer=optimizer, callbacks=[counts])
+    epoch = counts.of_an_epoch()
+    steps = 5
+    assert (epoch["kernels"], epoch["products"]) == (kernels * steps, products * steps)
+    assert epoch["nodes"] == (kernels + products) * steps
+    assert epoch["allocations"] == epoch["graphs"] == 0
+    weights = 4
+    assert kernels + products <= (5 * weights + 2 if not epilogues else 4 * weights + 3), "gelu has no epilogue"
+
+
+def test_with_relu_alone_a_step_is_three_launches_a_layer(device: Device, rng: np.random.Generator) -> None:
+    x, y, _ = data(rng)
+    network = Network([Dense(16, "relu"), Dense(9, "relu"), Dense(3)], backend=backend_on(device, epilogues=True))
+    counts = Counts(device)
+    network.fit(x, y, epochs=3, batch_size=16, optimizer=Adam(), callbacks=[counts])
+    assert counts.of_an_epoch()["nodes"] == (3 * 3 + 3) * 5
+
+
+def test_epilogues_that_cublas_has_not_are_left_as_kernels(device: Device, rng: np.random.Generator) -> None:
+    x, y, _ = data(rng)
+    results = []
+    for refused in (frozenset({134, 152}), frozenset({152}), frozenset({6, 134}), frozenset[int]()):
+        device = Device()
+        network = Network([Dense(16, "relu"), Dense(3)], backend=backend_on(device, epilogues=True, refused=refused))
+        counts = Counts(device)
+        network.fit(x, y, epochs=3, batch_size=16, callbacks=[counts])
+        results.append((counts.of_an_epoch()["nodes"] // 5, network.parameters_by_name()["0.W"]))
+    assert [nodes for nodes, _ in results] == [10, 10, 11, 9]
+    for _, weights in results:
+        np.testing.assert_allclose(weights, results[0][1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_mask_is_not_used_when_the_output_changes_in_between(rng: np.random.Generator) -> None:
+    """Two products and two kernels, and something that changes the output before the derivative looks at it."""
+    device = Device()
+    backend = backend_on(device, epilogues=True)
+    network = Network([Dense(16, "relu"), Dense(3)], backend=backend)
+    x, y, _ = data(rng)
+    written: list[Any] = []
+
+    class Write(Callback):
+        def on_begin(self, run: Run) -> None:
+            run.begin_epoch(0)
+            backend.watcher = written.append
+            run._step(run._full)
+            backend.watcher = None
+
+    network.fit(x, y, epochs=1, batch_size=16, callbacks=[Write()])
+    fused = fusion.fuse_epilogues(backend, written, backend.can_multiply)
+    assert len(fused) == len(written) - 2
+    place = next(n for n, one in enumerate(written) if getattr(one, "spec", None) and one.spec.template == "loss_head")
+    hidden = written[1].out
+    changes = Product(hidden, backend.full((16, 16), 1.0, np.float32), hidden)
+    changed = [*written[:place], changes, *written[place:]]
+    fused = fusion.fuse_epilogues(backend, changed, backend.can_multiply)
+    assert len(fused) == len(changed) - 1, "the forward product may still end with ReLU"
+    assert fusion.fuse_epilogues(backend, written, lambda product: False) is written
+
+
+@pytest.mark.skipif(mnist_folder() is None, reason="there is no MNIST")
+def test_an_epoch_of_mnist(device: Device) -> None:
+    """All of MNIST: nothing crosses in a replay, nothing is allocated after the first epoch, and the CPU's losses."""
+    mnist = load_dataset("mnist", data_dir=mnist_folder())
+    histories, counts = [], Counts(device)
+    for chosen, callbacks in ((backend_on(device), [counts]), ("numpy", [])):
+        network = Network([Dense(32, "relu"), Dense(10)], backend=chosen)
+        options: dict[str, Any] = {"epochs": 2, "batch_size": 256, "optimizer": SGD(learning_rate=0.1)}
+        histories.append(network.fit(mnist.x_train, mnist.y_train, callbacks=callbacks, **options))
+    np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-5)
+    epoch, steps = counts.of_an_epoch(), -(-60000 // 256)
+    assert epoch["allocations"] == 0
+    assert epoch["nodes"] == (6 + 5) * steps
+    assert epoch["to_device"] == 1, "the counters at the epoch's beginning"
+
+
+# --- what cannot be captured ------------------------------------------------------------------------------------
+
+
+class ThroughTheHost(Layer):
+    """A layer that goes through the host, which no graph can."""
+
+    def allocate(self, batch: int) -> None:
+        self.a = self.backend.empty((batch, self.outputs), self.dtype)
+
+    def forward(self, x: Array, control: Control | None) -> Array:
+        out = self.a[: x.shape[0]]
+        self.backend.write(np.sin(self.backend.to_numpy(x)), out)
+        self.x = x
+        return out
+
+    def backward(self, delta: Array, wants_input: bool) -> Array | None:
+        self.backend.write(self.backend.to_numpy(delta) * np.cos(self.backend.to_numpy(self.x)), delta)
+        return delta
+
+
+def test_a_layer_through_the_host_is_noticed_and_runs_step_by_step(device: Device, rng: np.random.Generator) -> None:
+    x, y, _ = data(rng)
+    found = []
+    for chosen in (backend_on(device), "numpy"):
+        network = Network([Dense(8, "tanh"), ThroughTheHost(), Dense(3)], backend=chosen, precision="float64")
+        with pytest.warns(UserWarning, match="cannot be recorded and runs step by step: a replayed step differs"):
+            network.fit(x, y, epochs=2, batch_size=16)
+        found.append(network.parameters_by_name()["0.W"])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-10)
+
+
+def test_a_capture_that_fails_says_why(device: Device, rng: np.random.Generator) -> None:
+    """Products by CuPy cannot be captured: a product of integers is one."""
+
+    class ByCupy(Activation):
+        def forward(self, x: Array, control: Control | None) -> Array:
+            self.backend.matmul(self.whole, self.whole, self.whole)
+            return super().forward(x, control)
+
+        def allocate(self, batch: int) -> None:
+            super().allocate(batch)
+            self.whole = self.backend.asarray(np.eye(3, dtype=np.int64))
+
+    x, y, _ = data(rng)
+    network = Network([Dense(8, "tanh"), ByCupy("relu"), Dense(3)], backend=backend_on(device))
+    with pytest.warns(UserWarning, match=r"runs step by step: it cannot be captured as a CUDA graph \(calling cuBLAS"):
+        history = network.fit(x, y, epochs=3, batch_size=16)
+    assert history["loss"][-1] < history["loss"][0]
+    assert device.stream.captured is None
+
+
+def test_without_cublas_steps_are_launched_one_by_one(device: Device, rng: np.random.Generator) -> None:
+    x, y, _ = data(rng)
+    network = Network([Dense(8, "relu"), Dense(3)], backend=CupyBackend(device, device.launch))
+    with pytest.warns(UserWarning, match="^cuBLASLt cannot be loaded, so nothing is captured"):
+        network.fit(x, y, epochs=2, batch_size=16)
+    assert not device.graphs
+
+
+def test_graphs_are_for_the_gpu_alone() -> None:
+    with pytest.raises(InputError, match="float32 and float64"):
+        get_backend("numpy").at_precision("tf32")
+
+
+# --- on a real GPU ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (7, 5, 3), (128, 784, 30), (30, 128, 784), (2048, 30, 10), (513, 257, 129)]
+)
+def test_products_on_a_gpu(gpu: CupyBackend, dtype: Any, shape: tuple[int, int, int], rng: np.random.Generator) -> None:
+    m, k, n = shape
+    a, b, before = (rng.standard_normal(size).astype(dtype) for size in ((m, k), (k, n), (m, n)))
+    expected = a.astype(np.float64) @ b
+    close = 1e-5 * k**0.5 if dtype == np.float32 else 1e-12 * k**0.5
+    for transpose_a in (False, True):
+        for transpose_b in (False, True):
+            left, right = gpu.asarray(a.T if transpose_a else a), gpu.asarray(b.T if transpose_b else b)
+            flags = {"transpose_a": transpose_a, "transpose_b": transpose_b}
+            found = gpu.to_numpy(gpu.matmul(left, right, **flags))
+            np.testing.assert_allclose(found, expected, atol=close)
+            alpha, beta = (gpu.full((1,), f, dtype) for f in (0.5, -1.5))
+            out = gpu.asarray(before)
+            gpu.matmul(left, right, out, alpha=alpha, beta=beta, **flags)
+            np.testing.assert_allclose(gpu.to_numpy(out), 0.5 * expected - 1.5 * before, atol=2 * close)
+
+
+@pytest.mark.gpu
+def test_tf32_rounds_and_float32_does_not(gpu: CupyBackend, rng: np.random.Generator) -> None:
+    a, b = (rng.standard_normal((512, 512)).astype(np.float32) for _ in range(2))
+    expected = a.astype(np.float64) @ b
+    errors = {}
+    for precision in ("float32", "tf32"):
+        backend, _ = gpu.at_precision(precision)
+        found = backend.to_numpy(backend.matmul(backend.asarray(a), backend.asarray(b)))
+        errors[precision] = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    assert errors["float32"] < 2e-6
+    assert 1e-5 < errors["tf32"] < 2e-3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("epilogues", [False, True])
+@pytest.mark.parametrize("optimizer", [SGD(), Momentum(), Adam(l2=0.01, max_norm=1.0)])
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_gpu_records_what_it_runs_plainly(epilogues: bool, optimizer: Any, gpu: CupyBackend, rng: Any) -> None:
+    """Bit for bit without epilogues; a failed capture would be a warning, and so an error."""
+    x, y, weights = data(rng, 700)
+    found, losses = [], []
+    for recorded in (True, False):
+        backend = CupyBackend(epilogues=epilogues)
+        if not recorded:
+            backend.record = super(CupyBackend, backend).record  # type: ignore[method-assign]
+        network = Network(layers(), backend=backend)
+        history = network.fit(x, y, epochs=4, batch_size=16, optimizer=optimizer, sample_weight=weights)
+        found.append(network.parameters_by_name())
+        losses.append(history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    if not epilogues:
+        for name, array in found[0].items():
+            np.testing.assert_array_equal(array, found[1][name], err_msg=name)
+
+
+@pytest.mark.gpu
+def test_updates_folded_on_a_gpu(gpu: CupyBackend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
+    test_a_recorded_run_on_a_gpu_follows_the_cpu(gpu, rng)
+
+
+@pytest.mark.gpu
+def test_a_recorded_run_on_a_gpu_follows_the_cpu(gpu: CupyBackend, rng: np.random.Generator) -> None:
+    """The losses of the first 100 steps, one by one, to 1e-4."""
+    x, y = rng.integers(0, 256, (3200, 784), np.uint8), rng.integers(0, 10, 3200)
+    losses = []
+
+    class Slots(Callback):
+        def on_epoch_end(self, run: Run) -> None:
+            losses.append(np.array(run.backend.to_numpy(run.control.losses)))
+
+    for backend in (gpu, "numpy"):
+        network = Network([Dense(128, "relu"), Dropout(0.2), Dense(10)], backend=backend, seed=1)
+        network.fit(x, y, epochs=1, batch_size=32, optimizer=SGD(learning_rate=0.05), callbacks=[Slots()], seed=3)
+    assert len(losses[0]) == 100
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+@pytest.mark.gpu
+def test_a_nan_comes_out_of_an_epilogue(rng: np.random.Generator) -> None:
+    """Where it did not, weights that have become NaN would go unnoticed behind a ReLU."""
+    backend = CupyBackend(epilogues=True)
+    x = backend.full((16, 8), 1.0, np.float32)
+    weights, bias = backend.full((8, 32), np.nan, np.float32), backend.full((32,), 0.0, np.float32)
+    product = Product(x, weights, backend.empty((16, 32), np.float32), epilogue=Relu(bias))
+    assert backend.can_multiply(product)
+    backend.execute(product)
+    assert np.isnan(backend.to_numpy(product.out)).all()
