@@ -112,7 +112,7 @@ class Run:
         self._run_full, self._run_short = (
             backend.record(
                 partial(self._step, batch),
-                other_batch=self._other_batch,
+                control=self.control,
                 keeps_gradients=any(callback.reads_gradients for callback in callbacks),
             )
             for batch in (self._full, self._short)
@@ -188,13 +188,6 @@ class Run:
         counters[counter.FIRST_BAD] = -1
         self.backend.write(counters, self.control.counters)
         self.batch = 0
-
-    def _other_batch(self) -> None:
-        """Let the next step see the samples that it would see in the next epoch, were they shuffled."""
-        counters = self.counters().copy()
-        counters[counter.EPOCH] += 1
-        counters[counter.SHUFFLE] = 1
-        self.backend.write(counters, self.control.counters)
 
     def run_steps(self, wanted: int) -> int:
         """Run up to `wanted` steps of one kind, full batches or the short one; returns how many."""

@@ -429,13 +429,13 @@ class Backend(ABC):
         self,
         step: Callable[[], None],
         *,
-        other_batch: Callable[[], None] | None = None,
+        control: Control | None = None,
         keeps_gradients: bool = False,
     ) -> Callable[[int], None]:
         """A function that runs the step many times; a backend may record it and replay the recording.
 
-        other_batch       changes the control block so that the next step sees other samples: there a recording is
-                          tried before it is trusted; what it changes is put back
+        control           the control block that the step reads, so that a recording can be tried on other samples before
+                          it is trusted; all that this changes is put back
         keeps_gradients   a recording may fuse operations: unless this is set, weight gradients that nothing but the
                           update reads may be added to the weights without ever being written down
         """

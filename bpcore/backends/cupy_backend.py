@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, DTypeLike
+from bpcore.backends.base import Array, Backend, Control, DTypeLike
 from bpcore.backends.graphs import GraphMaker
 from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward, address, is_array, is_number
 from bpcore.backends.recording import Recording
@@ -132,7 +132,7 @@ class CupyBackend(Backend):
         self,
         step: Callable[[], None],
         *,
-        other_batch: Callable[[], None] | None = None,
+        control: Control | None = None,
         keeps_gradients: bool = False,
     ) -> Callable[[int], None]:
         """As Backend.record: CUDA graphs (graphs.py), where cuBLASLt is there."""
@@ -144,7 +144,7 @@ class CupyBackend(Backend):
             )
             return super().record(step)
         maker = GraphMaker(self, self._xp, folds=not keeps_gradients, epilogues=self._epilogues)
-        return Recording(self, step, maker, other_batch)
+        return Recording(self, step, maker, control)
 
     def _stream(self) -> int:
         return int(self._xp.cuda.get_current_stream().ptr)

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, DTypeLike
+from bpcore.backends.base import Array, Backend, Control, DTypeLike
 from bpcore.backends.operations import Operation, Product, is_number
 from bpcore.backends.recording import Recording
 from bpcore.backends.taping import TapeMaker, threads
@@ -63,14 +63,14 @@ class NumpyBackend(Backend):
         self,
         step: Callable[[], None],
         *,
-        other_batch: Callable[[], None] | None = None,
+        control: Control | None = None,
         keeps_gradients: bool = False,
     ) -> Callable[[int], None]:
         """As Backend.record: a tape of compiled calls on all cores (taping.py), where NumPy has an OpenBLAS."""
         library = blas.find()
         if library is None or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             return super().record(step)
-        return Recording(self, step, TapeMaker(self, library, folds=not keeps_gradients), other_batch)
+        return Recording(self, step, TapeMaker(self, library, folds=not keeps_gradients), control)
 
     def describe(self) -> dict[str, str]:
         """The processor, NumPy and its BLAS, Numba, threads."""

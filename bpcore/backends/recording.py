@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bpcore.backends.operations import Operation, Span, span
+from bpcore.kernels import counter
 
 if TYPE_CHECKING:
-    from bpcore.backends.base import Backend
+    from bpcore.backends.base import Backend, Control
 
 Array = Any
 Replay = Callable[[int], None]
@@ -44,11 +45,8 @@ class Maker(Protocol):
 class Recording:
     """A step that is recorded when it is first asked for, and replayed from then on."""
 
-    def __init__(
-        self, backend: Backend, step: Callable[[], None], maker: Maker, other_batch: Callable[[], None] | None
-    ) -> None:
-        self._backend, self._step, self._maker = backend, step, maker
-        self._other_batch = other_batch or (lambda: None)
+    def __init__(self, backend: Backend, step: Callable[[], None], maker: Maker, control: Control | None) -> None:
+        self._backend, self._step, self._maker, self._control = backend, step, maker, control
         self._replay: Replay | None = None
 
     def __call__(self, times: int) -> None:
@@ -107,6 +105,14 @@ class Recording:
             raise NotRecordableError(
                 "a replayed step differs from a plain one: a layer computes past the backend's operations"
             )
+
+    def _other_batch(self) -> None:
+        """Let the next step see the samples that it would see in the next epoch, were they shuffled."""
+        if self._control is not None:
+            counters = self._backend.to_numpy(self._control.counters).copy()
+            counters[counter.EPOCH] += 1
+            counters[counter.SHUFFLE] = 1
+            self._backend.write(counters, self._control.counters)
 
     @contextmanager
     def _watched_by(self, watcher: Callable[[Operation], None]) -> Iterator[None]:
