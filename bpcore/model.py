@@ -12,13 +12,14 @@ from bpcore import checkpoint, samples
 from bpcore.backends.base import Backend, Samples
 from bpcore.callbacks import Callback
 from bpcore.errors import InputError, InputTypeError
+from bpcore.evaluation import EVALUATION_BATCH, Answer, ConfusionCounter, Evaluator, Predictor
 from bpcore.history import Evaluation, History
 from bpcore.layers import Layer
 from bpcore.losses import Loss, get_loss
 from bpcore.network import LayerStack, check_seed
 from bpcore.optimizers import Optimizer, get_optimizer
 from bpcore.schedules import Constant, Schedule, get_schedule
-from bpcore.train import EVALUATION_BATCH, Evaluator, Run, Settings
+from bpcore.train import Run, Settings
 
 Data = tuple[Any, Any] | tuple[Any, Any, Any]
 
@@ -107,46 +108,46 @@ class Network(LayerStack):
         """The mean loss, and the share of samples classified rightly, over x (samples, N) and y as in fit."""
         loss = self._fitted_loss()
         data = self._held_out((x, y, sample_weight), loss, self.scale, self.shift)
-        return Evaluator(self, data, _count("batch_size", batch_size)).evaluate(loss)
+        return Evaluator(self, data, loss, _count("batch_size", batch_size)).evaluate()
+
+    def confusion_matrix(self, x: Any, y: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
+        """How many samples of each class were taken for which, int64: row the true class, column the predicted one.
+
+        x (samples, N); y class labels or one-hot rows as in fit. (M, M), or (2, 2) for one output that says yes or no.
+        """
+        loss = self._fitted_loss()
+        several = loss.name == "binary_cross_entropy" and self.outputs > 1
+        if several or not self.classifies:
+            what = "answers several questions with yes or no" if several else "gives numbers"
+            raise InputError(f"a confusion matrix is of classes, but this network {what}; use evaluate or predict")
+        features = samples.check_features(x, self.dtype, inputs=self.inputs)
+        targets = self._targets(y, loss, len(features), "y")
+        if targets.ndim == 2:
+            targets = (targets[:, 0] > 0.5).astype(np.int64) if self.outputs == 1 else targets.argmax(axis=1)
+        data = samples.to_device(self.backend, features, targets, None, self.scale, self.shift)
+        return ConfusionCounter(self, data, _count("batch_size", batch_size)).count()
 
     def output(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """The output of the last layer (samples, M): logits where that layer has no activation."""
         self.require_built()
-        features = samples.check_features(x, self.dtype, inputs=self.inputs)
-        no_targets = np.zeros(len(features), np.int64)
-        data = samples.to_device(self.backend, features, no_targets, None, self.scale, self.shift)
-        evaluator = Evaluator(self, data, _count("batch_size", batch_size))
-        result = np.empty((len(features), self.outputs), self.dtype)
-        first = 0
-        for batch in evaluator.batches():
-            rows = batch.x.shape[0]
-            result[first : first + rows] = self.backend.to_numpy(self.forward(batch.x))
-            first += rows
-        return result
+        return self._answers(x, "output", batch_size)
 
     def predict_proba(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """Probabilities (samples, M): the softmax, or each output's sigmoid after binary cross-entropy."""
         loss = self._fitted_loss()
-        z = self.output(x, batch_size=batch_size).astype(np.float64)
         if loss.name == "softmax_cross_entropy":
-            z -= z.max(axis=1, keepdims=True)
-            e = np.exp(z)
-            probabilities: np.ndarray = e / e.sum(axis=1, keepdims=True)
-            return probabilities.astype(self.dtype)
+            return self._answers(x, "softmax", batch_size)
         if loss.name == "binary_cross_entropy":
-            e = np.exp(-np.abs(z))
-            sigmoid: np.ndarray = np.where(z < 0, e, 1.0) / (1.0 + e)
-            return sigmoid.astype(self.dtype)
+            return self._answers(x, "sigmoid", batch_size)
         raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
 
     def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """Class labels (samples,) int64; 0 or 1 for each output after binary cross-entropy; else the output."""
         loss = self._fitted_loss()
-        z = self.output(x, batch_size=batch_size)
         if loss.name == "binary_cross_entropy":
-            yes = (z > 0).astype(np.int64)
+            yes = self._answers(x, "yes_or_no", batch_size)
             return yes[:, 0] if self.outputs == 1 else yes
-        return z.argmax(axis=1) if self.classifies else z
+        return self._answers(x, "label" if self.classifies else "output", batch_size)
 
     def summary(self) -> str:
         """A table of the layers with their sizes and numbers of parameters."""
@@ -224,6 +225,13 @@ class Network(LayerStack):
         y = self._targets(data[1], loss, len(x), f"{which}y")
         weights = samples.check_weights(data[2] if len(data) == 3 else None, len(x), self.dtype)
         return samples.to_device(self.backend, x, y, weights, scale, shift)
+
+    def _answers(self, x: Any, answer: Answer, batch_size: int) -> np.ndarray:
+        """What the network says of each row of x, made on the device; it crosses to the host once."""
+        features = samples.check_features(x, self.dtype, inputs=self.inputs)
+        no_targets = np.zeros(len(features), np.int64)
+        data = samples.to_device(self.backend, features, no_targets, None, self.scale, self.shift)
+        return Predictor(self, data, answer, _count("batch_size", batch_size)).predict()
 
     def _fitted_loss(self) -> Loss:
         self.require_built()

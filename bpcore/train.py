@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
-from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Array, Batch, Control, Samples
+from bpcore.backends.base import Array, Batch, Samples
 from bpcore.callbacks import Callback
 from bpcore.errors import BpcoreError, InputError
+from bpcore.evaluation import REPLAY_SECONDS, Evaluator, read_slots
 from bpcore.history import Evaluation, History
 from bpcore.kernels import counter
 from bpcore.losses import Loss
@@ -30,12 +30,6 @@ from bpcore.samples import batch_for
 from bpcore.schedules import Schedule
 
 STOPPED_BY_CTRL_C = "stopped by Ctrl-C"
-
-EVALUATION_BATCH = 1024
-"""How many samples are evaluated at a time: nothing is learned in between, so a large batch is only faster."""
-
-REPLAY_SECONDS = 0.05
-"""How long the device may work before the host looks again: Ctrl-C and the progress bar wait no longer."""
 
 
 class NonFiniteLossError(BpcoreError, ArithmeticError):
@@ -120,7 +114,7 @@ class Run:
         self._replay_steps = 1
         self._snapshots = [self._new_snapshot(), self._new_snapshot()]
         self._best = self._new_snapshot() if any(callback.keeps_best for callback in callbacks) else None
-        self._evaluator = None if validation is None else Evaluator(network, validation)
+        self._evaluator = None if validation is None else Evaluator(network, validation, settings.loss, repeats=True)
 
     # --- the step, and the loop ---------------------------------------------------------------------------
 
@@ -209,7 +203,7 @@ class Run:
             "samples_per_second": samples / seconds,
         }
         if self._evaluator is not None:
-            validation = self._evaluator.evaluate(self.settings.loss)
+            validation = self._evaluator.evaluate()
             row["val_loss"] = validation.loss
             if self.settings.classifies:
                 row["val_accuracy"] = validation.accuracy
@@ -295,48 +289,6 @@ class Run:
             if not np.isfinite(self.backend.to_numpy(x)).all():
                 return f"layer {number} ({layer.describe()})"
         return "the loss"
-
-
-class Evaluator:
-    """Loss and accuracy of a network over a data set, on the device; the buffers are made once."""
-
-    def __init__(self, network: LayerStack, samples: Samples, batch_size: int = EVALUATION_BATCH) -> None:
-        self.network, self.samples = network, samples
-        backend = network.backend
-        self.batch_size = min(batch_size, samples.x.shape[0])
-        self.steps = -(-samples.x.shape[0] // self.batch_size)
-        self.control = backend.control(self.steps, network.dtype)
-        self.batch = batch_for(backend, samples, self.batch_size, network.dtype)
-        network.reserve(self.batch_size)
-        self._start = backend.to_numpy(self.control.counters).copy()
-        self._start[counter.BATCH_SIZE] = self.batch_size
-
-    def batches(self) -> Iterator[Batch]:
-        """The data set batch by batch, in its own order, gathered into the same buffers."""
-        backend = self.network.backend
-        samples = self.samples.x.shape[0]
-        backend.write(self._start, self.control.counters)
-        for first in range(0, samples, self.batch_size):
-            batch = self.batch.rows(min(self.batch_size, samples - first))
-            backend.gather(self.samples, self.control, batch)
-            yield batch
-            backend.advance(self.control)
-
-    def evaluate(self, loss: Loss) -> Evaluation:
-        """The mean loss and the share of right answers."""
-        for batch in self.batches():
-            self.network.loss_and_delta(batch, loss, self.control, training=False)
-        return read_slots(self.network.backend, self.control, self.steps, self.samples.x.shape[0])
-
-
-def read_slots(backend: Any, control: Control, slots: int, samples: int) -> Evaluation:
-    """Add up the first slots of a control block, in float64."""
-    if slots == 0:
-        return Evaluation(float("nan"), float("nan"))
-    losses = backend.to_numpy(control.losses)[:slots].astype(np.float64)
-    totals = backend.to_numpy(control.totals)[:slots].astype(np.float64)
-    correct = backend.to_numpy(control.correct)[:slots]
-    return Evaluation(float(np.average(losses, weights=totals)), float(correct.sum()) / samples)
 
 
 @contextmanager

@@ -269,6 +269,42 @@ def softmax(z: Any, out: Any) -> None:
             out[i, j] /= total
 
 
+def argmax(z: Any, out: Any) -> None:
+    """out <- where each row is largest: the first of equals, and the first NaN before any number."""
+    rows, columns = z.shape
+    for i in range(rows):
+        best = z[i, 0]
+        which = 0
+        for j in range(1, columns):
+            if best == best and not z[i, j] <= best:
+                best = z[i, j]
+                which = j
+        out[i] = which
+
+
+def above_zero(z: Any, out: Any) -> None:
+    """out <- 1 where z is above zero, else 0."""
+    rows, columns = z.shape
+    for i in range(rows):
+        for j in range(columns):
+            out[i, j] = 1 if z[i, j] > 0.0 else 0
+
+
+def confusion(predicted: Any, targets: Any, counts: Any) -> None:
+    """counts[target, predicted] += 1 for each sample; a label outside the matrix is not counted."""
+    classes = counts.shape[0]
+    for i in range(targets.shape[0]):
+        if 0 <= targets[i] < classes and 0 <= predicted[i] < classes:
+            counts[targets[i], predicted[i]] += 1
+
+
+def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
+    """The reverse of a gather that does not shuffle: the batch's rows to their places in the data set."""
+    first = counters[BATCH] * counters[BATCH_SIZE] + first_row
+    for i in range(min(batch.shape[0], out.shape[0] - first)):
+        copy_target(batch, i, out, first + i, 0)
+
+
 def max_pieces(z: Any, out: Any, winner: Any) -> None:
     """Maxout: out[i, j] <- the largest of z[i, j + k M] over the pieces k, winner <- the first such k."""
     rows, columns = out.shape
@@ -350,6 +386,10 @@ TEMPLATES: dict[str, Kernel] = {
         hadamard,
         add,
         softmax,
+        argmax,
+        above_zero,
+        confusion,
+        scatter,
         max_pieces,
         max_pieces_backward,
         global_norm,

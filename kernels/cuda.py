@@ -4,7 +4,8 @@ A kernel runs as a grid of blocks of threads. Blocks know nothing of each other;
 memory and can wait for one another. Two rules hold throughout:
 
 - **Always the same order.** A sum is made of partial sums of threads, added up as a tree in shared memory. There are
-  no atomic additions, whose order changes from run to run. Grid and block follow from the shapes of the arguments.
+  no atomic additions, whose order changes from run to run, but of integers, where no order changes the sum. Grid and
+  block follow from the shapes of the arguments.
 - **Every thread meets every barrier.** `sum_down`, `all_sum` and `all_max` wait for the whole block, so that a
   thread without work of its own goes through them with a zero.
 
@@ -208,6 +209,21 @@ def add(a: Any, b: Any, out: Any) -> None:
         out[i, j] = a[i, j] + b[i, j]
 
 
+def above_zero(z: Any, out: Any) -> None:
+    """out <- 1 where z is above zero, else 0."""
+    i, j = own_element()
+    if i < z.shape[0] and j < z.shape[1]:
+        out[i, j] = 1 if z[i, j] > 0.0 else 0
+
+
+def confusion(predicted: Any, targets: Any, counts: Any) -> None:
+    """counts[target, predicted] += 1 for each sample; a label outside the matrix is not counted."""
+    classes = counts.shape[0]
+    i, _ = own_element()
+    if i < targets.shape[0] and 0 <= targets[i] < classes and 0 <= predicted[i] < classes:
+        cuda.atomic.add(counts, (targets[i], predicted[i]), 1)
+
+
 def max_pieces(z: Any, out: Any, winner: Any) -> None:
     """Maxout: out[i, j] <- the largest of z[i, j + k M] over the pieces k, winner <- the first such k."""
     rows, columns = out.shape
@@ -342,6 +358,40 @@ def softmax(z: Any, out: Any) -> None:
     total = all_sum(total, lane)
     for j in range(lane, columns, LANES):
         out[i, j] /= total
+
+
+def argmax(z: Any, out: Any) -> None:
+    """out <- where each row is largest: the first of equals, and the first NaN before any number.
+
+    The largest of -j is minus the first j: so one way of combining serves for outputs and places.
+    """
+    rows, columns = z.shape
+    i = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+    lane = cuda.threadIdx.x if i < rows else columns  # past the last row there is nothing to do
+    highest = -math.inf
+    first_nan = -math.inf
+    for j in range(lane, columns, LANES):
+        if z[i, j] != z[i, j]:
+            first_nan = max(first_nan, -real(j))
+        else:
+            highest = max(highest, z[i, j])
+    highest = all_max(highest, lane)
+    first_nan = all_max(first_nan, lane)
+    first = -math.inf
+    for j in range(lane, columns, LANES):
+        if z[i, j] == highest:
+            first = max(first, -real(j))
+    first = all_max(first, lane)
+    if i < rows and lane == 0:
+        out[i] = int(-first) if first_nan == -math.inf else int(-first_nan)
+
+
+def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
+    """The reverse of a gather that does not shuffle: the batch's rows to their places in the data set."""
+    i = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+    place = counters[BATCH] * counters[BATCH_SIZE] + first_row + i
+    if i < batch.shape[0] and place < out.shape[0]:
+        copy_target(batch, i, out, place, cuda.threadIdx.x)
 
 
 # --- the templates: one block ---------------------------------------------------------------------------------
@@ -530,6 +580,10 @@ PLANS: dict[str, Plan] = {
         Plan(hadamard, 256, elements),
         Plan(add, 256, elements),
         Plan(softmax, 256, row_groups),
+        Plan(argmax, 256, row_groups),
+        Plan(above_zero, 256, elements),
+        Plan(confusion, 256, elements),
+        Plan(scatter, 256, wide_row_groups),
         Plan(max_pieces, 256, elements, lambda arguments: arguments[1].shape),
         Plan(max_pieces_backward, 256, elements),
         Plan(global_norm, 1024, one_block),

@@ -98,12 +98,23 @@ def gather(dtype: DType, *, labels: bool, weighted: bool) -> Spec:
 
 
 @functools.cache
+def scatter(dtype: DType, *, labels: bool) -> Spec:
+    """Arguments: batch, out, first_row, counters: batch (B, M) into out (samples, M), or int64 (B,) into (samples,).
+    first_row: the place of batch's first row in the whole batch.
+    """
+    return Spec("scatter", dtype, (("copy_target", copy_label if labels else copy_row),))
+
+
+@functools.cache
 def plain(template: str, dtype: DType) -> Spec:
     """A kernel without holes:
 
     hadamard              a, b, out (B, M)
     add                   a, b, out (B, M)
     softmax               z (B, M), out (B, M)
+    argmax                z (B, M), out int64 (B,)
+    above_zero            z (B, M), out int64 (B, M)
+    confusion             predicted int64 (B,), targets int64 (B,), counts int64 (M, M)
     dropout               x (B, M), out (B, M), layer, threshold, scale, first_row, counters
     max_pieces            z (B, pieces * M), out (B, M), winner int32 (B, M)
     max_pieces_backward   delta (B, M), winner int32 (B, M), out (B, pieces * M)

@@ -27,7 +27,7 @@ class Case:
 def every_case(dtype: Any, rows: int, columns: int) -> Iterator[Case]:
     """A case for each kernel over matrices (rows, columns)."""
     make = _Maker(np.dtype(dtype), rows, columns)
-    for parts in (make.activations, make.losses, make.updates, make.gathers, make.plain):
+    for parts in (make.activations, make.losses, make.updates, make.gathers, make.answers, make.plain):
         for case in parts():
             yield Case(f"{case.name} {make.dtype} {rows}x{columns}", case.spec, case.arguments, case.exact)
 
@@ -112,6 +112,26 @@ class _Maker:
                         words += ["weighted"] * weighted + ["shuffled"] * shuffle
                         # A scale that is a power of two: the product is exact, contracted with the sum or not.
                         yield Case(" ".join(words), kernel, arguments, exact=True)
+
+    def answers(self) -> Iterator[Case]:
+        """What prediction makes of outputs: rows of equals, NaN and infinities, labels that are none."""
+        rows, columns = self.rows, self.columns
+        z = np.round(self.matrix())  # so that there are equals
+        z[1::4] = 1.0
+        z[2::4, columns // 2 :] = np.nan
+        z[3::4] = -np.inf
+        labels = self.rng.integers(0, 9, rows)
+        predicted, targets = self.rng.integers(-1, columns + 1, (2, rows))
+        counts = self.rng.integers(0, 5, (columns, columns))
+        yield Case("argmax", spec.plain("argmax", self.dtype), (z, labels), exact=True)
+        yield Case("argmax of numbers", spec.plain("argmax", self.dtype), (self.matrix(), labels), exact=True)
+        yield Case("above_zero", spec.plain("above_zero", self.dtype), (z, counts[:1].repeat(rows, 0)), exact=True)
+        yield Case("confusion", spec.plain("confusion", self.dtype), (predicted, targets, counts), exact=True)
+        for samples in (3 * rows, 2 * rows):  # the second ends before the batch does
+            for batch in (self.matrix(), labels):
+                arguments = (batch, np.zeros((samples, *batch.shape[1:]), batch.dtype), 1, self.counters())
+                kernel = spec.scatter(self.dtype, labels=batch is labels)
+                yield Case(f"scatter {batch.dtype.kind} into {samples}", kernel, arguments, exact=True)
 
     def plain(self) -> Iterator[Case]:
         rows, columns, pieces = self.rows, self.columns, 3

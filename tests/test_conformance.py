@@ -235,6 +235,52 @@ def test_elementwise_and_sums(backend: Backend, layout: Maker, dtype: Any, rng: 
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_labels_from_outputs(backend: Backend, layout: Maker, dtype: Any, rng: np.random.Generator) -> None:
+    """As numpy.argmax: the first of equals, and the first NaN before any number."""
+    for shape in SHAPES:
+        z = np.round(rng.standard_normal(shape)).astype(dtype)
+        for value in (np.nan, np.inf, -np.inf):
+            z[rng.random(shape) < 0.1] = value
+        z[-1] = -np.inf
+        np.testing.assert_array_equal(backend.to_numpy(backend.argmax(layout(backend, z))), z.argmax(axis=1))
+        np.testing.assert_array_equal(backend.to_numpy(backend.above_zero(layout(backend, z))), z > 0)
+        out = backend.empty(shape[:1], np.int64)
+        assert backend.argmax(layout(backend, z), out) is out
+
+
+def test_confusion_counts_on(backend: Backend, rng: np.random.Generator) -> None:
+    predicted, targets = rng.integers(-2, 6, (2, 500))
+    counts = backend.asarray(np.full((4, 4), 3))
+    backend.confusion(backend.asarray(predicted), backend.asarray(targets), counts)
+    expected = np.full((4, 4), 3)
+    inside = (predicted >= 0) & (predicted < 4) & (targets >= 0) & (targets < 4)
+    np.add.at(expected, (targets[inside], predicted[inside]), 1)
+    np.testing.assert_array_equal(backend.to_numpy(counts), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("labels", [False, True])
+def test_scatter_is_the_reverse_of_gather(backend: Backend, labels: bool, dtype: Any, rng: np.random.Generator) -> None:
+    samples, batch_size = 11, 4
+    whole = rng.integers(0, 9, samples) if labels else rng.standard_normal((samples, 3)).astype(dtype)
+    control = backend.control(3, dtype)
+    counters = backend.to_numpy(control.counters).copy()
+    counters[counter.BATCH_SIZE] = batch_size
+    backend.write(counters, control.counters)
+    out = backend.asarray(np.zeros_like(whole))
+    for first in range(0, samples, batch_size):
+        backend.scatter(backend.asarray(whole[first : first + batch_size].copy()), control, out)
+        backend.advance(control)
+    np.testing.assert_array_equal(backend.to_numpy(out), whole)
+    # What reaches past the end is left out.
+    counters[counter.BATCH] = 2
+    backend.write(counters, control.counters)
+    backend.scatter(backend.asarray(whole[:4].copy()), control, out)
+    np.testing.assert_array_equal(backend.to_numpy(out), np.concatenate([whole[:8], whole[:3]]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_maxout(backend: Backend, dtype: Any, rng: np.random.Generator) -> None:
     z, delta = rng.standard_normal((5, 12)).astype(dtype), rng.standard_normal((5, 4)).astype(dtype)
     out, winner = backend.empty((5, 4), dtype), backend.empty((5, 4), np.int32)
@@ -360,6 +406,25 @@ def test_shapes_that_do_not_fit_are_refused(backend: Backend) -> None:
         backend.activate(a, backend.full((3,), 0.0, np.float32), ACTIVATIONS["gelu"], a)
     with pytest.raises(InputError, match="dropout rate"):
         backend.dropout(a, 1.0, 0, backend.control(1, np.float32))
+    labels, counts = backend.asarray(np.zeros(2, np.int64)), backend.asarray(np.zeros((3, 3), np.int64))
+    with pytest.raises(InputError, match="argmax: out has shape"):
+        backend.argmax(a, backend.empty((3,), np.int64))
+    with pytest.raises(InputTypeError, match="argmax: out has dtype float32; int64 is needed"):
+        backend.argmax(a, backend.empty((2,), np.float32))
+    with pytest.raises(InputError, match="no largest"):
+        backend.argmax(backend.empty((2, 0), np.float32))
+    with pytest.raises(InputError, match="above_zero: out has shape"):
+        backend.above_zero(a, backend.empty((2, 4), np.int64))
+    with pytest.raises(InputError, match="predicted has shape"):
+        backend.confusion(backend.asarray(np.zeros(3, np.int64)), labels, counts)
+    with pytest.raises(InputError, match="counts has shape"):
+        backend.confusion(labels, labels, counts[:2])
+    with pytest.raises(InputTypeError, match="targets has dtype float32"):
+        backend.confusion(labels, backend.full((2,), 0.0, np.float32), counts)
+    with pytest.raises(InputError, match="scatter: out has shape"):
+        backend.scatter(a, backend.control(1, np.float32), b)
+    with pytest.raises(InputTypeError, match="scatter: out has dtype int64, but batch has float32"):
+        backend.scatter(a, backend.control(1, np.float32), backend.empty((2, 3), np.int64))
     with pytest.raises(InputError, match="pieces"):
         backend.max_pieces(a, b, backend.empty((2, 4), np.int32))
 

@@ -26,7 +26,6 @@ from bpcore.errors import InputError, InputTypeError, MissingExtraError
 from bpcore.kernels import cpu
 from bpcore.train import Run
 
-
 # Here the backend is given no cuBLASLt, so that every step is launched operation by operation; test_graphs.py has it.
 pytestmark = pytest.mark.filterwarnings("ignore:cuBLASLt cannot be loaded:UserWarning")
 

@@ -296,6 +296,39 @@ class Backend(ABC):
         self.run(spec.plain("softmax", z.dtype), z, out)
         return out
 
+    def argmax(self, z: Array, out: Array | None = None) -> Array:
+        """out int64 (B,) <- where each row of z (B, M) is largest: the first of equals; the first NaN, if any."""
+        if out is None:
+            out = self.empty(z.shape[:1], np.int64)
+        self.require(z, out)
+        _check("argmax", z.shape, ("out", out, z.shape[:1]))
+        _check_labels("argmax", ("out", out))
+        if z.shape[1] == 0:
+            raise InputError("argmax: rows of no outputs have no largest one")
+        self.run(spec.plain("argmax", z.dtype), z, out)
+        return out
+
+    def above_zero(self, z: Array, out: Array | None = None) -> Array:
+        """out int64 (B, M) <- 1 where z (B, M) is above zero, else 0 (NaN too)."""
+        if out is None:
+            out = self.empty(z.shape, np.int64)
+        self.require(z, out)
+        _check("above_zero", z.shape, ("out", out, z.shape))
+        _check_labels("above_zero", ("out", out))
+        self.run(spec.plain("above_zero", z.dtype), z, out)
+        return out
+
+    def confusion(self, predicted: Array, targets: Array, counts: Array) -> None:
+        """counts int64 (M, M), rows true and columns predicted, += the pairs of these labels, int64 (B,) each.
+
+        A label that is not 0 to M - 1 is not counted.
+        """
+        self.require(predicted, targets, counts)
+        _check("confusion", targets.shape, ("predicted", predicted, targets.shape[:1]))
+        _check("confusion", counts.shape, ("counts", counts, (counts.shape[-1], counts.shape[-1])))
+        _check_labels("confusion", ("predicted", predicted), ("targets", targets), ("counts", counts))
+        self.run(spec.plain("confusion", np.dtype(np.float32)), predicted, targets, counts)
+
     def column_sums(self, x: Array, out: Array) -> None:
         """out (M,) <- the sum of each column of x (B, M), always added in the same order."""
         self.require(x, out)
@@ -404,6 +437,18 @@ class Backend(ABC):
             control.counters,
         )
 
+    def scatter(self, batch: Array, control: Control, out: Array) -> None:
+        """The reverse of a gather without a shuffle: the batch's rows to their places in the whole data set.
+
+        batch (B, M) into out (samples, M), or labels int64 (B,) into (samples,); rows past its end are left out.
+        """
+        self.require(batch, out)
+        _check("scatter", batch.shape, ("out", out, (*out.shape[:1], *batch.shape[1:])))
+        if out.dtype != batch.dtype:
+            raise InputTypeError(f"scatter: out has dtype {out.dtype}, but batch has {batch.dtype}")
+        which = spec.scatter(control.losses.dtype, labels=len(batch.shape) == 1)
+        self.run(which, batch, out, 0, control.counters)
+
     def dropout(self, x: Array, rate: float, layer: int, control: Control, out: Array | None = None) -> Array:
         """Each element is dropped with probability `rate`, the others are scaled by 1 / (1 - rate).
 
@@ -434,8 +479,8 @@ class Backend(ABC):
     ) -> Callable[[int], None]:
         """A function that runs the step many times; a backend may record it and replay the recording.
 
-        control           the control block that the step reads, so that a recording can be tried on other samples before
-                          it is trusted; all that this changes is put back
+        control           the control block that the step reads, so that a recording can be tried on other samples
+                          before it is trusted; all that this changes is put back
         keeps_gradients   a recording may fuse operations: unless this is set, weight gradients that nothing but the
                           update reads may be added to the weights without ever being written down
         """
@@ -495,6 +540,13 @@ def _check(op: str, shape: tuple[int, ...], *expected: tuple[str, Array, tuple[i
     for name, array, wanted in expected:
         if array.shape != wanted:
             raise InputError(f"{op}: {name} has shape {array.shape}, but {wanted} is needed beside {shape}")
+
+
+def _check_labels(op: str, *arrays: tuple[str, Array]) -> None:
+    """Labels and counts are int64."""
+    for name, array in arrays:
+        if array.dtype != np.int64:
+            raise InputTypeError(f"{op}: {name} has dtype {array.dtype}; int64 is needed")
 
 
 def check_product(a: Array, b: Array, out: Array | None, transpose_a: bool, transpose_b: bool) -> tuple[int, int]:
