@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import importlib
 from typing import Any
 
 import numpy as np
 import pytest
 import stand_in_cublas
 import test_conformance
-from conftest import mnist_folder
+from conftest import REPOSITORY, mnist_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_in import Device
@@ -340,6 +341,22 @@ def test_without_cublas_steps_are_launched_one_by_one(device: Device, rng: np.ra
 def test_graphs_are_for_the_gpu_alone() -> None:
     with pytest.raises(InputError, match="float32 and float64"):
         get_backend("numpy").at_precision("tf32")
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_the_first_questions_can_be_asked(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the barrier, which only a GPU has. What is answered here means nothing; that it is answered does."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    first_questions = importlib.import_module("first_questions")
+    monkeypatch.setattr(first_questions, "SHAPES", [(2, 3, 4)])
+    monkeypatch.setattr(first_questions, "microseconds", lambda backend, run, repeats: run() or 1.0)
+    monkeypatch.setattr(first_questions, "step_microseconds", lambda run, steps: run.begin_epoch(0) or run.run_steps(1))
+    left_out = ("grid_barrier", "folding")
+    questions = [question for question in first_questions.QUESTIONS if question.__name__ not in left_out]
+    answers = first_questions.ask(backend, 1, questions)
+    assert not [name for name, answer in answers.items() if "failed" in answer], answers
+    assert answers["epilogues"] == {"2x3x4": {"product": 1.0, "two": 1.0, "one": 1.0}}
+    assert graphs.STEPS_IN_A_GRAPH == 16
 
 
 # --- on a real GPU ----------------------------------------------------------------------------------------------

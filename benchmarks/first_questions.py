@@ -1,0 +1,220 @@
+"""The first questions to a real GPU, because their answers decide between designs.
+
+    python benchmarks/first_questions.py [--out FILE.json]
+
+1  What do a node of a CUDA graph, and the launch of a graph, cost?     -> how many steps a graph should have
+2  Are products with an epilogue faster than product and kernel?        -> CupyBackend(epilogues=...)
+3  Does NaN come out of cuBLASLt's ReLU?                                -> whether the epilogue may be used at all
+4  What does a step cost as a graph of 1, 16 and 64 steps?              -> graphs.STEPS_IN_A_GRAPH
+5  From which size on does a folded update win?                         -> graphs.BYTES_WORTH_FOLDING
+6  What does a barrier of the whole grid cost?                          -> whether one kernel for a whole step would win
+
+It fails where there is no GPU. Times are medians, in microseconds, of many repetitions between two synchronisations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bpcore import SGD, Adam, Constant, Dense, Loss, Network
+from bpcore.backends import get_backend, graphs
+from bpcore.backends.base import Backend
+from bpcore.backends.cupy_backend import CupyBackend
+from bpcore.backends.graphs import GraphMaker
+from bpcore.backends.operations import Kernel, Operation, Product, Relu
+from bpcore.errors import BpcoreError
+from bpcore.kernels import spec
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.samples import to_device
+from bpcore.train import Run, Settings
+
+FLOAT32 = np.dtype(np.float32)
+SHAPES = [(10, 784, 128), (128, 784, 128), (128, 512, 512), (512, 784, 256), (2048, 512, 512), (2048, 2048, 2048)]
+Answers = dict[str, Any]
+
+
+def microseconds(backend: Backend, run: Callable[[], object], repeats: int, rounds: int = 7) -> float:
+    """The median time of one run, among rounds of so many."""
+    run()
+    times = []
+    for _ in range(rounds):
+        backend.synchronize()
+        began = time.perf_counter()
+        for _ in range(repeats):
+            run()
+        backend.synchronize()
+        times.append((time.perf_counter() - began) / repeats * 1e6)
+    return statistics.median(times)
+
+
+def captured(backend: CupyBackend, operations: Sequence[Operation]) -> Callable[[int], None]:
+    """The operations as CUDA graphs."""
+    return GraphMaker(backend, backend._xp, folds=False, epilogues=False).make(operations)
+
+
+def filled(backend: Backend, *shape: int) -> Any:
+    """Random numbers: zeros would be faster than real data."""
+    return backend.asarray(np.random.default_rng(0).standard_normal(shape, np.float32))
+
+
+# --- the questions ------------------------------------------------------------------------------------------------
+
+
+def nodes_and_launches(backend: CupyBackend, repeats: int) -> Answers:
+    """Graphs of many kernels that do next to nothing: the slope is a node, what is left is the launch."""
+    counters = backend.asarray(np.zeros(8, np.int64))
+    advance = Kernel(spec.plain("advance", FLOAT32), (counters,))
+    times = {}
+    for nodes in (1, 10, 100):
+        times[nodes] = microseconds(backend, partial(captured(backend, [advance] * nodes), 1), repeats)
+    eager = microseconds(backend, partial(backend.execute, advance), repeats)
+    node = (times[100] - times[10]) / 90
+    return {"graphs_us": times, "node_us": node, "launch_us": times[1] - node, "eager_kernel_us": eager}
+
+
+def epilogues(backend: CupyBackend, repeats: int) -> Answers:
+    """relu(x @ W + b) as a product and a kernel, and as one product, each in a graph."""
+    found = {}
+    for rows, inner, columns in SHAPES:
+        x, w, bias = filled(backend, rows, inner), filled(backend, inner, columns), filled(backend, columns)
+        out, slope = backend.empty((rows, columns), FLOAT32), backend.full((columns,), 0.0, FLOAT32)
+        product = Product(x, w, out)
+        kernel = Kernel(spec.activate(ACTIVATIONS["relu"], FLOAT32), (out, bias, slope, out))
+        ending = Product(x, w, out, epilogue=Relu(bias))
+        ways: dict[str, list[Operation]] = {"product": [product], "two": [product, kernel]}
+        if backend.can_multiply(ending):
+            ways["one"] = [ending]
+        replays = {name: captured(backend, way) for name, way in ways.items()}
+        found[f"{rows}x{inner}x{columns}"] = {
+            name: microseconds(backend, partial(replay, 1), repeats) for name, replay in replays.items()
+        }
+    return found
+
+
+def nan_through_relu(backend: CupyBackend, repeats: int) -> Answers:
+    """Whether an epilogue gives NaN for NaN."""
+    x, w, bias = filled(backend, 8, 16), backend.full((16, 32), np.nan, FLOAT32), filled(backend, 32)
+    product = Product(x, w, backend.empty((8, 32), FLOAT32), epilogue=Relu(bias))
+    if not backend.can_multiply(product):
+        return {"epilogue": "none"}
+    backend.execute(product)
+    return {"nan_stays": bool(np.isnan(backend.to_numpy(product.out)).all())}
+
+
+def training_run(backend: Backend, sizes: Sequence[int], batch: int, optimizer: Any, steps: int) -> Run:
+    """A run over random images that has so many steps an epoch."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (batch * steps, 784), np.uint8), rng.integers(0, 10, batch * steps)
+    network = Network([*(Dense(size, "relu") for size in sizes), Dense(10)], inputs=784, backend=backend)
+    settings = Settings(Loss("softmax_cross_entropy"), optimizer, Constant(), 1000, batch, 0)
+    run = Run(network, to_device(network.backend, x, y, None, 1 / 255, 0.0), settings)
+    run.begin_epoch(0)
+    run.run_steps(2)
+    return run
+
+
+def step_microseconds(run: Run, steps: int, rounds: int = 7) -> float:
+    """The median time of a step over whole replays."""
+    times = []
+    for epoch in range(rounds):
+        run.begin_epoch(epoch)
+        run.backend.synchronize()
+        began = time.perf_counter()
+        run.run_steps(steps)
+        run.backend.synchronize()
+        times.append((time.perf_counter() - began) / steps * 1e6)
+    return statistics.median(times)
+
+
+def steps_in_a_graph(backend: CupyBackend, repeats: int) -> Answers:
+    """784-128-10 at batch 128, Adam."""
+    found, before, steps = {}, graphs.STEPS_IN_A_GRAPH, 64 * max(1, repeats // 64)
+    try:
+        for many in (1, 16, 64):
+            graphs.STEPS_IN_A_GRAPH = many
+            run = training_run(backend, [128], 128, Adam(), steps)
+            run.run_steps(steps - 2)
+            found[many] = step_microseconds(run, steps)
+    finally:
+        graphs.STEPS_IN_A_GRAPH = before
+    return {"us_per_step": found}
+
+
+def folding(backend: CupyBackend, repeats: int) -> Answers:
+    """SGD at batch 128 with the update folded into the weight gradient, and apart from it."""
+    found, before, steps = {}, graphs.BYTES_WORTH_FOLDING, min(repeats, 100)
+    try:
+        for width in (128, 512, 2048, 4096):
+            row = {}
+            for name, worth in (("folded", 0), ("apart", 2**62)):
+                graphs.BYTES_WORTH_FOLDING = worth
+                row[name] = step_microseconds(training_run(backend, [width, width], 128, SGD(), steps), steps)
+            found[width] = row
+    finally:
+        graphs.BYTES_WORTH_FOLDING = before
+    return {"us_per_step": found}
+
+
+def grid_barrier(backend: CupyBackend, repeats: int) -> Answers:
+    """A kernel of one block a multiprocessor that does nothing but meet at barriers."""
+    from numba import cuda
+
+    @cuda.jit  # type: ignore[untyped-decorator]
+    def meet(times: int) -> None:
+        grid = cuda.cg.this_grid()
+        for _ in range(times):
+            grid.sync()
+
+    blocks = cuda.get_current_device().MULTIPROCESSOR_COUNT
+    took = {}
+    for barriers in (10, 1010):
+        took[barriers] = microseconds(backend, partial(meet[blocks, 256], barriers), 10)
+    return {"blocks": blocks, "barrier_us": (took[1010] - took[10]) / 1000}
+
+
+QUESTIONS = (nodes_and_launches, epilogues, nan_through_relu, steps_in_a_graph, folding, grid_barrier)
+
+
+def ask(backend: CupyBackend, repeats: int, questions: Sequence[Any] = QUESTIONS) -> Answers:
+    """The answers by the questions' names; a question that fails says why, and the others go on."""
+    answers: Answers = {"date": date.today().isoformat(), **backend.describe()}
+    for question in questions:
+        try:
+            answers[question.__name__] = question(backend, repeats)
+        except Exception as error:
+            answers[question.__name__] = {"failed": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
+        print(question.__name__, json.dumps(answers[question.__name__], indent=1), flush=True)
+    return answers
+
+
+def main() -> int:
+    """Ask, print, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, help="write the answers to this file, as JSON")
+    options = parser.parse_args()
+    try:
+        backend = get_backend("cupy")
+    except BpcoreError as error:
+        print(f"first_questions.py needs a GPU: {error}", file=sys.stderr)
+        return 1
+    assert isinstance(backend, CupyBackend)
+    answers = ask(backend, repeats=200)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
