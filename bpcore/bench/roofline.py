@@ -57,17 +57,19 @@ def from_json(found: dict[str, Any]) -> Roofline:
     return Roofline(found["gflops"], [(size, rate) for size, rate in found["bandwidth"]])
 
 
-def measure(device: str) -> Roofline:
-    """Some seconds of products and sums on a device that does nothing else."""
+def measure(device: str, *, quick: bool = False) -> Roofline:
+    """Some seconds of products and sums on a device that does nothing else; quick: of the smaller product, and every
+    third size.
+    """
     backend = get_backend(device)
     ways = all_ways(device)
     best = 0.0
-    for width in WIDTHS[device]:
+    for width in WIDTHS[device][: 1 if quick else None]:
         product = Product("square", width, width, width)
         sets = operand_sets(Cell((width, width), width, device=device), product)[:1]
         for way in ways.values():
             best = max(best, product.operations / _least_seconds(way, sets, 1, backend))
-    return Roofline(best / 1e9, [(size, _bandwidth(backend, size)) for size in SIZES[device]])
+    return Roofline(best / 1e9, [(size, _bandwidth(backend, size)) for size in SIZES[device][:: 3 if quick else 1]])
 
 
 def _bandwidth(backend: Backend, size: int) -> float:

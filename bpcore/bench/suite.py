@@ -41,6 +41,8 @@ class Job:
     budget: float | None = None
     alone: bool = False
     """bpcore without the products."""
+    quick: bool = False
+    """Whether the limits are measured in less time."""
 
 
 def chosen_peers(text: str) -> Sequence[str] | str:
@@ -107,7 +109,7 @@ def run(
                 continue
             if measured and job.budget is not None and time.monotonic() - began >= job.budget:
                 return f"stopped after {job.budget:g} s; the same command with --resume goes on where this one stopped"
-            limits = _roofline(results, cell.device, notify)
+            limits = _roofline(results, cell.device, notify, quick=job.quick)
             started = time.monotonic()
             measured = as_results(cell, measure_cell(cell, there, job.plan), limits)
             results["cells"] = [one for one in results["cells"] if not _is(one, cell)] + [measured]
@@ -122,7 +124,7 @@ def run(
 def new_results(job: Job, about: Mapping[str, Any], previous: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The results before the first cell, or those of an earlier run to go on with.
 
-    InputError where the earlier run was of another machine, or on other data: its cells could not be compared.
+    InputError where the earlier run was of another machine or of other steps: its cells could not be compared.
     """
     results: dict[str, Any] = {
         "bpcore": __version__,
@@ -131,6 +133,8 @@ def new_results(job: Job, about: Mapping[str, Any], previous: Mapping[str, Any] 
         "platform": platform.platform(),
         "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         "data": job.plan.data,
+        "activation": job.cells[0].activation,
+        "optimizer": job.cells[0].optimizer,
         "rounds": job.plan.rounds,
         "seconds_a_round": job.plan.seconds,
         "contenders": {device: dict(told) for device, told in about.items()},
@@ -139,8 +143,9 @@ def new_results(job: Job, about: Mapping[str, Any], previous: Mapping[str, Any] 
     }
     if previous is None:
         return results
-    if previous["data"] != job.plan.data:
-        raise InputError(f"the file to resume was measured on {previous['data']} data, not on {job.plan.data}")
+    for what in ("data", "activation", "optimizer"):
+        if previous[what] != results[what]:
+            raise InputError(f"the file to resume was measured with {what} {previous[what]}, not {results[what]}")
     for device, told in results["contenders"].items():
         before, now = previous["contenders"].get(device, {}).get("bpcore", {}), told["bpcore"]
         if before and (before["device"], before.get("threads")) != (now["device"], now.get("threads")):
@@ -157,7 +162,7 @@ def read_results(path: Path) -> dict[str, Any] | None:
     try:
         with readable(path):
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for part in ("data", "contenders", "rooflines"):
+        for part in ("data", "activation", "optimizer", "contenders", "rooflines"):
             found[part]
         for cell in found["cells"]:
             cell["network"], cell["results"].keys()
@@ -184,14 +189,16 @@ def _done(results: Mapping[str, Any], cell: Cell, wanted: Mapping[str, object]) 
     return any(_is(one, cell) and set(wanted) <= set(one["results"]) for one in results["cells"])
 
 
-def _roofline(results: dict[str, Any], device: str, notify: Callable[[str], None]) -> roofline.Roofline | None:
+def _roofline(
+    results: dict[str, Any], device: str, notify: Callable[[str], None], *, quick: bool
+) -> roofline.Roofline | None:
     """Measured once for a device, in a process of its own."""
     if device not in roofline.WIDTHS:
         return None
     if device not in results["rooflines"]:
         with Process("products", device) as process:
             try:
-                results["rooflines"][device] = process.ask("roofline")["roofline"]
+                results["rooflines"][device] = process.ask("roofline", quick=quick)["roofline"]
             except ContenderError as error:
                 raise InputError(f"the limits of {device} cannot be measured: {error}") from error
         found = roofline.from_json(results["rooflines"][device])

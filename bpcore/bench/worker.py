@@ -9,7 +9,7 @@ process began; what a framework prints goes to the standard error.
     {"do": "prepare", "cell", "data", "data_dir"}        -> {"seconds", "chunk", "notes"}: built, compiled, run
     {"do": "time", "steps"}                              -> {"seconds"}
     {"do": "loss"}                                       -> {"loss"}
-    {"do": "roofline"}                                   -> {"roofline"}
+    {"do": "roofline", "quick"}                          -> {"roofline"}
 
 What goes wrong is answered by {"error": one line, "refused": whether what the user asked for cannot be done}.
 """
@@ -78,11 +78,12 @@ class Worker:
     def _loss(self) -> dict[str, Any]:
         return {"loss": self._ready().loss()}
 
-    def _roofline(self) -> dict[str, Any]:
-        return {"roofline": roofline.measure(self.device).as_json()}
+    def _roofline(self, quick: bool) -> dict[str, Any]:
+        return {"roofline": roofline.measure(self.device, quick=quick).as_json()}
 
     def _ready(self) -> Contender:
-        assert self._contender is not None, "prepare comes first"
+        if self._contender is None:
+            raise RuntimeError("prepare comes first")
         return self._contender
 
     def _samples(self, cell: Cell, kind: str, data_dir: str | None) -> data.Data:

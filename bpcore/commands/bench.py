@@ -100,6 +100,7 @@ def prepare(options: Options) -> suite.Job:
         ),
         budget=options.budget,
         alone=options.scaling,
+        quick=options.quick,
     )
 
 
