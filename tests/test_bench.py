@@ -279,9 +279,14 @@ def test_a_peer_of_another_device_is_refused() -> None:
 
 
 def test_the_environment_of_a_worker() -> None:
-    assert environment("torch", "cupy") == {}
+    assert environment("torch", "numpy") == {}
+    assert environment("torch", "cupy") == {"NVIDIA_TF32_OVERRIDE": "0"}
     assert environment("jax", "numpy")["JAX_PLATFORMS"] == "cpu"
-    assert environment("jax", "cupy") == {"JAX_PLATFORMS": "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    assert environment("jax", "cupy") == {
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "JAX_PLATFORMS": "cuda",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    }
 
 
 def test_the_contenders_stand_where_the_table_says() -> None:

@@ -101,7 +101,10 @@ class Process:
 
 
 def environment(name: str, device: str) -> dict[str, str]:
-    """What a worker's environment has besides: JAX must neither look for another device nor take all its memory."""
-    if name != "jax":
-        return {}
-    return {"JAX_PLATFORMS": "cpu" if device == CPU else "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    """What a worker's environment has besides: on a GPU no library may round to TF32, whatever its own setting says;
+    and JAX must neither look for another device nor take all its memory.
+    """
+    found = {} if device == CPU else {"NVIDIA_TF32_OVERRIDE": "0"}
+    if name == "jax":
+        found |= {"JAX_PLATFORMS": "cpu" if device == CPU else "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return found
