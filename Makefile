@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test check bench gpu coverage clean
+.PHONY: train test check bench bench-save bench-compare gpu coverage clean
 
 train: $(VENV)/.run
 	$(BIN)/bpcore train
@@ -24,11 +24,29 @@ coverage: $(VENV)/.dev
 		tests/test_kernels.py tests/test_elementary.py tests/test_conformance.py
 	$(BIN)/coverage report --fail-under=90
 
+# Every operation, timed. `make bench-save NAME=before` keeps the times (in .benchmarks/), `make bench-compare` holds new
+# ones against the latest that were kept, or against BASELINE=0001, and fails where a median is SLOWER by so much.
+NAME ?= baseline
+BASELINE ?=
+SLOWER ?= 25%
 bench: $(VENV)/.dev
 	$(BIN)/pytest benchmarks --benchmark-only
 
+bench-save: $(VENV)/.dev
+	$(BIN)/pytest benchmarks --benchmark-only --benchmark-save=$(NAME)
+
+bench-compare: $(VENV)/.dev
+	$(BIN)/pytest benchmarks --benchmark-only --benchmark-compare$(if $(BASELINE),=$(BASELINE)) \
+		--benchmark-compare-fail=median:$(SLOWER) --benchmark-group-by=fullname --benchmark-columns=median,iqr,rounds
+
 # `make gpu` installs what CUDA=cuda12 or CUDA=cuda13 names; `make gpu PYTHON=python3` uses that interpreter as it is.
+# After the tests it measures, until BUDGET seconds are over; the same command again goes on where it stopped. Where the
+# machine has other frameworks, they are measured too.
 CUDA ?= cuda12
+BUDGET ?= 900
+RESULTS ?= build/gpu-bench.json
+GPU_BENCH = -m bpcore bench --device gpu --peers auto --budget $(BUDGET) --resume $(RESULTS)
+LARGEST := --networks 784-4096-4096-4096-10 --batches 16384
 ifeq ($(origin PYTHON), command line)
 GPU_PYTHON := PYTHONPATH=build/gpu $(PYTHON)
 gpu: build/gpu
@@ -39,6 +57,10 @@ endif
 gpu:
 	@$(GPU_PYTHON) -P -c "from bpcore.backends.cupy_backend import CupyBackend; print(CupyBackend().describe()['device'])"
 	$(GPU_PYTHON) -P -m pytest -m gpu
+	mkdir -p $(dir $(RESULTS))
+	$(GPU_PYTHON) -P benchmarks/first_questions.py --out $(dir $(RESULTS))first-questions.json
+	$(GPU_PYTHON) -P $(GPU_BENCH) $(LARGEST) --rounds 3
+	$(GPU_PYTHON) -P $(GPU_BENCH) --markdown $(RESULTS:.json=.md)
 
 build/gpu: FORCE
 	rm -rf $@ && mkdir -p $@ && cp -r bpcore $@/bpcore && cp -r kernels $@/bpcore/kernels

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpcore import SGD, Adam, Dense, Network, SoftmaxCrossEntropy
+from bpcore import SGD, Adam, Dense, Momentum, Network, SoftmaxCrossEntropy
 from bpcore.backends import available_backends, get_backend
 from bpcore.backends.base import Backend, Batch, Samples
 from bpcore.kernels.activations import ACTIVATIONS
@@ -44,16 +44,48 @@ def numbers(backend: Backend, *shape: int) -> Any:
     return backend.asarray(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
 
 
-@pytest.mark.parametrize("shape", [(128, 784, 128), (512, 512, 512), (10, 784, 30)], ids=str)
-def test_matmul(backend: Backend, timed: Any, shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("transposed", ["", "a", "b"])
+@pytest.mark.parametrize("shape", [(10, 784, 30), (128, 784, 128), (512, 512, 512)], ids=str)
+def test_matmul(backend: Backend, timed: Any, shape: tuple[int, int, int], transposed: str) -> None:
+    """Plain as in the forward pass, a^T b as for the weights' gradient, a b^T as for the input's delta."""
     m, k, n = shape
-    a, b, out = numbers(backend, m, k), numbers(backend, k, n), numbers(backend, m, n)
-    timed(lambda: backend.matmul(a, b, out))
+    a = numbers(backend, *((k, m) if transposed == "a" else (m, k)))
+    b = numbers(backend, *((n, k) if transposed == "b" else (k, n)))
+    out = numbers(backend, m, n)
+    timed(lambda: backend.matmul(a, b, out, transpose_a=transposed == "a", transpose_b=transposed == "b"))
 
 
-def test_hadamard(backend: Backend, timed: Any) -> None:
+def test_matmul_that_adds(backend: Backend, timed: Any) -> None:
+    a, b, out = numbers(backend, B, M), numbers(backend, B, M), numbers(backend, M, M)
+    timed(lambda: backend.matmul(a, b, out, transpose_a=True, alpha=-1e-6, beta=1.0))
+
+
+@pytest.mark.parametrize("name", ["hadamard", "add"])
+def test_elementwise(backend: Backend, timed: Any, name: str) -> None:
     a, b, out = (numbers(backend, B, M) for _ in range(3))
-    timed(lambda: backend.hadamard(a, b, out))
+    operation = getattr(backend, name)
+    timed(lambda: operation(a, b, out))
+
+
+def test_softmax(backend: Backend, timed: Any) -> None:
+    z, out = numbers(backend, B, M), numbers(backend, B, M)
+    timed(lambda: backend.softmax(z, out))
+
+
+def test_column_sums(backend: Backend, timed: Any) -> None:
+    x, out = numbers(backend, B, M), numbers(backend, M)
+    timed(lambda: backend.column_sums(x, out))
+
+
+def test_max_pieces(backend: Backend, timed: Any) -> None:
+    z, out, winner = numbers(backend, B, 2 * M), numbers(backend, B, M), backend.asarray(np.zeros((B, M), np.int32))
+    timed(lambda: backend.max_pieces(z, out, winner))
+
+
+def test_max_pieces_backward(backend: Backend, timed: Any) -> None:
+    delta, out = numbers(backend, B, M), numbers(backend, B, 2 * M)
+    winner = backend.asarray(np.random.default_rng(0).integers(0, 2, (B, M), np.int32))
+    timed(lambda: backend.max_pieces_backward(delta, winner, out))
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -64,20 +96,32 @@ def test_activation_forward(backend: Backend, timed: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activation_delta(backend: Backend, timed: Any, name: str) -> None:
-    delta, saved, grad = numbers(backend, B, M), numbers(backend, B, M), numbers(backend, M)
+def test_activation_delta(backend: Backend, benchmark: Any, name: str) -> None:
+    """In place: each call has a fresh delta, or it would fade into subnormal numbers, which are slow."""
+    delta, fresh, saved, grad = (
+        numbers(backend, B, M),
+        numbers(backend, B, M),
+        numbers(backend, B, M),
+        numbers(backend, M),
+    )
     parameter = backend.full((M,), ACTIVATIONS[name].parameter, np.float32)
     by_parameter = numbers(backend, M)
 
+    def refresh() -> None:
+        backend.copy(fresh, delta)
+        backend.synchronize()
+
     def call() -> None:
         backend.delta(delta, saved, ACTIVATIONS[name], grad, parameter=parameter, parameter_grad=by_parameter)
+        backend.synchronize()
 
-    timed(call)
+    call()
+    benchmark.pedantic(call, setup=refresh, rounds=500)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_head(backend: Backend, timed: Any, name: str) -> None:
-    z, bias, delta, grad = numbers(backend, B, 10), numbers(backend, 10), numbers(backend, B, 10), numbers(backend, 10)
+    z, delta, grad = numbers(backend, B, 10), numbers(backend, B, 10), numbers(backend, 10)
     labels = backend.asarray(np.random.default_rng(0).integers(0, 10, B))
     batch = Batch(numbers(backend, B, 1), labels, backend.full((B,), 1.0, np.float32), False)
     control = backend.control(1, np.float32)
@@ -96,9 +140,20 @@ def test_update(backend: Backend, timed: Any, name: str) -> None:
     timed(lambda: backend.update(rule, params, grads, state, segments, settings, control))
 
 
-def test_gather(backend: Backend, timed: Any) -> None:
+def test_global_norm(backend: Backend, timed: Any) -> None:
+    grads, control = numbers(backend, 2**20), backend.control(1, np.float32)
+    timed(lambda: backend.global_norm(grads, control))
+
+
+def test_advance(backend: Backend, timed: Any) -> None:
+    control = backend.control(1, np.float32)
+    timed(lambda: backend.advance(control))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_gather(backend: Backend, timed: Any, dtype: str) -> None:
     rng = np.random.default_rng(0)
-    x = backend.asarray(rng.integers(0, 256, (60000, 784), dtype=np.uint8))
+    x = backend.asarray(rng.integers(0, 256, (60000, 784), dtype=np.uint8).astype(dtype))
     samples = Samples(x, backend.asarray(rng.integers(0, 10, 60000)), None, 1 / 255)
     labels = backend.empty((128,), np.int64)
     batch = Batch(numbers(backend, 128, 784), labels, backend.full((128,), 1.0, np.float32), False)
@@ -112,7 +167,9 @@ def test_dropout(backend: Backend, timed: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "optimizer", [SGD(learning_rate=1e-6), Adam(learning_rate=1e-6)], ids=lambda o: type(o).__name__
+    "optimizer",
+    [SGD(learning_rate=1e-6), Momentum(learning_rate=1e-6), Adam(learning_rate=1e-6)],
+    ids=lambda optimizer: type(optimizer).__name__,
 )
 @pytest.mark.parametrize("hidden", [(30,), (128,), (256, 128), (512, 512)], ids=str)
 @pytest.mark.parametrize("batch_size", [10, 128, 2048])

@@ -14,6 +14,9 @@ import typer
 
 from bpcore import __version__
 from bpcore.backends.base import PRECISIONS
+from bpcore.bench.contenders import PEERS
+from bpcore.bench.data import KINDS as BENCH_DATA
+from bpcore.commands import bench as benching
 from bpcore.commands import evaluate as evaluating
 from bpcore.commands import info as informing
 from bpcore.commands import options
@@ -62,6 +65,8 @@ def _option(panel: str, text: str, *, flags: Sequence[str] = (), **how: Any) -> 
 
 
 DATA, NETWORK, LEARNING, STOPPING, RUN = "Data", "Network", "Learning", "Stopping", "Run"
+CELLS, METHOD = "What is measured", "How"
+BENCH = benching.Options()
 SOURCES = f"{', '.join(DATASETS)}, or your own .csv, .npz or folder of IDX files"
 
 Data = Annotated[str | None, typer.Argument(metavar="DATA", help=f"{SOURCES}.", show_default=False)]
@@ -201,6 +206,51 @@ def predict(
     A photographed digit is inverted, cropped and centred as MNIST's were.
     """
     return _run(predicting.predict, model, files, Report(json), top=top, device=device)
+
+
+@app.command()
+def bench(
+    networks: Annotated[
+        str | None, _option(CELLS, "Sizes of all layers, such as 784-30-10,784-128-10.", metavar="SIZES")
+    ] = BENCH.networks,
+    batches: Annotated[str | None, _option(CELLS, "Batch sizes, such as 10,128.", metavar="SIZES")] = BENCH.batches,
+    activation: Annotated[str, _choice(CELLS, "Activation of the hidden layers", ACTIVATIONS)] = BENCH.activation,
+    optimizer: Annotated[str, _choice(CELLS, "Optimizer", OPTIMIZERS)] = BENCH.optimizer,
+    device: Annotated[
+        str, _option(CELLS, "all that are here, or cpu, gpu, a backend's name; several with commas.", metavar="NAMES")
+    ] = BENCH.device,
+    scaling: Annotated[
+        bool, _option(CELLS, "bpcore alone against batch and width, so that a cliff shows.")
+    ] = BENCH.scaling,
+    peers: Annotated[
+        str,
+        _option(METHOD, f"Others to measure: {', '.join(PEERS)}; or auto: those installed.", metavar="NAMES"),
+    ] = BENCH.peers,
+    data: Annotated[str, _choice(METHOD, "Samples", BENCH_DATA)] = BENCH.data,
+    data_dir: DataDir = BENCH.data_dir,
+    quick: Annotated[bool, _option(METHOD, "A few cells, about a minute.")] = BENCH.quick,
+    rounds: Annotated[
+        int | None, _option(METHOD, "How often each contender has its turn.", min=1, metavar="N")
+    ] = BENCH.rounds,
+    budget: Annotated[
+        float | None, _option(METHOD, "Stop after the cell at hand when so much time is over.", metavar="SECONDS")
+    ] = BENCH.budget,
+    resume: Annotated[
+        str | None,
+        _option(RUN, "Write the JSON there after every cell; what is in it already is not measured.", metavar="FILE"),
+    ] = BENCH.resume,
+    json: Json = None,
+    markdown: Annotated[str | None, _option(RUN, "Write the tables as Markdown.", metavar="FILE")] = BENCH.markdown,
+    plot: Annotated[str | None, _option(RUN, "Draw the results: .svg, .png or .pdf.", metavar="FILE")] = BENCH.plot,
+    quiet: Quiet = False,
+) -> int:
+    """Measure how fast training steps are: beside other frameworks, and beside what the machine could do.
+
+    Networks x batch sizes x devices; each contender in a process of its own, in turns.
+    """
+    given = dict(locals())
+    report = Report(given.pop("json"), quiet=given.pop("quiet"))
+    return _run(benching.bench, benching.Options(**given), report)
 
 
 @app.command()

@@ -1,0 +1,61 @@
+"""bpcore itself, as its training loop drives it. What the benchmark needs of Run stands here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bpcore.backends import get_backend
+from bpcore.bench.cells import Cell
+from bpcore.bench.contenders.base import MOMENTUM, Contender, first_weights, learning_rate
+from bpcore.bench.data import Data
+from bpcore.layers import Dense
+from bpcore.losses import SoftmaxCrossEntropy
+from bpcore.model import Network
+from bpcore.optimizers import OPTIMIZERS, get_optimizer
+from bpcore.samples import to_device
+from bpcore.schedules import Constant
+from bpcore.train import Run, Settings
+
+EPOCHS = 64
+"""After so many epochs their orders come again."""
+
+
+class Bpcore(Contender):
+    """Run.begin_epoch and Run.run_steps."""
+
+    optimizers = tuple(OPTIMIZERS)
+
+    def __init__(self, cell: Cell, data: Data) -> None:
+        backend = get_backend(cell.device)
+        inputs, *hidden, outputs = cell.network
+        layers = [*(Dense(width, cell.activation) for width in hidden), Dense(outputs)]
+        network = Network(layers, inputs=inputs, backend=backend)
+        network.set_parameters({f"{number}.W": W for number, W in enumerate(first_weights(cell))})
+        settings: dict[str, Any] = {"momentum": MOMENTUM} if cell.optimizer == "momentum" else {}
+        optimizer = get_optimizer(cell.optimizer, learning_rate=learning_rate(cell.optimizer), **settings)
+        samples = to_device(backend, data.x, data.y, None, 1 / 255, 0.0)
+        self._run = Run(
+            network, samples, Settings(SoftmaxCrossEntropy(), optimizer, Constant(), EPOCHS, cell.batch, seed=0)
+        )
+        self._steps_per_epoch = cell.steps_per_epoch
+        self._epoch = 0
+        self._run.begin_epoch(0)
+
+    def run(self, steps: int) -> None:
+        """Epoch after epoch, the short last batch left out."""
+        run = self._run
+        while steps > 0:
+            if run.batch >= self._steps_per_epoch:
+                self._epoch = (self._epoch + 1) % EPOCHS
+                run.begin_epoch(self._epoch)
+            steps -= run.run_steps(min(steps, self._steps_per_epoch - run.batch))
+        run.backend.synchronize()
+
+    def loss(self) -> float:
+        """Over the epoch so far."""
+        return self._run.running().loss
+
+    @classmethod
+    def about(cls, device: str) -> dict[str, str]:
+        """What the backend tells of itself."""
+        return get_backend(device).describe()

@@ -1,0 +1,178 @@
+"""The step's matrix products alone, each by the fastest BLAS way found: a limit for whoever computes by this BLAS.
+
+On the CPU a product has these ways: OpenBLAS called through NumPy on one thread, on all threads, and cut by rows or by
+columns among Python threads with one-thread BLAS each. Every product is repeated by itself, so no way pays for
+handing work over. A repetition takes the next of several sets of operands, together as large as the step's
+working set, so that they come from as far away as they would in a step.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bpcore.backends import get_backend
+from bpcore.bench.cells import Cell, Product
+from bpcore.bench.contenders.base import Contender
+from bpcore.bench.data import Data
+from bpcore.kernels import blas
+
+Operands = tuple[Any, Any, Any]
+Way = Callable[[list[Operands], int], None]
+"""Multiplies so many times, with each set of operands in turn."""
+
+TRIALS = 3
+TRIAL_SECONDS = 0.004
+MOST_SETS = 16
+
+
+class Products(Contender):
+    """`run` repeats each product as many times as there are steps. It trains nothing."""
+
+    def __init__(self, cell: Cell, data: Data) -> None:
+        self._wait = get_backend(cell.device).synchronize
+        self._found: list[tuple[Product, str, Way, list[Operands]]] = []
+        known: dict[tuple[object, ...], str] = {}
+        ways = all_ways(cell.device)
+        for product in cell.products():
+            sets = operand_sets(cell, product)
+            shape = (product.m, product.k, product.n, product.transposed)
+            if shape not in known:
+                known[shape] = fastest(ways, sets, self._wait)
+            self._found.append((product, known[shape], ways[known[shape]], sets))
+
+    def run(self, steps: int) -> None:
+        """Product after product."""
+        for _, _, way, sets in self._found:
+            way(sets, steps)
+        self._wait()
+
+    def notes(self) -> dict[str, Any]:
+        """Which way was the fastest for which product."""
+        return {f"{one.kind} {one.m} x {one.k} x {one.n}": way for one, way, _, _ in self._found}
+
+    @classmethod
+    def about(cls, device: str) -> dict[str, str]:
+        """The backend's BLAS and threads."""
+        return get_backend(device).describe()
+
+
+def operand_sets(cell: Cell, product: Product) -> list[Operands]:
+    """a (m, k), b (k, n), out (m, n): as many sets as make up the step's working set, within reason."""
+    backend, rng = get_backend(cell.device), np.random.default_rng(0)
+    count = min(MOST_SETS, -(-cell.working_set // product.bytes))
+
+    def array(rows: int, columns: int, *, transposed: bool = False) -> Any:
+        shape = (columns, rows) if transposed else (rows, columns)
+        made = backend.asarray(rng.standard_normal(shape, np.float32))
+        return made.T if transposed else made
+
+    return [
+        (
+            array(product.m, product.k, transposed=product.transposed == "a"),
+            array(product.k, product.n, transposed=product.transposed == "b"),
+            backend.empty((product.m, product.n), np.float32),
+        )
+        for _ in range(count)
+    ]
+
+
+def array_module(device: str) -> Any:
+    """NumPy or CuPy."""
+    return importlib.import_module(device)
+
+
+def all_ways(device: str) -> dict[str, Way]:
+    """The ways to multiply on a device, by their names."""
+    if device == "cupy":
+        return {"cupy.matmul": _plain(array_module(device).matmul)}
+    library = blas.find()
+    if library is None:
+        return {"NumPy's BLAS": _plain(np.matmul)}
+    threads = int(get_backend(device).describe()["threads"])
+    ways = {"one thread": _with_threads(library, 1, _plain(np.matmul))}
+    if threads > 1:
+        ways["all threads"] = _with_threads(library, threads, _plain(np.matmul))
+        ways["rows"] = _with_threads(library, 1, _divided(threads, _rows))
+        ways["columns"] = _with_threads(library, 1, _divided(threads, _columns))
+    return ways
+
+
+def fastest(ways: dict[str, Way], sets: list[Operands], wait: Callable[[], None]) -> str:
+    """The way with the smallest median, tried in turns."""
+    if len(ways) == 1:
+        return next(iter(ways))
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    repeats = {}
+    for name, way in ways.items():
+        once = max(seconds(way, sets, 1, wait), 1e-7)
+        repeats[name] = max(1, min(1000, int(TRIAL_SECONDS / once)))
+        seconds(way, sets, repeats[name], wait)
+    for _ in range(TRIALS):
+        for name, way in ways.items():
+            times[name].append(seconds(way, sets, repeats[name], wait) / repeats[name])
+    return min(times, key=lambda name: statistics.median(times[name]))
+
+
+def seconds(way: Way, sets: list[Operands], times: int, wait: Callable[[], None]) -> float:
+    """How long so many products take."""
+    began = time.perf_counter()
+    way(sets, times)
+    wait()
+    return time.perf_counter() - began
+
+
+def _plain(matmul: Callable[..., Any]) -> Way:
+    def multiply(sets: list[Operands], times: int) -> None:
+        for a, b, out in itertools.islice(itertools.cycle(sets), times):
+            matmul(a, b, out=out)
+
+    return multiply
+
+
+def _with_threads(library: blas.Blas, threads: int, way: Way) -> Way:
+    def multiply(sets: list[Operands], times: int) -> None:
+        before = library.get_threads()
+        library.set_threads(threads)
+        try:
+            way(sets, times)
+        finally:
+            library.set_threads(before)
+
+    return multiply
+
+
+def _divided(threads: int, cut: Callable[[Operands, int, int], Operands]) -> Way:
+    """Each thread multiplies its own part; they start together, and the last one ends it."""
+    multiply_part = _plain(np.matmul)
+
+    def multiply(sets: list[Operands], times: int) -> None:
+        parts = [[cut(one, part, threads) for one in sets] for part in range(threads)]
+        workers = [threading.Thread(target=multiply_part, args=(part, times)) for part in parts[1:]]
+        for worker in workers:
+            worker.start()
+        multiply_part(parts[0], times)
+        for worker in workers:
+            worker.join()
+
+    return multiply
+
+
+def _rows(operands: Operands, part: int, parts: int) -> Operands:
+    a, b, out = operands
+    share = slice(part * len(a) // parts, (part + 1) * len(a) // parts)
+    return a[share], b, out[share]
+
+
+def _columns(operands: Operands, part: int, parts: int) -> Operands:
+    a, b, out = operands
+    columns = b.shape[1]
+    share = slice(part * columns // parts, (part + 1) * columns // parts)
+    return a, b[:, share], out[:, share]

@@ -1,0 +1,141 @@
+"""The results as a picture: for each device the ratio to the peers, the times, the share of the limits; the devices
+beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from bpcore.bench.cells import network_name
+from bpcore.bench.report import (
+    axes,
+    best_ratio,
+    cells_of,
+    devices_of,
+    geometric_mean,
+    peers_of,
+    ratio_to,
+    title,
+)
+from bpcore.errors import InputError, MissingExtraError
+
+SUFFIXES = (".svg", ".png", ".pdf")
+
+Results = Mapping[str, Any]
+Panel = Callable[[Any, Results, str], None]
+
+
+def check(path: Path) -> None:
+    """Refuse what could not be drawn later."""
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("--plot", "plot")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path} cannot be drawn; accepted: a name that ends in {', '.join(SUFFIXES)}")
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draw it into a file."""
+    from matplotlib.figure import Figure
+
+    devices = devices_of(results)
+    drawn = [(panel, device) for device in devices for panel in (_ratios, _batches, _widths, _shares)]
+    figure = Figure(figsize=(18, 4.5 * (len(devices) + (len(devices) > 1))), layout="constrained")
+    grid = figure.subplots(len(devices) + (len(devices) > 1), 4, squeeze=False)
+    for axis, (panel, device) in zip(grid.flat, drawn, strict=False):
+        panel(axis, results, device)
+        if not axis.has_data():
+            axis.set_axis_off()
+    if len(devices) > 1:
+        _devices(grid[-1, 0], results, devices)
+        for axis in grid[-1, 1:]:
+            axis.set_axis_off()
+    figure.suptitle("   ".join(title(results, device) for device in devices))
+    figure.savefig(path)
+
+
+def _ratios(axis: Any, results: Results, device: str) -> None:
+    """Of the best peer and of each: the geometric mean over the networks, at each batch."""
+    cells = cells_of(results, device)
+    for name in [None, *peers_of(cells)]:
+        at: dict[int, list[float]] = {}
+        for cell in cells:
+            ratio = best_ratio(cell) if name is None else ratio_to(cell, name)
+            if ratio is not None:
+                at.setdefault(cell["batch"], []).append(ratio)
+        if at:
+            points = sorted((batch, geometric_mean(ratios)) for batch, ratios in at.items())
+            style = {"color": "black", "linewidth": 2.5} if name is None else {"linewidth": 1}
+            axis.plot(*zip(*points, strict=True), marker="o", label=name or "the best peer", **style)
+    if axis.has_data():
+        axis.axhline(1.0, color="grey", linestyle=":")
+        _finish(axis, "a peer's time / bpcore's, mean over the networks", "batch", "times")
+
+
+def _batches(axis: Any, results: Results, device: str) -> None:
+    """Time against the batch: bpcore with its quartiles, the best peer dashed."""
+    _lines(axis, results, device, "batch, ", "us a step against the batch (dashed: the best peer)", "batch")
+
+
+def _widths(axis: Any, results: Results, device: str) -> None:
+    """Time against the width of equal hidden layers."""
+    _lines(axis, results, device, "width, ", "us a step against the width (dashed: the best peer)", "width")
+
+
+def _lines(axis: Any, results: Results, device: str, which: str, said: str, label: str) -> None:
+    for name, line in axes(cells_of(results, device)).items():
+        if not name.startswith(which):
+            continue
+        sizes = [size for size, _ in line]
+        own = [cell["results"]["bpcore"] for _, cell in line]
+        (drawn,) = axis.plot(sizes, [one["us_per_step"] for one in own], marker="o", label=name.removeprefix(which))
+        low, high = zip(*(one["quartiles_us"] for one in own), strict=True)
+        axis.fill_between(sizes, low, high, alpha=0.2, color=drawn.get_color())
+        peers = [(size, best_ratio(cell), one["us_per_step"]) for (size, cell), one in zip(line, own, strict=True)]
+        known = [(size, ratio * time) for size, ratio, time in peers if ratio is not None]
+        if known:
+            axis.plot(*zip(*known, strict=True), linestyle="--", color=drawn.get_color(), linewidth=1)
+    if axis.has_data():
+        _finish(axis, said, label, "us", log=True)
+
+
+def _shares(axis: Any, results: Results, device: str) -> None:
+    """How near bpcore comes to the roofline, and (dashed) to the products alone."""
+    for network in dict.fromkeys(tuple(cell["network"]) for cell in cells_of(results, device)):
+        cells = [cell for cell in cells_of(results, device) if tuple(cell["network"]) == network]
+        color = None
+        for share, style in (("share_of_roofline", "-"), ("share_of_products", "--")):
+            points = [(cell["batch"], 100 * one) for cell in cells if (one := cell["results"]["bpcore"].get(share))]
+            if points:
+                label = network_name(network) if style == "-" else None
+                (line,) = axis.plot(
+                    *zip(*points, strict=True), linestyle=style, marker="o", markersize=3, color=color, label=label
+                )
+                color = line.get_color()
+    if axis.has_data():
+        axis.axhline(100.0, color="grey", linestyle=":")
+        _finish(axis, "share of the roofline (dashed: of the products)", "batch", "%")
+
+
+def _devices(axis: Any, results: Results, devices: Sequence[str]) -> None:
+    """Samples a second on each device."""
+    for device, style in zip(devices, ("--", "-", ":", "-."), strict=False):
+        for number, (name, line) in enumerate(axes(cells_of(results, device)).items()):
+            if name.startswith("batch, "):
+                points = [(size, cell["results"]["bpcore"]["samples_per_second"]) for size, cell in line]
+                label = f"{name.removeprefix('batch, ')}, {device}"
+                axis.plot(*zip(*points, strict=True), linestyle=style, color=f"C{number % 10}", label=label)
+    if axis.has_data():
+        _finish(axis, "the devices beside each other", "batch", "samples/s", log=True)
+
+
+def _finish(axis: Any, said: str, across: str, up: str, *, log: bool = False) -> None:
+    axis.set_title(said, fontsize=10)
+    axis.set_xscale("log", base=2)
+    if log:
+        axis.set_yscale("log")
+    axis.set_xlabel(across)
+    axis.set_ylabel(up)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)

@@ -1,0 +1,110 @@
+"""A contender's process, seen from the one that asks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+from bpcore.bench.cells import Cell
+from bpcore.bench.contenders import CPU
+from bpcore.errors import BpcoreError, InputError
+
+
+class ContenderError(BpcoreError):
+    """A contender could not do what it was told; the benchmark goes on without it."""
+
+
+class Process:
+    """Starts the worker of a contender on a device, and asks it. Used as a context: at its end the worker ends too."""
+
+    def __init__(self, name: str, device: str) -> None:
+        self.name, self.device = name, device
+        self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  closed with the process
+        self._worker: subprocess.Popen[str] | None = None
+
+    def ask(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """One request, one reply. InputError where the user asked for what cannot be; else ContenderError."""
+        worker = self._worker = self._worker or self._start()
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        try:
+            worker.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
+            worker.stdin.flush()
+            line = worker.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise ContenderError(f"{self.name}: {self._last_words()}")
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            kind = InputError if reply["refused"] else ContenderError
+            raise kind(reply["error"] if reply["refused"] else f"{self.name}: {reply['error']}")
+        return reply
+
+    def hello(self, activation: str, optimizer: str) -> dict[str, str]:
+        """What the contender tells of itself; InputError where it has not what is asked for."""
+        about: dict[str, str] = self.ask("hello", activation=activation, optimizer=optimizer)["about"]
+        return about
+
+    def prepare(self, cell: Cell, data: str, data_dir: str | None) -> dict[str, Any]:
+        """Build everything and run the first steps: seconds, the steps that a call takes at least, notes."""
+        return self.ask("prepare", cell=cell.key(), data=data, data_dir=data_dir)
+
+    def time(self, steps: int) -> float:
+        """Seconds for so many steps."""
+        seconds: float = self.ask("time", steps=steps)["seconds"]
+        return seconds
+
+    def loss(self) -> float | None:
+        """The loss of the latest steps; None where nothing is trained."""
+        loss: float | None = self.ask("loss")["loss"]
+        return loss
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.communicate()
+            self._worker = None
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        self._said.close()
+
+    def _start(self) -> subprocess.Popen[str]:
+        # -P: what lies in the current folder is no part of what is measured.
+        command = [sys.executable, "-P", "-m", "bpcore.bench.worker", self.name, self.device]
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+            env=os.environ | environment(self.name, self.device),
+        )
+
+    def _last_words(self) -> str:
+        """Why the worker is no more. The next request starts a new one."""
+        assert self._worker is not None
+        self._worker.communicate()
+        code, self._worker = self._worker.returncode, None
+        self._said.seek(0)
+        lines = [line.strip() for line in self._said.read().splitlines() if line.strip()]
+        return f"its process ended with code {code}" + (f": {lines[-1]}" if lines else "")
+
+
+def environment(name: str, device: str) -> dict[str, str]:
+    """What a worker's environment has besides: on a GPU no library may round to TF32, whatever its own setting says;
+    and JAX must neither look for another device nor take all its memory.
+    """
+    found = {} if device == CPU else {"NVIDIA_TF32_OVERRIDE": "0"}
+    if name == "jax":
+        found |= {"JAX_PLATFORMS": "cpu" if device == CPU else "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return found

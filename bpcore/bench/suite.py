@@ -1,0 +1,218 @@
+"""The whole benchmark: the processes, the roofline, then cell after cell, written down after each."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from bpcore import __version__
+from bpcore.bench import roofline
+from bpcore.bench.cells import Cell
+from bpcore.bench.contenders import CONTENDERS, OURS, PEERS
+from bpcore.bench.measure import Plan, Timed, as_results, measure_cell
+from bpcore.bench.process import ContenderError, Process
+from bpcore.data.files import readable
+from bpcore.errors import BpcoreError, InputError, unknown_name
+
+AUTO = "auto"
+STOPPED_BY_CTRL_C = "stopped by Ctrl-C"
+
+THREAD_VARIABLES = ("BPCORE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+Contenders = Mapping[str, Mapping[str, Timed]]
+"""By device and name."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure. peers: "auto" for those that are installed, or names; budget: seconds, None for no end."""
+
+    cells: Sequence[Cell]
+    peers: Sequence[str] | str = ()
+    plan: Plan = field(default_factory=Plan)
+    budget: float | None = None
+    alone: bool = False
+    """bpcore without the products."""
+    quick: bool = False
+    """Whether the limits are measured in less time."""
+
+
+def chosen_peers(text: str) -> Sequence[str] | str:
+    """The peers of "auto", "", or names with commas between; InputError for one that is unknown or not installed."""
+    if text in (AUTO, ""):
+        return AUTO if text else ()
+    names = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        if name not in PEERS:
+            raise unknown_name("peer", name, [*PEERS, AUTO])
+        if not PEERS[name].installed:
+            raise InputError(f"{name} is not installed: {PEERS[name].install}; --peers auto takes those that are")
+    return names
+
+
+@contextmanager
+def processes(job: Job, notify: Callable[[str], None]) -> Iterator[tuple[Contenders, dict[str, dict[str, Any]]]]:
+    """The contenders' processes, and what each tells of itself. What cannot be done is refused before any work.
+
+    Of peers that were chosen by "auto" those that cannot run are left out, with a word to `notify`.
+    """
+    devices = list(dict.fromkeys(cell.device for cell in job.cells))
+    first = job.cells[0]
+    wanted = [*(["bpcore"] if job.alone else OURS), *_peers(job.peers)]
+    nowhere = [name for name in wanted if name in PEERS and not any(CONTENDERS[name].on(one) for one in devices)]
+    if nowhere and job.peers != AUTO:
+        raise InputError(f"{nowhere[0]} does not run on {' or '.join(devices)}, but on {PEERS[nowhere[0]].devices[0]}")
+    with ExitStack() as stack:
+        found: dict[str, dict[str, Process]] = {}
+        about: dict[str, dict[str, Any]] = {}
+        for device in devices:
+            found[device], about[device] = {}, {}
+            for name in wanted:
+                if not CONTENDERS[name].on(device):
+                    continue
+                process = stack.enter_context(Process(name, device))
+                try:
+                    about[device][name] = process.hello(first.activation, first.optimizer)
+                    found[device][name] = process
+                except BpcoreError as error:
+                    if name not in PEERS or job.peers != AUTO:
+                        raise InputError(str(error)) from error
+                    notify(f"note: without {name}: {error}")
+        yield found, about
+
+
+def run(
+    job: Job,
+    contenders: Contenders,
+    results: dict[str, Any],
+    *,
+    notify: Callable[[str], None],
+    save: Callable[[dict[str, Any]], None],
+) -> str:
+    """Measure every cell that `results` does not have yet, and put it there. Returns why it stopped early, or "".
+
+    save(results) is called after every cell. However small the budget, one cell is measured.
+    """
+    began, measured = time.monotonic(), None
+    try:
+        for number, cell in enumerate(job.cells, 1):
+            there = contenders[cell.device]
+            if _done(results, cell, there):
+                continue
+            if measured and job.budget is not None and time.monotonic() - began >= job.budget:
+                return f"stopped after {job.budget:g} s; the same command with --resume goes on where this one stopped"
+            limits = _roofline(results, cell.device, notify, quick=job.quick)
+            started = time.monotonic()
+            measured = as_results(cell, measure_cell(cell, there, job.plan), limits)
+            results["cells"] = [one for one in results["cells"] if not _is(one, cell)] + [measured]
+            save(results)
+            took = time.monotonic() - started
+            notify(f"{number:3}/{len(job.cells)}  {_in_short(cell, measured)}  ({took:.0f} s)")
+    except KeyboardInterrupt:
+        return STOPPED_BY_CTRL_C
+    return ""
+
+
+def new_results(job: Job, about: Mapping[str, Any], previous: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The results before the first cell, or those of an earlier run to go on with.
+
+    InputError where the earlier run was of another machine or of other steps: its cells could not be compared.
+    """
+    results: dict[str, Any] = {
+        "bpcore": __version__,
+        "date": str(date.today()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        "data": job.plan.data,
+        "activation": job.cells[0].activation,
+        "optimizer": job.cells[0].optimizer,
+        "rounds": job.plan.rounds,
+        "seconds_a_round": job.plan.seconds,
+        "contenders": {device: dict(told) for device, told in about.items()},
+        "rooflines": {},
+        "cells": [],
+    }
+    if previous is None:
+        return results
+    for what in ("data", "activation", "optimizer"):
+        if previous[what] != results[what]:
+            raise InputError(f"the file to resume was measured with {what} {previous[what]}, not {results[what]}")
+    for device, told in results["contenders"].items():
+        before, now = previous["contenders"].get(device, {}).get("bpcore", {}), told["bpcore"]
+        if before and (before["device"], before.get("threads")) != (now["device"], now.get("threads")):
+            raise InputError(f"the file to resume was measured on {_machine(before)}; this is {_machine(now)}")
+    for device, told in previous["contenders"].items():
+        results["contenders"][device] = told | results["contenders"].get(device, {})
+    return results | {"rooflines": previous["rooflines"], "cells": previous["cells"]}
+
+
+def read_results(path: Path) -> dict[str, Any] | None:
+    """What an earlier run wrote; None where there is no such file yet."""
+    if not path.exists():
+        return None
+    try:
+        with readable(path):
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for part in ("data", "activation", "optimizer", "contenders", "rooflines"):
+            found[part]
+        for cell in found["cells"]:
+            cell["network"], cell["results"].keys()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be resumed: it was not written by bpcore bench --json") from error
+    return found
+
+
+def _machine(told: Mapping[str, str]) -> str:
+    return told["device"] + (f" with {told['threads']} threads" if "threads" in told else "")
+
+
+def _peers(chosen: Sequence[str] | str) -> Sequence[str]:
+    if isinstance(chosen, str):
+        return [name for name, entry in PEERS.items() if entry.installed]
+    return chosen
+
+
+def _is(one: Mapping[str, Any], cell: Cell) -> bool:
+    return all(one[name] == value for name, value in cell.key().items())
+
+
+def _done(results: Mapping[str, Any], cell: Cell, wanted: Mapping[str, object]) -> bool:
+    return any(_is(one, cell) and set(wanted) <= set(one["results"]) for one in results["cells"])
+
+
+def _roofline(
+    results: dict[str, Any], device: str, notify: Callable[[str], None], *, quick: bool
+) -> roofline.Roofline | None:
+    """Measured once for a device, in a process of its own."""
+    if device not in roofline.WIDTHS:
+        return None
+    if device not in results["rooflines"]:
+        with Process("products", device) as process:
+            try:
+                results["rooflines"][device] = process.ask("roofline", quick=quick)["roofline"]
+            except ContenderError as error:
+                raise InputError(f"the limits of {device} cannot be measured: {error}") from error
+        found = roofline.from_json(results["rooflines"][device])
+        (small, fast), (large, slow) = found.bandwidth[0], found.bandwidth[-1]
+        notify(
+            f"{device}: products at {found.gflops:,.0f} GFLOP/s; {fast:,.0f} GB/s in {small / 2**20:g} MiB, "
+            f"{slow:,.0f} in {large / 2**20:g}"
+        )
+    return roofline.from_json(results["rooflines"][device])
+
+
+def _in_short(cell: Cell, measured: Mapping[str, Any]) -> str:
+    times = [
+        f"{name} {one['us_per_step']:,.1f}" if "us_per_step" in one else f"{name}: {one['error']}"
+        for name, one in measured["results"].items()
+    ]
+    return f"{cell.name}, {cell.device}, us a step: {', '.join(times)}"
