@@ -137,6 +137,12 @@ def cache_folder() -> Path:
     return base / "bpcore" / "kernels"
 
 
+def bits(value: Any) -> int:
+    """The bits of a floating-point number, as an integer that fits an int64."""
+    number = np.array(value)
+    return int(number.view(np.int32 if number.itemsize == 4 else np.int64))
+
+
 def _write_once(path: Path, text: str) -> bool:
     """Write the file unless it is there. The fixed time stamp keeps two processes that race in agreement."""
     if path.exists():

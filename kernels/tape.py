@@ -22,7 +22,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from . import blas, build, cpu
+from . import build, cpu
 from .spec import Spec
 
 WORD = ir.IntType(64)
@@ -219,96 +219,8 @@ def words_of(kinds: Sequence[Any], arguments: Sequence[Any]) -> list[int]:
         elif isinstance(kind, types.Integer):
             words.append(int(value))
         else:
-            words.append(_bits(value))
+            words.append(build.bits(value))
     return words
-
-
-def _bits(value: Any) -> int:
-    """The bits of a floating-point number as an integer."""
-    number = np.array(value)
-    return int(number.view(np.uint32 if number.itemsize == 4 else np.uint64))
-
-
-# --- the matrix product -------------------------------------------------------------------------------------
-
-
-def _gemm_call(real: Any, factors_in_memory: bool) -> Any:
-    """An intrinsic that calls cblas_?gemm with the words of a block as its arguments.
-
-    factors_in_memory: the words of alpha and beta are addresses where they are read at each call.
-    """
-
-    @_intrinsic
-    def gemm(context: Any, block: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            words = builder.inttoptr(arguments[0], WORD.as_pointer())
-
-            def word(number: int) -> Any:
-                return builder.load(builder.gep(words, [WORD(number)]))
-
-            def enum(number: int) -> Any:
-                return builder.trunc(word(number), ir.IntType(32))
-
-            def scalar(number: int) -> Any:
-                bits = word(number)
-                if factors_in_memory:
-                    return builder.load(builder.inttoptr(bits, number_type.as_pointer()))
-                if real == types.float32:
-                    bits = builder.trunc(bits, ir.IntType(32))
-                return builder.bitcast(bits, number_type)
-
-            number_type = context.get_value_type(real)
-            enum_type = ir.IntType(32)
-            function_type = ir.FunctionType(
-                ir.VoidType(),
-                [enum_type] * 3 + [WORD] * 3 + [number_type] + [WORD] * 4 + [number_type] + [WORD] * 2,
-            )
-            function = builder.inttoptr(word(0), function_type.as_pointer())
-            values = [enum(1), enum(2), enum(3), word(4), word(5), word(6), scalar(7)]
-            values += [word(8), word(9), word(10), word(11), scalar(12), word(13), word(14)]
-            builder.call(function, values)
-            return context.get_dummy_value()
-
-        return types.void(types.int64), generate
-
-    return gemm
-
-
-gemm: Any  # the hole of `_gemm_adapter`
-
-
-def _gemm_adapter(block: int) -> None:
-    gemm(block)
-
-
-@functools.cache
-def gemm_adapter(dtype: np.dtype[Any], *, factors_in_memory: bool = False) -> Any:
-    """The compiled function void(block) that calls the matrix product of a dtype."""
-    real = types.float32 if dtype == np.float32 else types.float64
-    call = _gemm_call(real, factors_in_memory)
-    bound = build.bind(_gemm_adapter, dtype, {"gemm": call}, compile_callee=lambda callee: callee)
-    function, cacheable = build.cached(bound, ("gemm", str(real), factors_in_memory))
-    return numba.cfunc(types.void(types.int64), cache=cacheable)(function)
-
-
-def gemm_words(library: blas.Blas, a: Any, b: Any, out: Any, alpha: Any, beta: Any) -> list[int]:
-    """The block of out <- alpha a @ b + beta out, for views whose rows or columns are contiguous.
-
-    alpha and beta: two numbers, or two arrays of one element.
-    """
-    dtype = out.dtype
-    (transpose_a, lda), (transpose_b, ldb) = (
-        (blas.TRANSPOSED if layout.transposed else blas.PLAIN, layout.leading) for layout in map(blas.layout, (a, b))
-    )
-    m, n = out.shape
-    factors = [
-        factor.ctypes.data if isinstance(factor, np.ndarray) else _bits(dtype.type(factor)) for factor in (alpha, beta)
-    ]
-    address = library.sgemm if dtype == np.float32 else library.dgemm
-    return [
-        address, blas.ROW_MAJOR, transpose_a, transpose_b, m, n, a.shape[1], factors[0],
-        a.ctypes.data, lda, b.ctypes.data, ldb, factors[1], out.ctypes.data, out.strides[0] // out.itemsize,
-    ]  # fmt: skip
 
 
 # --- the threads --------------------------------------------------------------------------------------------

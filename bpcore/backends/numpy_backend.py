@@ -14,7 +14,7 @@ from bpcore.backends.base import Array, Backend, Control, DTypeLike
 from bpcore.backends.operations import Operation, Product, is_number
 from bpcore.backends.recording import Recording
 from bpcore.backends.taping import TapeMaker, threads
-from bpcore.kernels import blas, cpu
+from bpcore.kernels import cpu
 
 
 class NumpyBackend(Backend):
@@ -66,11 +66,10 @@ class NumpyBackend(Backend):
         control: Control | None = None,
         keeps_gradients: bool = False,
     ) -> Callable[[int], None]:
-        """As Backend.record: a tape of compiled calls on all cores (taping.py), where NumPy has an OpenBLAS."""
-        library = blas.find()
-        if library is None or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        """As Backend.record: a tape of compiled calls on all cores (taping.py)."""
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             return super().record(step)
-        return Recording(self, step, TapeMaker(self, library, folds=not keeps_gradients), control)
+        return Recording(self, step, TapeMaker(self, folds=not keeps_gradients), control)
 
     def describe(self) -> dict[str, str]:
         """The processor, NumPy and its BLAS, Numba, threads."""

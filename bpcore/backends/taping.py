@@ -13,9 +13,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,8 @@ import numpy as np
 from bpcore.backends.fusion import fold_updates
 from bpcore.backends.operations import Kernel, Operation, Product, Span, is_array, meet, span
 from bpcore.backends.recording import NotRecordableError, Replay
-from bpcore.kernels import blas, spec, tape
+from bpcore.kernels import product as products
+from bpcore.kernels import spec, tape
 
 if TYPE_CHECKING:
     from bpcore.backends.base import Backend
@@ -35,6 +34,9 @@ CUT = "rROLs"
 
 ROWS_WORTH_CUTTING = 16
 """A product with fewer rows a part is cut by columns: each part then reads a share of the weights, not all of them."""
+
+LINE = 64
+"""The bytes of a cache line: two threads that write to one wait for each other."""
 
 OPERATIONS_WORTH_A_THREAD = 750_000
 """A step runs on at most n threads where it has n^2 times so many floating-point operations: in a small step waiting
@@ -64,8 +66,8 @@ def _container_limit(path: str) -> int:
 class TapeMaker:
     """Makes tapes of operations (recording.Maker)."""
 
-    def __init__(self, backend: Backend, library: blas.Blas, *, folds: bool) -> None:
-        self._backend, self._library, self._folds = backend, library, folds
+    def __init__(self, backend: Backend, *, folds: bool) -> None:
+        self._backend, self._folds = backend, folds
         self.parts = threads()
 
     def fused(self, operations: Sequence[Operation]) -> Sequence[Operation]:
@@ -77,22 +79,15 @@ class TapeMaker:
         products = (operation for operation in operations if isinstance(operation, Product))
         flops = sum(2 * product.out.size * product.a.shape[1] for product in products)
         self.parts = min(self.parts, max(1, math.isqrt(flops // OPERATIONS_WORTH_A_THREAD)))
-        cutter = Cutter(self._library, self.parts)
-        finished = tape_of([entry for operation in operations for entry in cutter.entries(operation)])
-
-        def replay(times: int) -> None:
-            with one_blas_thread(self._library):
-                finished.replay(times)
-
-        return replay
+        cutter = Cutter(self.parts)
+        return tape_of([entry for operation in operations for entry in cutter.entries(operation)]).replay
 
     def perform(self, operation: Operation) -> None:
         """Run an operation now, part by part."""
-        with one_blas_thread(self._library):
-            for entry in Cutter(self._library, self.parts).entries(operation):
-                for part in entry:
-                    if part is not None:
-                        tape.run_once(part.address, part.words)
+        for entry in Cutter(self.parts).entries(operation):
+            for part in entry:
+                if part is not None:
+                    tape.run_once(part.address, part.words)
 
 
 # --- cutting ------------------------------------------------------------------------------------------------
@@ -118,8 +113,8 @@ Entry = list[Part | None]
 class Cutter:
     """Cuts operations into entries of so many parts."""
 
-    def __init__(self, library: blas.Blas, parts: int) -> None:
-        self.library, self.parts = library, parts
+    def __init__(self, parts: int) -> None:
+        self.parts = parts
 
     def entries(self, operation: Operation) -> Iterator[Entry]:
         """The entries of one operation: one, and one more for each sum that its parts have to be added up to."""
@@ -132,24 +127,26 @@ class Cutter:
 
     def _product(self, product: Product) -> Entry:
         a, b, out = product.a, product.b, product.out
-        if is_array(product.alpha) != is_array(product.beta):
+        in_memory = is_array(product.alpha)
+        if in_memory != is_array(product.beta):
             raise NotRecordableError("of a product's two factors one is a number and the other lies in an array")
         m, n = out.shape
         by_rows = m >= self.parts * ROWS_WORTH_CUTTING or m >= n
         found: Entry = []
         for part in range(self.parts):
-            first, stop = self._share(m if by_rows else n, part)
+            first, stop = self._share(m, part) if by_rows else self._share(n, part, LINE // out.itemsize)
             if first == stop:
                 found.append(None)
                 continue
             a_part, b_part = (a[first:stop], b) if by_rows else (a, b[:, first:stop])
             out_part = out[first:stop] if by_rows else out[:, first:stop]
-            adapter = tape.gemm_adapter(out.dtype, factors_in_memory=is_array(product.alpha))
-            words = tape.gemm_words(self.library, a_part, b_part, out_part, product.alpha, product.beta)
+            plan = products.plan(a_part, b_part, out_part, factors_in_memory=in_memory)
+            compiled = products.compiled(plan.shape)
+            words, scratch = products.words(plan, a_part, b_part, out_part, product.alpha, product.beta)
             # A cut by columns touches every row: for the waits it counts as all of `out`.
             writes = [out_part if by_rows else out]
             reads = [a_part, b_part, *(factor for factor in (product.alpha, product.beta) if is_array(factor))]
-            found.append(_part(adapter, words, (product, adapter), reads, writes))
+            found.append(_part(compiled, words, (product, compiled, scratch), reads, writes))
         return found
 
     def _one_thread(self, kernel: Kernel) -> Entry:
@@ -187,7 +184,7 @@ class Cutter:
             elif role in "OL":
                 given.append(own[place][part])
             elif role == "s":
-                given.append(self._segments(argument, part))
+                given.append(self._segments(argument, part, LINE // kernel.spec.dtype.itemsize))
             elif role == "f":
                 given.append(first)
             else:
@@ -198,16 +195,19 @@ class Cutter:
                 reads.append(given[-1])
         return _kernel_part(kernel.spec, given, reads, writes)
 
-    def _share(self, count: int, part: int) -> Span:
-        return part * count // self.parts, (part + 1) * count // self.parts
+    def _share(self, count: int, part: int, unit: int = 1) -> Span:
+        """A part's share of so many, cut at multiples of the unit."""
+        units = -(-count // unit)
+        first, stop = (min(unit * (number * units // self.parts), count) for number in (part, part + 1))
+        return first, stop
 
-    def _segments(self, segments: np.ndarray, part: int) -> np.ndarray:
+    def _segments(self, segments: np.ndarray, part: int, unit: int) -> np.ndarray:
         """A part's share of each segment, cut at multiples of a cache line."""
         rows = []
         for first, stop, decayed in segments.tolist():
-            low, high = (16 * share for share in self._share(-(-(stop - first) // 16), part))
+            low, high = self._share(stop - first, part, unit)
             if low < high:
-                rows.append((first + low, min(first + high, stop), decayed))
+                rows.append((first + low, first + high, decayed))
         return np.array(rows, np.int64).reshape(-1, 3)
 
 
@@ -257,24 +257,3 @@ def _clash(earlier: Entry, later: Entry) -> bool:
             if meet(before.writes, after.reads + after.writes) or meet(before.reads, after.writes):
                 return True
     return False
-
-
-_blas_lock = threading.Lock()
-_blas_users: list[int] = []
-
-
-@contextmanager
-def one_blas_thread(library: blas.Blas) -> Iterator[None]:
-    """The tape's threads are the only ones: each calls BLAS for its own part. Several runs may be under way."""
-    with _blas_lock:
-        if not _blas_users:
-            _blas_users.append(library.get_threads())
-            library.set_threads(1)
-        _blas_users.append(0)
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _blas_users.pop()
-            if len(_blas_users) == 1:
-                library.set_threads(_blas_users.pop())

@@ -1,0 +1,254 @@
+"""The matrix product of the CPU's tape: out <- alpha a @ b + beta out, made for the shapes of a mini-batch.
+
+A library's product is made for large square matrices: it copies its operands into the order that suits it, which pays
+when each number is used hundreds of times. In a training step one side is often the batch, with 10 or 100 rows, or an
+output layer with 10 columns; there this one is up to three times as fast, and about as fast elsewhere.
+
+The arithmetic stands in tiles.py; here are the loops over tiles, and the choice of both by the sizes of a product.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from . import build, tiles
+
+# The holes of the loops.
+tile: Any
+rest: Any  # the tile of the last rows, of which there are fewer
+strip: Any  # `_strip` with whole tiles, and
+side: Any  # with those at the right edge, which have fewer columns
+pack: Any  # `_pack` for the one, and
+pack_side: Any  # for the other
+copy: Any
+word: Any
+read: Any
+write: Any
+factor: Any  # alpha or beta from its word
+real: Callable[[float], float]
+ITEM: int  # the bytes of a number
+ROWS: int  # of a tile
+WIDTH: int  # the columns of a tile
+LANES: int  # the numbers of a vector
+PACKED: bool  # whether b is copied, strip by strip,
+KEPT: bool  # and the copies are kept for the next block of rows: then k is not divided
+
+
+def _strip(
+    a: int, a_row: int, a_k: int, b: int, b_k: int, b_column: int, c: int, c_row: int, m: int, k: int, last: int,
+    alpha: float, beta: float,
+) -> None:  # fmt: skip
+    """One tile below the other."""
+    for i in range(0, m - ROWS + 1, ROWS):
+        tile(a + i * a_row, a_row, a_k, b, b_k, b_column, c + i * c_row, c_row, k, last, alpha, beta)
+    i = m - m % ROWS
+    if i < m:
+        rest(a + i * a_row, a_row, a_k, b, b_k, b_column, c + i * c_row, c_row, k, last, alpha, beta)
+
+
+def _pack(b: int, b_k: int, b_column: int, k: int, columns: int, last: int, to: int) -> None:
+    """Copy some columns of b for so many k, so that a tile finds them one row after the other."""
+    if b_column == ITEM:
+        for row in range(k):
+            copy(b + row * b_k, to + row * WIDTH * ITEM, last)
+    else:
+        for column in range(columns):
+            for row in range(k):
+                write(to + (row * WIDTH + column) * ITEM, read(b + row * b_k + column * b_column))
+
+
+def _product(block: int) -> None:
+    """Block after block of rows, part after part of k: down the columns of the result, strip after strip.
+
+    Blocks of one tile's rows and all of k at once go along the rows of the result instead.
+    """
+    a, a_row, a_k = word(block, 0), word(block, 1), word(block, 2)
+    b, b_k, b_column = word(block, 3), word(block, 4), word(block, 5)
+    c, c_row = word(block, 6), word(block, 7)
+    m, n, k = word(block, 8), word(block, 9), word(block, 10)
+    alpha, beta = factor(word(block, 11)), factor(word(block, 12))
+    copies, height, depth = word(block, 13), word(block, 14), word(block, 15)
+    whole, last = n - n % WIDTH, (n - 1) % LANES + 1
+    for top in range(0, m, height):
+        rows = min(height, m - top)
+        for first in range(0, k, depth):
+            deep = min(depth, k - first)
+            before = beta if first == 0 else real(1.0)
+            a_now = a + top * a_row + first * a_k
+            for j in range(0, n, WIDTH):
+                b_now, b_step, c_now = b + first * b_k + j * b_column, b_k, c + top * c_row + j * ITEM
+                if PACKED:
+                    place = copies + (j * deep * ITEM if KEPT else 0)
+                    if not KEPT or top == 0:
+                        if j < whole:
+                            pack(b_now, b_k, b_column, deep, WIDTH, last, place)
+                        else:
+                            pack_side(b_now, b_k, b_column, deep, n - j, last, place)
+                    b_now, b_step = place, WIDTH * ITEM
+                if j < whole:
+                    strip(a_now, a_row, a_k, b_now, b_step, b_column, c_now, c_row, rows, deep, last, alpha, before)
+                else:
+                    side(a_now, a_row, a_k, b_now, b_step, b_column, c_now, c_row, rows, deep, last, alpha, before)
+
+
+# --- what is compiled ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is compiled for a product, and shared by all products that are made alike.
+
+    rows, columns   of a tile (columns: of a dots_tile; vectors of a columns_tile)
+    rest            the rows of the last tile, where they are fewer; else 0
+    side            the columns (vectors) of the tiles at the right edge, where they are fewer or not full; else 0
+    packed, kept    whether b is copied, strip by strip; whether all of the copy is kept
+    """
+
+    dtype: np.dtype[Any]
+    dots: bool
+    rows: int
+    columns: int
+    rest: int
+    side: int
+    packed: bool
+    kept: bool
+    factors_in_memory: bool
+
+
+@functools.cache
+def compiled(shape: Shape) -> Any:
+    """The compiled function void(block) that makes products of a shape; keep it alive while its address is used."""
+    dtype = shape.dtype
+    lanes = 1 if shape.dots else tiles.lanes(dtype)
+    inline = numba.njit(forceinline=True, error_model="numpy")
+    holes: dict[str, object] = {
+        "word": tiles.word,
+        "read": tiles.reader(dtype),
+        "write": tiles.write,
+        "factor": tiles.reader(dtype) if shape.factors_in_memory else tiles.from_bits(dtype),
+        "real": dtype.type,
+        "ITEM": dtype.itemsize,
+        "ROWS": shape.rows,
+        "WIDTH": shape.columns * lanes,
+        "LANES": lanes,
+        "PACKED": shape.packed,
+        "KEPT": shape.kept,
+    }
+
+    def tile_of(rows: int, columns: int, masked: bool) -> Any:
+        if shape.dots:
+            return tiles.dots_tile(dtype, max(rows, 1), columns)
+        return tiles.columns_tile(dtype, max(rows, 1), columns, masked)
+
+    def bound(function: Callable[..., Any], columns: int, masked: bool) -> Any:
+        own = {
+            "tile": tile_of(shape.rows, columns, masked),
+            "rest": tile_of(shape.rest, columns, masked),
+            "copy": tiles.row_copy(dtype, columns, masked),
+        }
+        return inline(build.bind(function, dtype, holes | own, compile_callee=inline))
+
+    columns, side = shape.columns, max(shape.side, 1)
+    holes |= {
+        "strip": bound(_strip, columns, False),
+        "side": bound(_strip, side, True),
+        "pack": bound(_pack, columns, False),
+        "pack_side": bound(_pack, side, True),
+    }
+    product = build.bind(_product, dtype, holes, compile_callee=inline)
+    function, cacheable = build.cached(product, ("product", tiles.registers()))
+    return numba.cfunc(types.void(types.int64), cache=cacheable)(function)
+
+
+# --- the choice ---------------------------------------------------------------------------------------------
+
+DOTS = (4, 4)
+"""Rows and columns of a dots_tile: 16 sums, which one round of additions adds up together."""
+
+FEW_ROWS = 32
+"""Up to so many rows of a, each number of b is used too seldom for a copy to pay."""
+
+DEPTH = 512
+"""How much of k is worked on at a time, where all of it is too much: 128 KiB of a copied strip."""
+
+PANEL_BYTES = 256 * 2**10
+"""A copy of b of up to this size stays in the second cache, so that the result can be made row by row: that is the order
+of memory, and a short k leaves much to write and little to compute."""
+
+
+@functools.cache
+def best_tile(m: int, n: int, lanes: int, held: int) -> tuple[int, int]:
+    """Rows and vectors of columns of the tile that takes the fewest steps over a result (m, n).
+
+    For each k a tile takes a multiplication for each of its vectors, at least as many as hide their latency, and about
+    two more for what else there is to do. Of equals the widest reads the longest stretches of memory.
+    """
+    vectors = -(-n // lanes)
+
+    def cost(tile: tuple[int, int]) -> int:
+        rows, wide = tile
+        heights = ((rows, m // rows), (m % rows, m % rows > 0))
+        widths = ((wide, vectors // wide), (vectors % wide, vectors % wide > 0))
+        return sum(tall * many * (max(row * width, 8) + 2) for row, tall in heights for width, many in widths)
+
+    candidates = [(rows, wide) for wide in (1, 2, 3, 4) for rows in range(1, 15) if rows * wide <= held]
+    return min(candidates, key=lambda tile: (cost(tile), -tile[1]))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A shape, and how many rows of the result and how much of k are worked on at a time."""
+
+    shape: Shape
+    height: int
+    depth: int
+
+
+def plan(a: Any, b: Any, out: Any, *, factors_in_memory: bool) -> Plan:
+    """How to make out (m, n) <- a (m, k) @ b (k, n): by the sizes and strides alone, never by timing."""
+    (m, n), k, item = out.shape, a.shape[1], out.dtype.itemsize
+    along_k = a.strides[1] == item and b.strides[0] == item and b.strides[1] != item
+    if along_k and k >= 32 and k > (2 * m if m >= FEW_ROWS * 16 else m // 2):
+        rows, columns = DOTS
+        rows = min(rows, tiles.registers().held // columns - 1)
+        shape = Shape(out.dtype, True, rows, columns, m % rows, n % columns, False, False, factors_in_memory)
+        return Plan(shape, max(rows, 2 * PANEL_BYTES // (k * item) // rows * rows), k)
+    lanes = tiles.lanes(out.dtype)
+    rows, vectors = best_tile(m, n, lanes, tiles.registers().held)
+    packed, kept, height, depth = True, False, m, DEPTH
+    if b.strides[1] == item or n == 1:  # b's columns are neighbours, and a tile can do without a copy
+        if m <= FEW_ROWS:
+            packed, depth = False, DEPTH // 2
+        elif k * n * item <= PANEL_BYTES:
+            kept, height, depth = True, rows, k
+        elif m <= 2 * FEW_ROWS:
+            packed, depth = False, DEPTH // 4
+    edge = -(-(n % (vectors * lanes)) // lanes)
+    shape = Shape(out.dtype, False, rows, vectors, m % rows, edge, packed, kept, factors_in_memory)
+    return Plan(shape, max(height, 1), min(depth, max(k, 1)))
+
+
+def words(chosen: Plan, a: Any, b: Any, out: Any, alpha: Any, beta: Any) -> tuple[list[int], Any]:
+    """The block of a product, and the memory for the copy of b.
+
+    alpha and beta: two numbers, or two arrays of one element.
+    """
+    dtype = out.dtype
+    width = chosen.shape.columns * (1 if chosen.shape.dots else tiles.lanes(dtype))
+    strips = -(-out.shape[1] // width) if chosen.shape.kept else 1
+    copies = np.empty(strips * chosen.depth * width if chosen.shape.packed else 0, dtype)
+    factors = [
+        factor.ctypes.data if isinstance(factor, np.ndarray) else build.bits(dtype.type(factor))
+        for factor in (alpha, beta)
+    ]
+    return [
+        a.ctypes.data, *a.strides, b.ctypes.data, *b.strides, out.ctypes.data, out.strides[0],
+        *out.shape, a.shape[1], *factors, copies.ctypes.data, chosen.height, chosen.depth,
+    ], copies  # fmt: skip

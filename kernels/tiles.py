@@ -1,0 +1,380 @@
+"""Tiles: small pieces of a matrix product that are held in vector registers while a loop runs along k.
+
+Left to itself LLVM would not keep a piece of the result in registers, so these loops are written as LLVM's instructions
+on vectors. How long a vector is, and how many there are, follows from the processor.
+
+columns_tile   some rows, some vectors of columns: for each k, load the vectors of b's row, and for each row of the tile
+               multiply them by one number of a and add
+dots_tile      some rows of a, some columns of b, all contiguous along k: multiply and add vectors along k, and sum up
+               each at the end; for a transposed b, which is W^T in BP2
+row_copy       some vectors from one place to another
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite.binding
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+WORD, INDEX = ir.IntType(64), ir.IntType(32)
+
+_intrinsic: Callable[[Any], Any] = intrinsic  # a compiled function's caller does not give the typing context
+
+
+@dataclass(frozen=True)
+class Registers:
+    """A processor's vector registers: the bytes of each, and how many a tile may take."""
+
+    size: int
+    held: int
+
+
+@functools.cache
+def registers() -> Registers:
+    """Those of the processor that Numba compiles for."""
+    config: Any = numba.config
+    features = config.CPU_FEATURES
+    if features is None:
+        features = "" if config.CPU_NAME else llvmlite.binding.get_host_cpu_features().flatten()
+    known = set(features.split(","))
+    if "+avx512f" in known:
+        return Registers(64, 24)
+    if "+avx" in known:
+        return Registers(32, 12)
+    return Registers(16, 24 if "+neon" in known else 12)
+
+
+def lanes(dtype: np.dtype[Any]) -> int:
+    """How many numbers a vector holds."""
+    return registers().size // dtype.itemsize
+
+
+class _Emitter:
+    """Writes the instructions of one tile."""
+
+    def __init__(self, builder: Any, dtype: np.dtype[Any]) -> None:
+        self.builder = builder
+        self.size = dtype.itemsize
+        self.lanes = lanes(dtype)
+        self.scalar = _types_of(dtype)[1]
+        self.vector = ir.VectorType(self.scalar, self.lanes)
+        self.mask_type = ir.VectorType(ir.IntType(1), self.lanes)
+        self.zero = ir.Constant(self.vector, None)
+        self._name = f"v{self.lanes}f{8 * self.size}"
+
+    def call(self, name: str, result: Any, *arguments: Any) -> Any:
+        """Call one of LLVM's intrinsic functions."""
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)  # type: ignore[no-untyped-call]
+        return self.builder.call(function, arguments)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """a b + c, rounded once."""
+        return self.call(f"llvm.fma.{self._name}", self.vector, a, b, c)
+
+    def splat(self, number: Any) -> Any:
+        """A vector that holds one number everywhere."""
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, number, INDEX(0))
+        everywhere = ir.Constant(ir.VectorType(INDEX, self.lanes), None)
+        return self.builder.shuffle_vector(first, undefined, everywhere)
+
+    def first_lanes(self, count: Any) -> Any:
+        """A mask of so many lanes, from the first."""
+        numbers = ir.Constant(ir.VectorType(WORD, self.lanes), list(range(self.lanes)))
+        undefined = ir.Constant(ir.VectorType(WORD, self.lanes), ir.Undefined)
+        inserted = self.builder.insert_element(undefined, count, INDEX(0))
+        counts = self.builder.shuffle_vector(inserted, undefined, ir.Constant(ir.VectorType(INDEX, self.lanes), None))
+        return self.builder.icmp_signed("<", numbers, counts)
+
+    def load_number(self, address: Any) -> Any:
+        """One number."""
+        return self.builder.load(self.builder.inttoptr(address, self.scalar.as_pointer()), align=self.size)
+
+    def load(self, address: Any, mask: Any = None) -> Any:
+        """A vector; zeros where the mask is not set."""
+        pointer = self.builder.inttoptr(address, self.vector.as_pointer())
+        if mask is None:
+            return self.builder.load(pointer, align=self.size)
+        name = f"llvm.masked.load.{self._name}.p0"
+        return self.call(name, self.vector, pointer, INDEX(self.size), mask, self.zero)
+
+    def store(self, value: Any, address: Any, mask: Any = None) -> None:
+        """A vector, where the mask is set."""
+        pointer = self.builder.inttoptr(address, self.vector.as_pointer())
+        if mask is None:
+            self.builder.store(value, pointer, align=self.size)
+        else:
+            name = f"llvm.masked.store.{self._name}.p0"
+            self.call(name, ir.VoidType(), value, pointer, INDEX(self.size), mask)
+
+    def store_number(self, value: Any, address: Any) -> None:
+        """One number."""
+        self.builder.store(value, self.builder.inttoptr(address, self.scalar.as_pointer()), align=self.size)
+
+    def advance(self, address: Any, bytes_: int) -> Any:
+        """An address so many bytes further on."""
+        return self.builder.add(address, WORD(bytes_)) if bytes_ else address
+
+    def addresses(self, first: Any, stride: Any, count: int) -> list[Any]:
+        """The addresses of so many rows."""
+        found = [first]
+        for _ in range(count - 1):
+            found.append(self.builder.add(found[-1], stride))
+        return found
+
+    def finish(self, total: Any, alpha: Any, beta: Any, before: Callable[[], Any]) -> Any:
+        """alpha total + beta before; what was before is read only where beta is not zero."""
+        builder = self.builder
+        scaled = builder.fmul(total, alpha)
+        with builder.if_else(builder.fcmp_ordered("==", self._any(beta), ir.Constant(self.scalar, 0.0))) as (no, yes):
+            with no:
+                no_block = builder.block
+            with yes:
+                added = builder.fadd(builder.fmul(before(), beta), scaled)
+                yes_block = builder.block
+        result = builder.phi(total.type)
+        result.add_incoming(scaled, no_block)
+        result.add_incoming(added, yes_block)
+        return result
+
+    def _any(self, value: Any) -> Any:
+        return self.builder.extract_element(value, INDEX(0)) if isinstance(value.type, ir.VectorType) else value
+
+    def loop(self, count: Any, carried: Sequence[Any], body: Callable[[Sequence[Any]], Sequence[Any]]) -> list[Any]:
+        """Run the body `count` times; it takes and gives the values that are carried from turn to turn."""
+        builder = self.builder
+        before = builder.block
+        turn, after = builder.append_basic_block("turn"), builder.append_basic_block("after")
+        builder.cbranch(builder.icmp_signed(">", count, WORD(0)), turn, after)
+        builder.position_at_end(turn)
+        left = builder.phi(WORD)
+        values = [builder.phi(value.type) for value in carried]
+        given = body(values)
+        less = builder.sub(left, WORD(1))
+        left.add_incoming(count, before)
+        left.add_incoming(less, builder.block)
+        for value, first, following in zip(values, carried, given, strict=True):
+            value.add_incoming(first, before)
+            value.add_incoming(following, builder.block)
+        end = builder.block
+        builder.cbranch(builder.icmp_signed(">", less, WORD(0)), turn, after)
+        builder.position_at_end(after)
+        results = [builder.phi(value.type) for value in carried]
+        for result, first, following in zip(results, carried, given, strict=True):
+            result.add_incoming(first, before)
+            result.add_incoming(following, end)
+        return results
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a tile is given: addresses, and the bytes from one row, column or k to the next.
+
+    last: how many columns its last vector has.
+    """
+
+    a: Any
+    a_row: Any
+    a_k: Any
+    b: Any
+    b_k: Any
+    b_column: Any
+    c: Any
+    c_row: Any
+    k: Any
+    last: Any
+    alpha: Any
+    beta: Any
+
+
+def _tile(dtype: np.dtype[Any], write: Callable[[_Emitter, _Place], None]) -> Any:
+    """A tile as a function that compiled code may call with the arguments of a _Place."""
+    real = _types_of(dtype)[0]
+
+    @_intrinsic
+    def tile(  # type: ignore[no-untyped-def]
+        context, a, a_row, a_k, b, b_k, b_column, c, c_row, k, last, alpha, beta
+    ):
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            write(_Emitter(builder, dtype), _Place(*arguments))
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 10, real, real), generate
+
+    return tile
+
+
+@functools.cache
+def columns_tile(dtype: np.dtype[Any], rows: int, vectors: int, masked: bool) -> Any:
+    """A tile of `rows` and `vectors` of columns, for columns of b that are neighbours in memory.
+
+    masked: the last vector has fewer columns than a vector has room for
+    """
+
+    def write(emit: _Emitter, at: _Place) -> None:
+        builder, width = emit.builder, emit.lanes * emit.size
+        masks = [None] * (vectors - 1) + [emit.first_lanes(at.last) if masked else None]
+
+        def step(values: Sequence[Any]) -> Sequence[Any]:
+            a, b, *totals = values
+            row = [emit.load(emit.advance(b, width * j), masks[j]) for j in range(vectors)]
+            numbers = [emit.splat(emit.load_number(one)) for one in emit.addresses(a, at.a_row, rows)]
+            pairs = [(i, j) for i in range(rows) for j in range(vectors)]
+            added = [emit.multiply_add(numbers[i], row[j], total) for (i, j), total in zip(pairs, totals, strict=True)]
+            return [builder.add(a, at.a_k), builder.add(b, at.b_k), *added]
+
+        _, _, *totals = emit.loop(at.k, [at.a, at.b, *[emit.zero] * (rows * vectors)], step)
+        alpha, beta = emit.splat(at.alpha), emit.splat(at.beta)
+        for i, row_of_c in enumerate(emit.addresses(at.c, at.c_row, rows)):
+            for j in range(vectors):
+                place = emit.advance(row_of_c, width * j)
+                before = functools.partial(emit.load, place, masks[j])
+                emit.store(emit.finish(totals[i * vectors + j], alpha, beta, before), place, masks[j])
+
+    return _tile(dtype, write)
+
+
+@functools.cache
+def dots_tile(dtype: np.dtype[Any], rows: int, columns: int) -> Any:
+    """A tile of `rows` and `columns`, each number a sum along k, along which a and b are contiguous."""
+
+    def write(emit: _Emitter, at: _Place) -> None:
+        builder, lanes, width = emit.builder, WORD(emit.lanes), WORD(emit.lanes * emit.size)
+
+        def step(values: Sequence[Any], mask: Any = None) -> Sequence[Any]:
+            a, b, *totals = values
+            left = [emit.load(one, mask) for one in emit.addresses(a, at.a_row, rows)]
+            right = [emit.load(one, mask) for one in emit.addresses(b, at.b_column, columns)]
+            pairs = [(i, j) for i in range(rows) for j in range(columns)]
+            added = [emit.multiply_add(left[i], right[j], total) for (i, j), total in zip(pairs, totals, strict=True)]
+            return [builder.add(a, width), builder.add(b, width), *added]
+
+        values = emit.loop(builder.sdiv(at.k, lanes), [at.a, at.b, *[emit.zero] * (rows * columns)], step)
+        rest = builder.srem(at.k, lanes)
+        mask, some = emit.first_lanes(rest), builder.zext(builder.icmp_signed(">", rest, WORD(0)), WORD)
+        _, _, *totals = emit.loop(some, values, lambda values: step(values, mask))
+        sums = iter(_sums(emit, totals))
+        for row_of_c in emit.addresses(at.c, at.c_row, rows):
+            for j in range(columns):
+                place = emit.advance(row_of_c, emit.size * j)
+                emit.store_number(
+                    emit.finish(next(sums), at.alpha, at.beta, functools.partial(emit.load_number, place)), place
+                )
+
+    return _tile(dtype, write)
+
+
+def _sums(emit: _Emitter, vectors: Sequence[Any]) -> list[Any]:
+    """The sum of each vector. A register's worth of vectors is summed up together.
+
+    Two vectors become one whose first half is the first one's halves added, and so on: after log2(lanes) rounds, each
+    of half as many vectors, there is one of which each lane is a sum.
+    """
+    builder, lanes = emit.builder, emit.lanes
+    kind, sums = ir.VectorType(INDEX, lanes), []
+    for first in range(0, len(vectors), lanes):
+        group = [*vectors[first : first + lanes]]
+        count = len(group)
+        group += [emit.zero] * (lanes - count)
+        part = lanes  # so many lanes still belong to one vector
+        while len(group) > 1:
+            part //= 2
+            low = [base + place for base in range(0, 2 * lanes, 2 * part) for place in range(part)]
+            halves = ir.Constant(kind, low), ir.Constant(kind, [place + part for place in low])
+            group = [
+                builder.fadd(*(builder.shuffle_vector(u, v, chosen) for chosen in halves))
+                for u, v in zip(group[::2], group[1::2], strict=True)
+            ]
+        sums += [builder.extract_element(group[0], INDEX(place)) for place in range(count)]
+    return sums
+
+
+@functools.cache
+def row_copy(dtype: np.dtype[Any], vectors: int, masked: bool) -> Any:
+    """Copy so many vectors, as a function of the addresses from and to; of the last one `last` numbers, if masked."""
+
+    @_intrinsic
+    def copy(context: Any, source: Any, target: Any, last: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            source, target, last = arguments
+            emit = _Emitter(builder, dtype)
+            for j in range(vectors):
+                mask = emit.first_lanes(last) if masked and j == vectors - 1 else None
+                offset = j * emit.lanes * emit.size
+                emit.store(emit.load(emit.advance(source, offset), mask), emit.advance(target, offset), mask)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
+
+    return copy
+
+
+# --- words and numbers in memory ----------------------------------------------------------------------------
+
+
+@_intrinsic
+def word(context: Any, block: Any, number: Any) -> Any:
+    """One of a block's words."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words = builder.inttoptr(arguments[0], WORD.as_pointer())
+        return builder.load(builder.gep(words, [arguments[1]]))
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@functools.cache
+def reader(dtype: np.dtype[Any]) -> Any:
+    """The number at an address."""
+    kind, llvm = _types_of(dtype)
+
+    @_intrinsic
+    def read(context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.load(builder.inttoptr(arguments[0], llvm.as_pointer()), align=dtype.itemsize)
+
+        return kind(types.int64), generate
+
+    return read
+
+
+@_intrinsic
+def write(context: Any, address: Any, value: Any) -> Any:
+    """Write a number to an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, number = arguments
+        builder.store(number, builder.inttoptr(address, number.type.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value), generate
+
+
+@functools.cache
+def from_bits(dtype: np.dtype[Any]) -> Any:
+    """The number whose bits are in a word."""
+    kind, llvm = _types_of(dtype)
+
+    @_intrinsic
+    def convert(context: Any, word: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            bits = ir.IntType(8 * dtype.itemsize)
+            return builder.bitcast(arguments[0] if bits == WORD else builder.trunc(arguments[0], bits), llvm)
+
+        return kind(types.int64), generate
+
+    return convert
+
+
+def _types_of(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    return (types.float32, ir.FloatType()) if dtype == np.float32 else (types.float64, ir.DoubleType())
