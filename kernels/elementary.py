@@ -73,6 +73,28 @@ _ONE_BITS = np.int32(0x3F800000)  # of 1.0
 _SQRT_HALF_BITS = np.int32(0x3F3504F3)  # of sqrt(1/2)
 _MANTISSA_MASK = np.int32(0x007FFFFF)
 _MANTISSA_WIDTH = np.int32(23)
+_ONE_BIT = np.int32(1)
+
+
+def _plain_power_of_half(shifted: np.float32) -> np.float32:
+    """2^h with h = n / 2 rounded down, of the same shifted = n + _SHIFT, whose upper bits drop out halved as well."""
+    return (((shifted.view(np.int32) >> _ONE_BIT) << _MANTISSA_WIDTH) + _ONE_BITS).view(np.float32)
+
+
+def _emit_power_of_half(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
+    exponent = builder.shl(builder.ashr(bits, _int32(_ONE_BIT)), _int32(_MANTISSA_WIDTH))
+    return builder.bitcast(builder.add(exponent, _int32(_ONE_BITS)), ir.FloatType())
+
+
+def _plain_power_of_rest(shifted: np.float32) -> np.float32:
+    """2^(n - h), the other factor of 2^n."""
+    bits = shifted.view(np.int32)
+    return (((bits - (bits >> _ONE_BIT)) << _MANTISSA_WIDTH) + _ONE_BITS).view(np.float32)
+
+
+def _emit_power_of_rest(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
+    rest = builder.sub(bits, builder.ashr(bits, _int32(_ONE_BIT)))
+    return builder.bitcast(builder.add(builder.shl(rest, _int32(_MANTISSA_WIDTH)), _int32(_ONE_BITS)), ir.FloatType())
 
 
 def _plain_power_of_2(shifted: np.float32) -> np.float32:
@@ -137,6 +159,8 @@ def _bit_operation(
 
 
 _power_of_2 = _bit_operation(_plain_power_of_2, _emit_power_of_2)
+_power_of_half = _bit_operation(_plain_power_of_half, _emit_power_of_half)
+_power_of_rest = _bit_operation(_plain_power_of_rest, _emit_power_of_rest)
 _exponent = _bit_operation(_plain_exponent, _emit_exponent)
 _mantissa = _bit_operation(_plain_mantissa, _emit_mantissa)
 
@@ -217,10 +241,8 @@ def exp(x: np.float32) -> np.float32:
     x = _EXP_HIGHEST if x > _EXP_HIGHEST else x
     x = _EXP_LOWEST if x < _EXP_LOWEST else x
     shifted, r = _reduce(x)
-    shifted_half = _multiply_add(shifted - _SHIFT, _HALF, _SHIFT)
-    shifted_rest = (shifted - shifted_half) + _SHIFT
-    scale = _power_of_2(shifted_half)
-    return _multiply_add(scale, _expm1_of_reduced(r), scale) * _power_of_2(shifted_rest)
+    scale = _power_of_half(shifted)
+    return _multiply_add(scale, _expm1_of_reduced(r), scale) * _power_of_rest(shifted)
 
 
 @_compiled
