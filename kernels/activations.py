@@ -112,26 +112,32 @@ def _softplus_derivative(a: float, p: float) -> float:
     return -math.expm1(-a)  # sigmoid(z), from a = log(1 + e^z)
 
 
+E_TO_32 = 78962960182680.7
+
+
 def _silu(z: float, p: float) -> float:
-    return z * _sigmoid(z, p)
+    # z sigmoid(z). Far down e^z is denormal and loses digits before z e^z does: there it is taken e^32 times larger.
+    e = math.exp((32.0 if z < -64.0 else 0.0) - abs(z))
+    return (z * e if z < 0.0 else z) / (E_TO_32 if z < -64.0 else 1.0 + e)
 
 
 def _silu_derivative(z: float, p: float) -> float:
-    s = _sigmoid(z, p)
-    return s * (1.0 + z * (1.0 - s))
+    e = math.exp(-abs(z))  # s + z s (1 - s) with s = sigmoid(z), over one denominator: nothing cancels
+    return ((e if z < 0.0 else 1.0) * (1.0 + e) + z * e) / ((1.0 + e) * (1.0 + e))
 
 
-def _normal_cdf(z: float) -> float:
-    return 0.5 + 0.5 * math.erf(z * 0.7071067811865476)
+def normal(z: float) -> tuple[float, float]:
+    """The normal distribution function and its density; elementary.py makes both from one exp."""
+    return 0.5 * math.erfc(z * -0.7071067811865476), 0.3989422804014327 * math.exp(-0.5 * z * z)
 
 
 def _gelu(z: float, p: float) -> float:
-    return z * _normal_cdf(z)
+    return z * (0.5 + 0.5 * math.erf(z * 0.7071067811865476))
 
 
 def _gelu_derivative(z: float, p: float) -> float:
-    density = 0.3989422804014327 * math.exp(-0.5 * z * z)
-    return _normal_cdf(z) + z * density
+    cdf, density = normal(z)
+    return cdf + z * density
 
 
 ACTIVATIONS: dict[str, Activation] = {

@@ -421,7 +421,7 @@ def compiled(spec: Spec) -> Kernel:
         TEMPLATES[spec.template],
         dtype,
         holes,
-        replace=elementary.FLOAT32 if dtype == np.float32 else {},
+        replace={**elementary.FLOAT32, **elementary.TABLES} if dtype == np.float32 else {},
         compile_callee=jit,
     )
     kernel, cacheable = build.cached(bound, ("cpu", sorted(fastmath)))
