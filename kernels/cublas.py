@@ -18,8 +18,6 @@ from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .blas import Layout
-
 WORKSPACE_BYTES = 32 * 2**20
 """What NVIDIA recommends for Hopper."""
 
@@ -35,6 +33,23 @@ POINTERS_ON_DEVICE = 1
 RELU_BIAS, RELU_AUX_BIAS, DRELU_BGRAD = 6, 134, 152
 # cublasLtMatmulPreferenceAttributes_t
 MAX_WORKSPACE = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a matrix lies in memory: whether it is the transpose of a row-major one, and the length of a row there."""
+
+    transposed: bool
+    leading: int
+
+
+def layout(matrix: Any) -> Layout:
+    """The layout of a view whose rows or columns are contiguous."""
+    rows, columns = matrix.shape
+    by_row, by_column = (stride // matrix.dtype.itemsize for stride in matrix.strides)
+    if by_column == 1 or (columns == 1 and by_row != 1):
+        return Layout(False, max(by_row, columns, 1))
+    return Layout(True, max(by_column, rows, 1))
 
 
 class CublasError(RuntimeError):

@@ -78,7 +78,7 @@ def _product(block: int) -> None:
     whole, last = n - n % WIDTH, (n - 1) % LANES + 1
     for top in range(0, m, height):
         rows = min(height, m - top)
-        for first in range(0, k, depth):
+        for first in range(0, max(k, 1), depth):  # a k of nothing still gives beta out
             deep = min(depth, k - first)
             before = beta if first == 0 else real(1.0)
             a_now = a + top * a_row + first * a_k
@@ -179,8 +179,8 @@ DEPTH = 512
 """How much of k is worked on at a time, where all of it is too much: 128 KiB of a copied strip."""
 
 PANEL_BYTES = 256 * 2**10
-"""A copy of b of up to this size stays in the second cache, so that the result can be made row by row: that is the order
-of memory, and a short k leaves much to write and little to compute."""
+"""A copy of b of up to this size stays in the second cache, so that the result can be made row by row: that is the
+order of memory, and a short k leaves much to write and little to compute."""
 
 
 @functools.cache
@@ -198,7 +198,8 @@ def best_tile(m: int, n: int, lanes: int, held: int) -> tuple[int, int]:
         widths = ((wide, vectors // wide), (vectors % wide, vectors % wide > 0))
         return sum(tall * many * (max(row * width, 8) + 2) for row, tall in heights for width, many in widths)
 
-    candidates = [(rows, wide) for wide in (1, 2, 3, 4) for rows in range(1, 15) if rows * wide <= held]
+    sizes = ((rows, wide) for wide in range(1, min(4, vectors) + 1) for rows in range(1, min(14, m) + 1))
+    candidates = [(rows, wide) for rows, wide in sizes if rows * wide <= held]
     return min(candidates, key=lambda tile: (cost(tile), -tile[1]))
 
 

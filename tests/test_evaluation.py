@@ -21,11 +21,8 @@ from bpcore.backends.base import Backend
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.errors import InputError
 from bpcore.evaluation import Evaluator
-from bpcore.kernels import blas
 from bpcore.kernels.losses import LOSSES
 from bpcore.losses import get_loss
-
-needs_blas = pytest.mark.skipif(blas.find() is None, reason="this NumPy brings no OpenBLAS of its own")
 
 
 @pytest.fixture
@@ -207,7 +204,6 @@ def evaluator(backend: Any, rng: np.random.Generator, loss: str, rows: int = 45)
     return Evaluator(net, held_out, get_loss(loss), batch_size=10, repeats=True)
 
 
-@needs_blas
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_recorded_evaluation_is_the_plain_one_bit_for_bit(loss: str, replays: list[int]) -> None:
     """On one thread, in every epoch, with weights that change in between."""
@@ -219,7 +215,6 @@ def test_a_recorded_evaluation_is_the_plain_one_bit_for_bit(loss: str, replays: 
     assert sum(replays) >= 3 * 4 + 3, "full batches, and the short one by itself"
 
 
-@needs_blas
 @pytest.mark.parametrize("parts", [2, 3])
 def test_an_evaluation_on_several_threads_is_always_the_same(
     parts: int, replays: list[int], monkeypatch: pytest.MonkeyPatch
@@ -235,7 +230,6 @@ def test_an_evaluation_on_several_threads_is_always_the_same(
     assert replays
 
 
-@needs_blas
 @pytest.mark.parametrize("parts", [1, 2, 3])
 @pytest.mark.parametrize("name", ANSWERS)
 def test_recorded_answers_are_plain_ones(
@@ -259,7 +253,6 @@ def test_few_batches_are_not_recorded(replays: list[int], rng: np.random.Generat
     assert not replays
 
 
-@needs_blas
 @pytest.mark.usefixtures("replays")
 def test_a_layer_past_the_backend_is_noticed(rng: np.random.Generator) -> None:
     x, _ = data(rng, 97)
@@ -272,7 +265,6 @@ def test_a_layer_past_the_backend_is_noticed(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(found, net.output(x), rtol=1e-5, atol=1e-6)
 
 
-@needs_blas
 @pytest.mark.parametrize("parts", [1, 2])
 def test_a_run_validates_the_same_recorded_or_not(
     parts: int, replays: list[int], monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator

@@ -21,8 +21,7 @@ from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBac
 from bpcore.backends.recording import Recording
 from bpcore.errors import InputError, MissingExtraError
 from bpcore.kernels import cublas
-from bpcore.kernels.blas import layout
-from bpcore.kernels.cublas import WORKSPACE_BYTES, Call, Precision, Products
+from bpcore.kernels.cublas import WORKSPACE_BYTES, Call, Precision, Products, layout
 from bpcore.kernels.spec import Spec
 
 Launcher = Callable[[Spec, Sequence[Any], int], None]

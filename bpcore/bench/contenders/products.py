@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from bpcore.backends import get_backend
+from bpcore.bench import openblas
 from bpcore.bench.cells import Cell, Product
 from bpcore.bench.contenders.base import Contender
 from bpcore.bench.data import Data
-from bpcore.kernels import blas
 
 Operands = tuple[Any, Any, Any]
 Way = Callable[[list[Operands], int], None]
@@ -93,7 +93,7 @@ def all_ways(device: str) -> dict[str, Way]:
     """The ways to multiply on a device, by their names."""
     if device == "cupy":
         return {"cupy.matmul": _plain(array_module(device).matmul)}
-    library = blas.find()
+    library = openblas.find()
     if library is None:
         return {"NumPy's BLAS": _plain(np.matmul)}
     threads = int(get_backend(device).describe()["threads"])
@@ -137,7 +137,7 @@ def _plain(matmul: Callable[..., Any]) -> Way:
     return multiply
 
 
-def _with_threads(library: blas.Blas, threads: int, way: Way) -> Way:
+def _with_threads(library: openblas.Blas, threads: int, way: Way) -> Way:
     def multiply(sets: list[Operands], times: int) -> None:
         before = library.get_threads()
         library.set_threads(threads)

@@ -1,0 +1,36 @@
+"""How many threads NumPy's own OpenBLAS uses.
+
+NumPy's wheels bring OpenBLAS as a library of their own, with names of their own. Where it is not found (conda, macOS's
+Accelerate, a system NumPy) `find` returns None, and whoever asked does without.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Blas:
+    """The library's functions that tell and set its thread count."""
+
+    get_threads: ctypes._FuncPointer
+    set_threads: ctypes._FuncPointer
+
+
+@functools.cache
+def find() -> Blas | None:
+    """NumPy's OpenBLAS, where NumPy came with one."""
+    package = Path(np.__file__).parent
+    for folder in (package.parent / "numpy.libs", package / ".libs", package / ".dylibs"):
+        for path in sorted(folder.glob("*openblas*")) if folder.is_dir() else ():
+            library = ctypes.CDLL(str(path))
+            try:
+                return Blas(library.scipy_openblas_get_num_threads64_, library.scipy_openblas_set_num_threads64_)
+            except AttributeError:
+                continue
+    return None
