@@ -84,7 +84,7 @@ def processes(job: Job, notify: Callable[[str], None]) -> Iterator[tuple[Contend
                     found[device][name] = process
                 except BpcoreError as error:
                     if name not in PEERS or job.peers != AUTO:
-                        raise InputError(str(error)) from error
+                        raise InputError(f"{name}: {error}") from error
                     notify(f"note: without {name}: {error}")
         yield found, about
 
