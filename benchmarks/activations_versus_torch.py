@@ -29,7 +29,8 @@ import torch
 from torch.nn import functional
 
 from bpcore.backends.numpy_backend import NumpyBackend
-from bpcore.backends.recording import Recorder
+from bpcore.backends.operations import Operation
+from bpcore.backends.taping import Cutter, tape_of
 from bpcore.kernels import blas
 from bpcore.kernels.activations import ACTIVATIONS
 
@@ -73,13 +74,15 @@ def on_tape(backend: NumpyBackend, threads: int, calls: int, *operations: Call) 
     """So many calls of some operations one after the other, recorded as in training."""
     library = blas.find()
     assert library is not None, "NumPy has no OpenBLAS of its own: no tape here"
-    recorder = backend.recorder = Recorder(library, threads)
+    written: list[Operation] = []
+    backend.watcher = written.append
     try:
         for operation in operations:
             operation()
     finally:
-        backend.recorder = None
-    tape = recorder.finish()
+        backend.watcher = None
+    cutter = Cutter(library, threads)
+    tape = tape_of([entry for operation in written for entry in cutter.entries(operation)])
     return lambda: tape.replay(calls)
 
 

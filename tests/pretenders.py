@@ -70,4 +70,4 @@ class Pretender:
 
     def _fail(self, where: str) -> None:
         if self.fails == where:
-            raise ContenderError(f"{self.name}: no memory")
+            raise ContenderError("no memory")

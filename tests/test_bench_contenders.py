@@ -173,7 +173,7 @@ def test_a_worker_answers_line_by_line() -> None:
     assert timed["seconds"] > 0
     assert 1 < loss["loss"] < 5
     assert refused["refused"]
-    assert refused["error"].startswith("bpcore has no optimizer 'none such'; it has sgd, ")
+    assert refused["error"].startswith("no optimizer 'none such'; it has sgd, ")
     assert not unknown["refused"]
 
 
@@ -184,7 +184,7 @@ def test_a_process_that_dies_is_told_and_started_anew() -> None:
         worker = process._worker
         assert worker is not None
         worker.kill()
-        with pytest.raises(ContenderError, match="products: its process ended with code -9"):
+        with pytest.raises(ContenderError, match="its process ended with code -9"):
             process.loss()
         with pytest.raises(InputError, match="unknown backend"):
             process.hello("relu", "sgd")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stand_in_cublas
 from conftest import REPOSITORY
 from pretenders import about, job_of, measured, pretenders
 from stand_in import Device
@@ -33,7 +34,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     """A machine whose CuPy is the stand-in."""
     device: Any = Device()
     device.add = lambda a, b, out: np.add(*map(device.operand, (a, b)), out=out._content)
-    backend = CupyBackend(device, device.launch)
+    backend = CupyBackend(device, device.launch, stand_in_cublas.Cublas(device))
     for module in (own, products, roofline):
         monkeypatch.setattr(module, "get_backend", lambda name: backend)
     for module in (products, roofline):

@@ -76,7 +76,7 @@ def measure_cell(cell: Cell, contenders: Mapping[str, Timed], plan: Plan) -> dic
         if not found[name].error:
             with _noting_errors(found[name]):
                 found[name].loss = contender.loss()
-                _check_loss(name, found[name].loss)
+                _check_loss(found[name].loss)
     return found
 
 
@@ -135,10 +135,10 @@ def _time(contender: Timed, one: Found) -> None:
     one.seconds.append(contender.time(one.steps))
 
 
-def _check_loss(name: str, loss: float | None) -> None:
+def _check_loss(loss: float | None) -> None:
     """NaN and infinity are no arithmetic to be timed."""
     if loss is not None and not math.isfinite(loss):
-        raise ContenderError(f"{name}: the loss is not finite: {loss}")
+        raise ContenderError(f"the loss is not finite: {loss}")
 
 
 @contextmanager

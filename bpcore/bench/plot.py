@@ -104,6 +104,8 @@ def _shares(axis: Any, results: Results, device: str) -> None:
     """How near bpcore comes to the roofline, and (dashed) to the products alone."""
     for network in dict.fromkeys(tuple(cell["network"]) for cell in cells_of(results, device)):
         cells = [cell for cell in cells_of(results, device) if tuple(cell["network"]) == network]
+        if len(cells) == 1:  # one of many widths, say: no line over the batch
+            continue
         color = None
         for share, style in (("share_of_roofline", "-"), ("share_of_products", "--")):
             points = [(cell["batch"], 100 * one) for cell in cells if (one := cell["results"]["bpcore"].get(share))]

@@ -38,11 +38,11 @@ class Process:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise ContenderError(f"{self.name}: {self._last_words()}")
+            raise ContenderError(self._last_words())
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             kind = InputError if reply["refused"] else ContenderError
-            raise kind(reply["error"] if reply["refused"] else f"{self.name}: {reply['error']}")
+            raise kind(reply["error"])
         return reply
 
     def hello(self, activation: str, optimizer: str) -> dict[str, str]:

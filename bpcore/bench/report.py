@@ -123,7 +123,7 @@ def cliffs(results: Results) -> list[str]:
 def axes(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:
     """Lines through the cells: over the batch for each network, and over the width of equal hidden layers for a batch.
 
-    Of cells that bpcore finished, each line with three or more, sorted by size.
+    Of cells that bpcore finished, each line with two or more, sorted by size.
     """
     found: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for cell in cells:
@@ -134,7 +134,7 @@ def axes(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, Mappin
         if hidden and len(set(hidden)) == 1:
             shape = "-".join(map(str, [inputs, *["W"] * len(hidden), outputs]))
             found.setdefault(f"width, {shape} at batch {cell['batch']}", []).append((hidden[0], cell))
-    return {name: sorted(line, key=lambda point: point[0]) for name, line in found.items() if len(line) >= 3}
+    return {name: sorted(line, key=lambda point: point[0]) for name, line in found.items() if len(line) > 1}
 
 
 def versions(results: Results, device: str) -> list[str]:
@@ -149,9 +149,9 @@ def versions(results: Results, device: str) -> list[str]:
 def failures(results: Results, device: str) -> list[str]:
     """What went wrong, a line each."""
     return [
-        f"{network_name(cell['network'])} batch {cell['batch']}: {one['error']}"
+        f"{network_name(cell['network'])} batch {cell['batch']}, {name}: {one['error']}"
         for cell in cells_of(results, device)
-        for one in cell["results"].values()
+        for name, one in cell["results"].items()
         if "error" in one
     ]
 

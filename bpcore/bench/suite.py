@@ -25,6 +25,10 @@ from bpcore.errors import BpcoreError, InputError, unknown_name
 AUTO = "auto"
 STOPPED_BY_CTRL_C = "stopped by Ctrl-C"
 
+BUSY = 0.5
+"""Cores at work before the benchmark begins, from which on its figures say little: a library whose threads wait for one
+another by spinning may become a hundred times slower where one of them has no core."""
+
 THREAD_VARIABLES = ("BPCORE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 Contenders = Mapping[str, Mapping[str, Timed]]
@@ -84,7 +88,7 @@ def processes(job: Job, notify: Callable[[str], None]) -> Iterator[tuple[Contend
                     found[device][name] = process
                 except BpcoreError as error:
                     if name not in PEERS or job.peers != AUTO:
-                        raise InputError(str(error)) from error
+                        raise InputError(f"{name}: {error}") from error
                     notify(f"note: without {name}: {error}")
         yield found, about
 
@@ -131,6 +135,7 @@ def new_results(job: Job, about: Mapping[str, Any], previous: Mapping[str, Any] 
         "date": str(date.today()),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "load": load(),
         "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         "data": job.plan.data,
         "activation": job.cells[0].activation,
@@ -153,6 +158,11 @@ def new_results(job: Job, about: Mapping[str, Any], previous: Mapping[str, Any] 
     for device, told in previous["contenders"].items():
         results["contenders"][device] = told | results["contenders"].get(device, {})
     return results | {"rooflines": previous["rooflines"], "cells": previous["cells"]}
+
+
+def load() -> float:
+    """How many cores were at work in the last minute, by the system's count; 0 where it does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def read_results(path: Path) -> dict[str, Any] | None:

@@ -52,7 +52,7 @@ class Worker:
 
     def _hello(self, activation: str, optimizer: str) -> dict[str, Any]:
         kind = CONTENDERS[self.name].load()
-        check(kind, self.name, activation, optimizer)
+        check(kind, activation, optimizer)
         return {"about": kind.about(self.device)}
 
     def _prepare(self, cell: dict[str, Any], data: str, data_dir: str | None) -> dict[str, Any]:

@@ -51,6 +51,8 @@ def bench(options: Options, out: Report) -> int:
     job = prepare(options)
     files = _files(options, out)
     previous = None if options.resume is None else suite.read_results(as_path(options.resume))
+    if (load := suite.load()) > suite.BUSY:
+        out.say(f"note: the machine is busy (load {load:.1f}): let it rest, or the figures will say little")
     with suite.processes(job, out.say) as (contenders, about):
         results = suite.new_results(job, about, previous)
         stopped = suite.run(job, contenders, results, notify=out.say, save=lambda found: _save(found, files))

@@ -54,14 +54,14 @@ class Contender(ABC):
         return {}
 
 
-def check(contender: type[Contender], name: str, activation: str, optimizer: str) -> None:
+def check(contender: type[Contender], activation: str, optimizer: str) -> None:
     """Refuse what a contender has not."""
     for kind, wanted, known in (
         ("activation", activation, contender.activations),
         ("optimizer", optimizer, contender.optimizers),
     ):
         if wanted not in known:
-            raise InputError(f"{name} has no {kind} {wanted!r}; it has {', '.join(known)}")
+            raise InputError(f"no {kind} {wanted!r}; it has {', '.join(known)}")
 
 
 def learning_rate(optimizer: str) -> float:
