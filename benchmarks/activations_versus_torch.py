@@ -31,7 +31,6 @@ from torch.nn import functional
 from bpcore.backends.numpy_backend import NumpyBackend
 from bpcore.backends.operations import Operation
 from bpcore.backends.taping import Cutter, tape_of
-from bpcore.kernels import blas
 from bpcore.kernels.activations import ACTIVATIONS
 
 NUMBERS = 50_000_000
@@ -72,8 +71,6 @@ BACKWARD: dict[str, Callable[[Any, Any], Any]] = {
 
 def on_tape(backend: NumpyBackend, threads: int, calls: int, *operations: Call) -> Call:
     """So many calls of some operations one after the other, recorded as in training."""
-    library = blas.find()
-    assert library is not None, "NumPy has no OpenBLAS of its own: no tape here"
     written: list[Operation] = []
     backend.watcher = written.append
     try:
@@ -81,7 +78,7 @@ def on_tape(backend: NumpyBackend, threads: int, calls: int, *operations: Call) 
             operation()
     finally:
         backend.watcher = None
-    cutter = Cutter(library, threads)
+    cutter = Cutter(threads)
     tape = tape_of([entry for operation in written for entry in cutter.entries(operation)])
     return lambda: tape.replay(calls)
 

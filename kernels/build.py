@@ -24,7 +24,7 @@ import secrets
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +81,18 @@ def bind(
     return copy
 
 
-def cached(function: types.FunctionType, flags: object) -> tuple[types.FunctionType, bool]:
+def cached(
+    function: types.FunctionType, flags: object, content: Sequence[str] | None = None
+) -> tuple[types.FunctionType, bool]:
     """Give a bound kernel its own file in the cache folder; returns it and whether Numba may cache it there.
 
     flags: whatever else the machine code depends on (compiler options, target).
+    content: what it depends on, where the function itself does not tell: the source of what writes its instructions.
     """
     if numba.config.DISABLE_JIT or numba.config.ENABLE_CUDASIM:  # type: ignore[attr-defined]
         return function, False
     try:
-        text = "\n".join([*_versions(), repr(flags), *_content(function, set())])
+        text = "\n".join([*_versions(), repr(flags), *(_content(function, set()) if content is None else content)])
     except _UnknownContentError:
         return function, False
     name = f"{function.__name__}_{hashlib.sha256(text.encode()).hexdigest()[:24]}.txt"

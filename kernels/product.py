@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -21,47 +22,21 @@ from numba import types
 from . import build, tiles
 
 # The holes of the loops.
-tile: Any
-rest: Any  # the tile of the last rows, of which there are fewer
-strip: Any  # `_strip` with whole tiles, and
-side: Any  # with those at the right edge, which have fewer columns
-pack: Any  # `_pack` for the one, and
-pack_side: Any  # for the other
-copy: Any
+strip: Any  # tiles one below the other, and
+side: Any  # those at the right edge, which have fewer columns
+copy: Any  # b's rows for the one, and
+copy_side: Any  # for the other
 word: Any
 read: Any
 write: Any
 factor: Any  # alpha or beta from its word
 real: Callable[[float], float]
 ITEM: int  # the bytes of a number
-ROWS: int  # of a tile
 WIDTH: int  # the columns of a tile
 LANES: int  # the numbers of a vector
-PACKED: bool  # whether b is copied, strip by strip,
+COPIED: bool  # whether b is copied, strip by strip,
+TURNED: bool  # from columns that are not neighbours,
 KEPT: bool  # and the copies are kept for the next block of rows: then k is not divided
-
-
-def _strip(
-    a: int, a_row: int, a_k: int, b: int, b_k: int, b_column: int, c: int, c_row: int, m: int, k: int, last: int,
-    alpha: float, beta: float,
-) -> None:  # fmt: skip
-    """One tile below the other."""
-    for i in range(0, m - ROWS + 1, ROWS):
-        tile(a + i * a_row, a_row, a_k, b, b_k, b_column, c + i * c_row, c_row, k, last, alpha, beta)
-    i = m - m % ROWS
-    if i < m:
-        rest(a + i * a_row, a_row, a_k, b, b_k, b_column, c + i * c_row, c_row, k, last, alpha, beta)
-
-
-def _pack(b: int, b_k: int, b_column: int, k: int, columns: int, last: int, to: int) -> None:
-    """Copy some columns of b for so many k, so that a tile finds them one row after the other."""
-    if b_column == ITEM:
-        for row in range(k):
-            copy(b + row * b_k, to + row * WIDTH * ITEM, last)
-    else:
-        for column in range(columns):
-            for row in range(k):
-                write(to + (row * WIDTH + column) * ITEM, read(b + row * b_k + column * b_column))
 
 
 def _product(block: int) -> None:
@@ -84,13 +59,20 @@ def _product(block: int) -> None:
             a_now = a + top * a_row + first * a_k
             for j in range(0, n, WIDTH):
                 b_now, b_step, c_now = b + first * b_k + j * b_column, b_k, c + top * c_row + j * ITEM
-                if PACKED:
+                if COPIED:
                     place = copies + (j * deep * ITEM if KEPT else 0)
-                    if not KEPT or top == 0:
-                        if j < whole:
-                            pack(b_now, b_k, b_column, deep, WIDTH, last, place)
-                        else:
-                            pack_side(b_now, b_k, b_column, deep, n - j, last, place)
+                    if TURNED:
+                        for column in range(min(WIDTH, n - j)):
+                            for row in range(deep):
+                                write(
+                                    place + (row * WIDTH + column) * ITEM, read(b_now + row * b_k + column * b_column)
+                                )
+                    elif KEPT and top > 0:
+                        pass
+                    elif j < whole:
+                        copy(b_now, b_k, place, deep, last)
+                    else:
+                        copy_side(b_now, b_k, place, deep, last)
                     b_now, b_step = place, WIDTH * ITEM
                 if j < whole:
                     strip(a_now, a_row, a_k, b_now, b_step, b_column, c_now, c_row, rows, deep, last, alpha, before)
@@ -105,65 +87,51 @@ def _product(block: int) -> None:
 class Shape:
     """What is compiled for a product, and shared by all products that are made alike.
 
-    rows, columns   of a tile (columns: of a dots_tile; vectors of a columns_tile)
+    rows, columns   of a tile (of one without dots: vectors of columns)
     rest            the rows of the last tile, where they are fewer; else 0
     side            the columns (vectors) of the tiles at the right edge, where they are fewer or not full; else 0
-    packed, kept    whether b is copied, strip by strip; whether all of the copy is kept
+    copied          whether b is copied, strip by strip; turned: from columns that are not neighbours; kept: all of it
     """
 
     dtype: np.dtype[Any]
+    factors_in_memory: bool
     dots: bool
     rows: int
     columns: int
     rest: int
     side: int
-    packed: bool
-    kept: bool
-    factors_in_memory: bool
+    copied: bool = False
+    turned: bool = False
+    kept: bool = False
 
 
 @functools.cache
 def compiled(shape: Shape) -> Any:
     """The compiled function void(block) that makes products of a shape; keep it alive while its address is used."""
-    dtype = shape.dtype
+    dtype, side = shape.dtype, max(shape.side, 1)
     lanes = 1 if shape.dots else tiles.lanes(dtype)
-    inline = numba.njit(forceinline=True, error_model="numpy")
+    width = shape.columns * lanes
+    strip = functools.partial(tiles.strip, dtype, dots=shape.dots, rows=shape.rows, rest=shape.rest)
     holes: dict[str, object] = {
+        "strip": strip(columns=shape.columns, masked=False),
+        "side": strip(columns=side, masked=True),
+        "copy": tiles.copy_rows(dtype, shape.columns, False, width),
+        "copy_side": tiles.copy_rows(dtype, side, True, width),
         "word": tiles.word,
         "read": tiles.reader(dtype),
         "write": tiles.write,
         "factor": tiles.reader(dtype) if shape.factors_in_memory else tiles.from_bits(dtype),
         "real": dtype.type,
         "ITEM": dtype.itemsize,
-        "ROWS": shape.rows,
-        "WIDTH": shape.columns * lanes,
+        "WIDTH": width,
         "LANES": lanes,
-        "PACKED": shape.packed,
+        "COPIED": shape.copied,
+        "TURNED": shape.turned,
         "KEPT": shape.kept,
     }
-
-    def tile_of(rows: int, columns: int, masked: bool) -> Any:
-        if shape.dots:
-            return tiles.dots_tile(dtype, max(rows, 1), columns)
-        return tiles.columns_tile(dtype, max(rows, 1), columns, masked)
-
-    def bound(function: Callable[..., Any], columns: int, masked: bool) -> Any:
-        own = {
-            "tile": tile_of(shape.rows, columns, masked),
-            "rest": tile_of(shape.rest, columns, masked),
-            "copy": tiles.row_copy(dtype, columns, masked),
-        }
-        return inline(build.bind(function, dtype, holes | own, compile_callee=inline))
-
-    columns, side = shape.columns, max(shape.side, 1)
-    holes |= {
-        "strip": bound(_strip, columns, False),
-        "side": bound(_strip, side, True),
-        "pack": bound(_pack, columns, False),
-        "pack_side": bound(_pack, side, True),
-    }
-    product = build.bind(_product, dtype, holes, compile_callee=inline)
-    function, cacheable = build.cached(product, ("product", tiles.registers()))
+    product = build.bind(_product, dtype, holes, compile_callee=lambda callee: callee)
+    content = [Path(module).read_text(encoding="utf-8") for module in (__file__, tiles.__file__)]
+    function, cacheable = build.cached(product, (shape, tiles.registers()), content)
     return numba.cfunc(types.void(types.int64), cache=cacheable)(function)
 
 
@@ -215,24 +183,28 @@ class Plan:
 def plan(a: Any, b: Any, out: Any, *, factors_in_memory: bool) -> Plan:
     """How to make out (m, n) <- a (m, k) @ b (k, n): by the sizes and strides alone, never by timing."""
     (m, n), k, item = out.shape, a.shape[1], out.dtype.itemsize
-    along_k = a.strides[1] == item and b.strides[0] == item and b.strides[1] != item
+    neighbours = b.strides[1] == item or n == 1
+    along_k = a.strides[1] == item and b.strides[0] == item and not neighbours
     if along_k and k >= 32 and k > (2 * m if m >= FEW_ROWS * 16 else m // 2):
         rows, columns = DOTS
         rows = min(rows, tiles.registers().held // columns - 1)
-        shape = Shape(out.dtype, True, rows, columns, m % rows, n % columns, False, False, factors_in_memory)
+        shape = Shape(out.dtype, factors_in_memory, True, rows, columns, m % rows, n % columns)
         return Plan(shape, max(rows, 2 * PANEL_BYTES // (k * item) // rows * rows), k)
     lanes = tiles.lanes(out.dtype)
     rows, vectors = best_tile(m, n, lanes, tiles.registers().held)
-    packed, kept, height, depth = True, False, m, DEPTH
-    if b.strides[1] == item or n == 1:  # b's columns are neighbours, and a tile can do without a copy
-        if m <= FEW_ROWS:
-            packed, depth = False, DEPTH // 2
-        elif k * n * item <= PANEL_BYTES:
-            kept, height, depth = True, rows, k
-        elif m <= 2 * FEW_ROWS:
-            packed, depth = False, DEPTH // 4
     edge = -(-(n % (vectors * lanes)) // lanes)
-    shape = Shape(out.dtype, False, rows, vectors, m % rows, edge, packed, kept, factors_in_memory)
+    shape = Shape(out.dtype, factors_in_memory, False, rows, vectors, m % rows, edge)
+    height, depth = m, DEPTH
+    if not neighbours:
+        shape = replace(shape, copied=True, turned=True)
+    elif m <= FEW_ROWS:
+        depth = DEPTH // 2
+    elif k * n * item <= PANEL_BYTES:
+        shape, height, depth = replace(shape, copied=True, kept=True), rows, k
+    elif m <= 2 * FEW_ROWS:
+        depth = DEPTH // 4
+    else:
+        shape = replace(shape, copied=True)
     return Plan(shape, max(height, 1), min(depth, max(k, 1)))
 
 
@@ -244,7 +216,7 @@ def words(chosen: Plan, a: Any, b: Any, out: Any, alpha: Any, beta: Any) -> tupl
     dtype = out.dtype
     width = chosen.shape.columns * (1 if chosen.shape.dots else tiles.lanes(dtype))
     strips = -(-out.shape[1] // width) if chosen.shape.kept else 1
-    copies = np.empty(strips * chosen.depth * width if chosen.shape.packed else 0, dtype)
+    copies = np.empty(strips * chosen.depth * width if chosen.shape.copied else 0, dtype)
     factors = [
         factor.ctypes.data if isinstance(factor, np.ndarray) else build.bits(dtype.type(factor))
         for factor in (alpha, beta)

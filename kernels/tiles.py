@@ -3,18 +3,17 @@
 Left to itself LLVM would not keep a piece of the result in registers, so these loops are written as LLVM's instructions
 on vectors. How long a vector is, and how many there are, follows from the processor.
 
-columns_tile   some rows, some vectors of columns: for each k, load the vectors of b's row, and for each row of the tile
-               multiply them by one number of a and add
-dots_tile      some rows of a, some columns of b, all contiguous along k: multiply and add vectors along k, and sum up
-               each at the end; for a transposed b, which is W^T in BP2
-row_copy       some vectors from one place to another
+_columns_tile   some rows, some vectors of columns: for each k, load the vectors of b's row, and for each row of the
+                tile multiply them by one number of a and add
+_dots_tile      some rows of a, some columns of b, all contiguous along k: multiply and add vectors along k, and sum up
+                each at the end; for a transposed b, which is W^T in BP2
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import llvmlite.binding
@@ -96,6 +95,18 @@ class _Emitter:
         counts = self.builder.shuffle_vector(inserted, undefined, ir.Constant(ir.VectorType(INDEX, self.lanes), None))
         return self.builder.icmp_signed("<", numbers, counts)
 
+    def vector_at(self, address: Any, mask: Any) -> _Place:
+        """A vector in memory."""
+        return _Place(lambda: self.load(address, mask), lambda value: self.store(value, address, mask))
+
+    def number_at(self, address: Any) -> _Place:
+        """A number in memory."""
+        return _Place(lambda: self.load_number(address), lambda value: self.store_number(value, address))
+
+    def positive(self, number: Any) -> Any:
+        """1 where a number is above zero, else 0."""
+        return self.builder.zext(self.builder.icmp_signed(">", number, WORD(0)), WORD)
+
     def load_number(self, address: Any) -> Any:
         """One number."""
         return self.builder.load(self.builder.inttoptr(address, self.scalar.as_pointer()), align=self.size)
@@ -132,23 +143,20 @@ class _Emitter:
             found.append(self.builder.add(found[-1], stride))
         return found
 
-    def finish(self, total: Any, alpha: Any, beta: Any, before: Callable[[], Any]) -> Any:
-        """alpha total + beta before; what was before is read only where beta is not zero."""
+    def finish(self, totals: Sequence[Any], alpha: Any, beta: Any, places: Sequence[_Place]) -> None:
+        """Each place <- alpha total + beta what is there, which is read only where beta is not zero."""
         builder = self.builder
-        scaled = builder.fmul(total, alpha)
-        with builder.if_else(builder.fcmp_ordered("==", self._any(beta), ir.Constant(self.scalar, 0.0))) as (no, yes):
-            with no:
-                no_block = builder.block
-            with yes:
-                added = builder.fadd(builder.fmul(before(), beta), scaled)
-                yes_block = builder.block
-        result = builder.phi(total.type)
-        result.add_incoming(scaled, no_block)
-        result.add_incoming(added, yes_block)
-        return result
-
-    def _any(self, value: Any) -> Any:
-        return self.builder.extract_element(value, INDEX(0)) if isinstance(value.type, ir.VectorType) else value
+        is_zero = builder.fcmp_ordered("==", beta, ir.Constant(self.scalar, 0.0))
+        if isinstance(totals[0].type, ir.VectorType):
+            alpha, beta = self.splat(alpha), self.splat(beta)
+        scaled = [builder.fmul(total, alpha) for total in totals]
+        with builder.if_else(is_zero) as (fresh, added):
+            with fresh:
+                for value, place in zip(scaled, places, strict=True):
+                    place.store(value)
+            with added:
+                for value, place in zip(scaled, places, strict=True):
+                    place.store(builder.fadd(builder.fmul(place.load(), beta), value))
 
     def loop(self, count: Any, carried: Sequence[Any], body: Callable[[Sequence[Any]], Sequence[Any]]) -> list[Any]:
         """Run the body `count` times; it takes and gives the values that are carried from turn to turn."""
@@ -178,9 +186,17 @@ class _Emitter:
 
 @dataclass(frozen=True)
 class _Place:
-    """What a tile is given: addresses, and the bytes from one row, column or k to the next.
+    """Where a number or a vector of the result lies."""
 
-    last: how many columns its last vector has.
+    load: Callable[[], Any]
+    store: Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    """What a strip of tiles is given: addresses, and the bytes from one row, column or k to the next.
+
+    last: how many columns its last vector has
     """
 
     a: Any
@@ -191,87 +207,91 @@ class _Place:
     b_column: Any
     c: Any
     c_row: Any
+    m: Any
     k: Any
     last: Any
     alpha: Any
     beta: Any
 
 
-def _tile(dtype: np.dtype[Any], write: Callable[[_Emitter, _Place], None]) -> Any:
-    """A tile as a function that compiled code may call with the arguments of a _Place."""
+def _columns_tile(emit: _Emitter, at: _Arguments, rows: int, vectors: int, masked: bool) -> None:
+    """A tile of some vectors of columns; masked: the last of them has fewer columns than it has room for."""
+    builder, width = emit.builder, emit.lanes * emit.size
+    masks = [None] * (vectors - 1) + [emit.first_lanes(at.last) if masked else None]
+    pairs = [(i, j) for i in range(rows) for j in range(vectors)]
+
+    def step(values: Sequence[Any]) -> Sequence[Any]:
+        a, b, *totals = values
+        row = [emit.load(emit.advance(b, width * j), masks[j]) for j in range(vectors)]
+        numbers = [emit.splat(emit.load_number(one)) for one in emit.addresses(a, at.a_row, rows)]
+        added = [emit.multiply_add(numbers[i], row[j], total) for (i, j), total in zip(pairs, totals, strict=True)]
+        return [builder.add(a, at.a_k), builder.add(b, at.b_k), *added]
+
+    _, _, *totals = emit.loop(at.k, [at.a, at.b, *[emit.zero] * len(pairs)], step)
+    rows_of_c = emit.addresses(at.c, at.c_row, rows)
+    places = [emit.vector_at(emit.advance(rows_of_c[i], width * j), masks[j]) for i, j in pairs]
+    emit.finish(totals, at.alpha, at.beta, places)
+
+
+def _dots_tile(emit: _Emitter, at: _Arguments, rows: int, columns: int) -> None:
+    """A tile of which each number is a sum along k, along which a and b are contiguous."""
+    builder, lanes, width = emit.builder, WORD(emit.lanes), WORD(emit.lanes * emit.size)
+    pairs = [(i, j) for i in range(rows) for j in range(columns)]
+
+    def step(values: Sequence[Any], mask: Any = None) -> Sequence[Any]:
+        a, b, *totals = values
+        left = [emit.load(one, mask) for one in emit.addresses(a, at.a_row, rows)]
+        right = [emit.load(one, mask) for one in emit.addresses(b, at.b_column, columns)]
+        added = [emit.multiply_add(left[i], right[j], total) for (i, j), total in zip(pairs, totals, strict=True)]
+        return [builder.add(a, width), builder.add(b, width), *added]
+
+    values = emit.loop(builder.sdiv(at.k, lanes), [at.a, at.b, *[emit.zero] * len(pairs)], step)
+    rest = builder.srem(at.k, lanes)
+    mask = emit.first_lanes(rest)
+    _, _, *totals = emit.loop(emit.positive(rest), values, lambda values: step(values, mask))
+    rows_of_c = emit.addresses(at.c, at.c_row, rows)
+    places = [emit.number_at(emit.advance(rows_of_c[i], emit.size * j)) for i, j in pairs]
+    emit.finish(_sums(emit, totals), at.alpha, at.beta, places)
+
+
+@functools.cache
+def strip(dtype: np.dtype[Any], *, dots: bool, rows: int, rest: int, columns: int, masked: bool) -> Any:
+    """Tiles one below the other, as a function of the fields of _Arguments.
+
+    rows, rest   of a tile, and of the last one where it has fewer (else 0)
+    columns      of a tile of dots; else how many vectors of columns
+    masked       whether the last vector has fewer columns than it has room for
+    """
     real = _types_of(dtype)[0]
 
+    def tile(emit: _Emitter, at: _Arguments, rows: int) -> None:
+        if dots:
+            _dots_tile(emit, at, rows, columns)
+        else:
+            _columns_tile(emit, at, rows, columns, masked)
+
     @_intrinsic
-    def tile(  # type: ignore[no-untyped-def]
-        context, a, a_row, a_k, b, b_k, b_column, c, c_row, k, last, alpha, beta
+    def tiles(  # type: ignore[no-untyped-def]
+        context, a, a_row, a_k, b, b_k, b_column, c, c_row, m, k, last, alpha, beta
     ):
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            write(_Emitter(builder, dtype), _Place(*arguments))
+            emit, at = _Emitter(builder, dtype), _Arguments(*arguments)
+            down = builder.mul(at.a_row, WORD(rows)), builder.mul(at.c_row, WORD(rows))
+
+            def one(values: Sequence[Any], height: int = rows) -> Sequence[Any]:
+                a, c = values
+                tile(emit, replace(at, a=a, c=c), height)
+                return [builder.add(a, down[0]), builder.add(c, down[1])]
+
+            values = emit.loop(builder.sdiv(at.m, WORD(rows)), [at.a, at.c], one)
+            if rest:
+                left = emit.positive(builder.srem(at.m, WORD(rows)))
+                emit.loop(left, values, lambda values: one(values, rest))
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 10, real, real), generate
+        return types.void(*[types.int64] * 11, real, real), generate
 
-    return tile
-
-
-@functools.cache
-def columns_tile(dtype: np.dtype[Any], rows: int, vectors: int, masked: bool) -> Any:
-    """A tile of `rows` and `vectors` of columns, for columns of b that are neighbours in memory.
-
-    masked: the last vector has fewer columns than a vector has room for
-    """
-
-    def write(emit: _Emitter, at: _Place) -> None:
-        builder, width = emit.builder, emit.lanes * emit.size
-        masks = [None] * (vectors - 1) + [emit.first_lanes(at.last) if masked else None]
-
-        def step(values: Sequence[Any]) -> Sequence[Any]:
-            a, b, *totals = values
-            row = [emit.load(emit.advance(b, width * j), masks[j]) for j in range(vectors)]
-            numbers = [emit.splat(emit.load_number(one)) for one in emit.addresses(a, at.a_row, rows)]
-            pairs = [(i, j) for i in range(rows) for j in range(vectors)]
-            added = [emit.multiply_add(numbers[i], row[j], total) for (i, j), total in zip(pairs, totals, strict=True)]
-            return [builder.add(a, at.a_k), builder.add(b, at.b_k), *added]
-
-        _, _, *totals = emit.loop(at.k, [at.a, at.b, *[emit.zero] * (rows * vectors)], step)
-        alpha, beta = emit.splat(at.alpha), emit.splat(at.beta)
-        for i, row_of_c in enumerate(emit.addresses(at.c, at.c_row, rows)):
-            for j in range(vectors):
-                place = emit.advance(row_of_c, width * j)
-                before = functools.partial(emit.load, place, masks[j])
-                emit.store(emit.finish(totals[i * vectors + j], alpha, beta, before), place, masks[j])
-
-    return _tile(dtype, write)
-
-
-@functools.cache
-def dots_tile(dtype: np.dtype[Any], rows: int, columns: int) -> Any:
-    """A tile of `rows` and `columns`, each number a sum along k, along which a and b are contiguous."""
-
-    def write(emit: _Emitter, at: _Place) -> None:
-        builder, lanes, width = emit.builder, WORD(emit.lanes), WORD(emit.lanes * emit.size)
-
-        def step(values: Sequence[Any], mask: Any = None) -> Sequence[Any]:
-            a, b, *totals = values
-            left = [emit.load(one, mask) for one in emit.addresses(a, at.a_row, rows)]
-            right = [emit.load(one, mask) for one in emit.addresses(b, at.b_column, columns)]
-            pairs = [(i, j) for i in range(rows) for j in range(columns)]
-            added = [emit.multiply_add(left[i], right[j], total) for (i, j), total in zip(pairs, totals, strict=True)]
-            return [builder.add(a, width), builder.add(b, width), *added]
-
-        values = emit.loop(builder.sdiv(at.k, lanes), [at.a, at.b, *[emit.zero] * (rows * columns)], step)
-        rest = builder.srem(at.k, lanes)
-        mask, some = emit.first_lanes(rest), builder.zext(builder.icmp_signed(">", rest, WORD(0)), WORD)
-        _, _, *totals = emit.loop(some, values, lambda values: step(values, mask))
-        sums = iter(_sums(emit, totals))
-        for row_of_c in emit.addresses(at.c, at.c_row, rows):
-            for j in range(columns):
-                place = emit.advance(row_of_c, emit.size * j)
-                emit.store_number(
-                    emit.finish(next(sums), at.alpha, at.beta, functools.partial(emit.load_number, place)), place
-                )
-
-    return _tile(dtype, write)
+    return tiles
 
 
 def _sums(emit: _Emitter, vectors: Sequence[Any]) -> list[Any]:
@@ -300,21 +320,32 @@ def _sums(emit: _Emitter, vectors: Sequence[Any]) -> list[Any]:
 
 
 @functools.cache
-def row_copy(dtype: np.dtype[Any], vectors: int, masked: bool) -> Any:
-    """Copy so many vectors, as a function of the addresses from and to; of the last one `last` numbers, if masked."""
+def copy_rows(dtype: np.dtype[Any], vectors: int, masked: bool, width: int) -> Any:
+    """Copy rows of so many vectors so that they lie `width` numbers apart, as a function of
+
+    source, step   the address of the first row, and the bytes to the next
+    target         where they go
+    count, last    how many rows; how many numbers the last vector has, where it is masked
+    """
 
     @_intrinsic
-    def copy(context: Any, source: Any, target: Any, last: Any) -> Any:
+    def copy(context: Any, source: Any, step: Any, target: Any, count: Any, last: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            source, target, last = arguments
+            source, step, target, count, last = arguments
             emit = _Emitter(builder, dtype)
-            for j in range(vectors):
-                mask = emit.first_lanes(last) if masked and j == vectors - 1 else None
-                offset = j * emit.lanes * emit.size
-                emit.store(emit.load(emit.advance(source, offset), mask), emit.advance(target, offset), mask)
+            masks = [None] * (vectors - 1) + [emit.first_lanes(last) if masked else None]
+
+            def row(values: Sequence[Any]) -> Sequence[Any]:
+                source, target = values
+                for j, mask in enumerate(masks):
+                    offset = j * emit.lanes * emit.size
+                    emit.store(emit.load(emit.advance(source, offset), mask), emit.advance(target, offset), mask)
+                return [builder.add(source, step), emit.advance(target, width * emit.size)]
+
+            emit.loop(count, [source, target], row)
             return context.get_dummy_value()
 
-        return types.void(types.int64, types.int64, types.int64), generate
+        return types.void(*[types.int64] * 5), generate
 
     return copy
 

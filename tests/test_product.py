@@ -90,7 +90,7 @@ def test_every_way_to_make_a_product(sizes: Any, transposed: Any, how: str) -> N
     plan = product.plan(a, b, whole[:m, :n], factors_in_memory=False)
     shape = plan.shape
     assert shape.dots == how.startswith("dots")
-    assert shape.packed == ("copied" in how or "turned" in how)
+    assert shape.copied == ("copied" in how or "turned" in how)
     assert shape.kept == ("whole" in how)
     assert (plan.depth < a.shape[1]) == ("k in parts" in how)
     for parts, (alpha, beta) in itertools.product((1, 2), ((1.0, 0.0), (-0.5, 2.0))):
@@ -137,7 +137,7 @@ def test_a_tile_fits_the_registers_and_the_result(m: int, n: int, processor: tup
 @pytest.mark.parametrize("size", [16, 32])
 def test_shorter_vectors(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor that has no longer ones."""
-    for cached in (tiles.columns_tile, tiles.dots_tile, tiles.row_copy, product.compiled):
+    for cached in (tiles.strip, tiles.copy_rows, product.compiled):
         cached.cache_clear()
     monkeypatch.setattr(tiles, "registers", lambda: tiles.Registers(size, 12))
     try:
@@ -148,7 +148,7 @@ def test_shorter_vectors(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
         ):
             assert_right(*matrices(*sizes, np.float32, transposed), 1.0, 0.0, 1)
     finally:
-        for cached in (tiles.columns_tile, tiles.dots_tile, tiles.row_copy, product.compiled):
+        for cached in (tiles.strip, tiles.copy_rows, product.compiled):
             cached.cache_clear()
 
 
