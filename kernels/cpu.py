@@ -29,6 +29,7 @@ from .counter import (
     shuffle_keys,
     shuffled,
 )
+from .memory import ask_for_row
 from .spec import Spec
 
 Kernel = Callable[..., None]
@@ -183,7 +184,11 @@ def gather(
     first_row: int,
     counters: Any,
 ) -> None:
-    """One batch: rows in the epoch's order, converted and scaled in the same pass."""
+    """One batch: rows in the epoch's order, converted and scaled in the same pass.
+
+    The rows of a shuffled batch lie anywhere in memory, and reading them would be waiting. So those of the next batch
+    are asked for now, and come while this step computes.
+    """
     samples = x.shape[0]
     rows, columns = out_x.shape
     bits = bits_for(samples)
@@ -192,6 +197,9 @@ def gather(
     for i in range(rows):
         index = first + i
         if counters[SHUFFLE] != 0:
+            upcoming = index + counters[BATCH_SIZE]
+            if upcoming < samples:
+                ask_for_row(x, shuffled(upcoming, samples, bits, keys))
             index = shuffled(index, samples, bits, keys)
         source = x[index]
         for j in range(columns):

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 from numba import types
 
-from . import build, tiles
+from . import build, memory, tiles
 
 # The holes of the loops.
 strip: Any  # tiles one below the other, and
@@ -117,10 +117,10 @@ def compiled(shape: Shape) -> Any:
         "side": strip(columns=side, masked=True),
         "copy": tiles.copy_rows(dtype, shape.columns, False, width),
         "copy_side": tiles.copy_rows(dtype, side, True, width),
-        "word": tiles.word,
-        "read": tiles.reader(dtype),
-        "write": tiles.write,
-        "factor": tiles.reader(dtype) if shape.factors_in_memory else tiles.from_bits(dtype),
+        "word": memory.word,
+        "read": memory.reader(dtype),
+        "write": memory.write,
+        "factor": memory.reader(dtype) if shape.factors_in_memory else memory.from_bits(dtype),
         "real": dtype.type,
         "ITEM": dtype.itemsize,
         "WIDTH": width,
@@ -130,7 +130,7 @@ def compiled(shape: Shape) -> Any:
         "KEPT": shape.kept,
     }
     product = build.bind(_product, dtype, holes, compile_callee=lambda callee: callee)
-    content = [Path(module).read_text(encoding="utf-8") for module in (__file__, tiles.__file__)]
+    content = [Path(module).read_text(encoding="utf-8") for module in (__file__, tiles.__file__, memory.__file__)]
     function, cacheable = build.cached(product, (shape, tiles.registers()), content)
     return numba.cfunc(types.void(types.int64), cache=cacheable)(function)
 

@@ -24,7 +24,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-WORD, INDEX = ir.IntType(64), ir.IntType(32)
+from .memory import WORD, types_of
+
+INDEX = ir.IntType(32)
 
 _intrinsic: Callable[[Any], Any] = intrinsic  # a compiled function's caller does not give the typing context
 
@@ -64,7 +66,7 @@ class _Emitter:
         self.builder = builder
         self.size = dtype.itemsize
         self.lanes = lanes(dtype)
-        self.scalar = _types_of(dtype)[1]
+        self.scalar = types_of(dtype)[1]
         self.vector = ir.VectorType(self.scalar, self.lanes)
         self.mask_type = ir.VectorType(ir.IntType(1), self.lanes)
         self.zero = ir.Constant(self.vector, None)
@@ -155,8 +157,11 @@ class _Emitter:
                 for value, place in zip(scaled, places, strict=True):
                     place.store(value)
             with added:
-                for value, place in zip(scaled, places, strict=True):
-                    place.store(builder.fadd(builder.fmul(place.load(), beta), value))
+                # All is read before anything is written: the place of a masked vector reaches into the next row's, and
+                # a load from there would wait for the store.
+                before = [builder.fmul(place.load(), beta) for place in places]
+                for value, earlier, place in zip(scaled, before, places, strict=True):
+                    place.store(builder.fadd(earlier, value))
 
     def loop(self, count: Any, carried: Sequence[Any], body: Callable[[Sequence[Any]], Sequence[Any]]) -> list[Any]:
         """Run the body `count` times; it takes and gives the values that are carried from turn to turn."""
@@ -262,7 +267,7 @@ def strip(dtype: np.dtype[Any], *, dots: bool, rows: int, rest: int, columns: in
     columns      of a tile of dots; else how many vectors of columns
     masked       whether the last vector has fewer columns than it has room for
     """
-    real = _types_of(dtype)[0]
+    real = types_of(dtype)[0]
 
     def tile(emit: _Emitter, at: _Arguments, rows: int) -> None:
         if dots:
@@ -348,64 +353,3 @@ def copy_rows(dtype: np.dtype[Any], vectors: int, masked: bool, width: int) -> A
         return types.void(*[types.int64] * 5), generate
 
     return copy
-
-
-# --- words and numbers in memory ----------------------------------------------------------------------------
-
-
-@_intrinsic
-def word(context: Any, block: Any, number: Any) -> Any:
-    """One of a block's words."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        words = builder.inttoptr(arguments[0], WORD.as_pointer())
-        return builder.load(builder.gep(words, [arguments[1]]))
-
-    return types.int64(types.int64, types.int64), generate
-
-
-@functools.cache
-def reader(dtype: np.dtype[Any]) -> Any:
-    """The number at an address."""
-    kind, llvm = _types_of(dtype)
-
-    @_intrinsic
-    def read(context: Any, address: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.load(builder.inttoptr(arguments[0], llvm.as_pointer()), align=dtype.itemsize)
-
-        return kind(types.int64), generate
-
-    return read
-
-
-@_intrinsic
-def write(context: Any, address: Any, value: Any) -> Any:
-    """Write a number to an address."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address, number = arguments
-        builder.store(number, builder.inttoptr(address, number.type.as_pointer()))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, value), generate
-
-
-@functools.cache
-def from_bits(dtype: np.dtype[Any]) -> Any:
-    """The number whose bits are in a word."""
-    kind, llvm = _types_of(dtype)
-
-    @_intrinsic
-    def convert(context: Any, word: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            bits = ir.IntType(8 * dtype.itemsize)
-            return builder.bitcast(arguments[0] if bits == WORD else builder.trunc(arguments[0], bits), llvm)
-
-        return kind(types.int64), generate
-
-    return convert
-
-
-def _types_of(dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    return (types.float32, ir.FloatType()) if dtype == np.float32 else (types.float64, ir.DoubleType())

@@ -1,0 +1,114 @@
+"""Memory by address: what compiled code needs beyond arrays."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+WORD = ir.IntType(64)
+LINE = 64  # bytes of a cache line
+
+_intrinsic: Callable[[Any], Any] = intrinsic  # a compiled function's caller does not give the typing context
+
+
+@_intrinsic
+def word(context: Any, block: Any, number: Any) -> Any:
+    """One of a block's words."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words = builder.inttoptr(arguments[0], WORD.as_pointer())
+        return builder.load(builder.gep(words, [arguments[1]]))
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@functools.cache
+def reader(dtype: np.dtype[Any]) -> Any:
+    """The number at an address."""
+    kind, llvm = types_of(dtype)
+
+    @_intrinsic
+    def read(context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.load(builder.inttoptr(arguments[0], llvm.as_pointer()), align=dtype.itemsize)
+
+        return kind(types.int64), generate
+
+    return read
+
+
+@_intrinsic
+def write(context: Any, address: Any, value: Any) -> Any:
+    """Write a number to an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, number = arguments
+        builder.store(number, builder.inttoptr(address, number.type.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value), generate
+
+
+@functools.cache
+def from_bits(dtype: np.dtype[Any]) -> Any:
+    """The number whose bits are in a word."""
+    kind, llvm = types_of(dtype)
+
+    @_intrinsic
+    def convert(context: Any, word: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            bits = ir.IntType(8 * dtype.itemsize)
+            return builder.bitcast(arguments[0] if bits == WORD else builder.trunc(arguments[0], bits), llvm)
+
+        return kind(types.int64), generate
+
+    return convert
+
+
+def types_of(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """Numba's type and LLVM's for numbers of a dtype."""
+    return (types.float32, ir.FloatType()) if dtype == np.float32 else (types.float64, ir.DoubleType())
+
+
+@_intrinsic
+def _ask_for_row(context: Any, matrix: Any, index: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(matrix)(context, builder, arguments[0])
+        stride = builder.extract_value(array.strides, 0)
+        columns = builder.extract_value(array.shape, 1)
+        first = builder.add(builder.ptrtoint(array.data, WORD), builder.mul(arguments[1], stride))
+        stop = builder.add(first, builder.mul(columns, array.itemsize))
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), *[ir.IntType(32)] * 3])
+        prefetch = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(
+            builder.module, kind, "llvm.prefetch.p0"
+        )
+        before, turn, after = builder.block, builder.append_basic_block("line"), builder.append_basic_block("asked")
+        builder.branch(turn)
+        builder.position_at_end(turn)
+        place = builder.phi(WORD)
+        to_read, into_second_cache, data = (ir.Constant(ir.IntType(32), number) for number in (0, 2, 1))
+        pointer = builder.inttoptr(place, ir.IntType(8).as_pointer())
+        builder.call(prefetch, [pointer, to_read, into_second_cache, data])
+        following = builder.add(place, WORD(LINE))
+        place.add_incoming(first, before)
+        place.add_incoming(following, turn)
+        builder.cbranch(builder.icmp_unsigned("<", following, stop), turn, after)
+        builder.position_at_end(after)
+        return context.get_dummy_value()
+
+    return types.void(matrix, types.int64), generate
+
+
+def _not_asked(matrix: Any, index: int) -> None:
+    """In plain Python there is nobody to ask."""
+
+
+ask_for_row: Any = _not_asked if numba.config.DISABLE_JIT else _ask_for_row  # type: ignore[attr-defined]
+"""Ask for a row of a matrix that will be read soon, so that it is in a near cache by then."""
