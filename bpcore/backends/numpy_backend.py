@@ -1,4 +1,4 @@
-"""The CPU: NumPy arrays, NumPy's BLAS for products, Numba kernels for the rest."""
+"""The CPU: NumPy arrays and Numba kernels; NumPy's product for single operations, our own in recorded steps."""
 
 from __future__ import annotations
 
