@@ -249,8 +249,9 @@ class Dropout(Layer):
             raise InputError(f"dropout rate {self.rate!r} is out of range; accepted: 0 <= rate < 1")
 
     def allocate(self, batch: int) -> None:
-        """The output: the input belongs to the layer below, which needs it again."""
+        """The output, since the input belongs to the layer below, which needs it again; and what goes back."""
         self.a = self.backend.empty((batch, self.outputs), self.dtype)
+        self.dx = self.backend.empty((batch, self.outputs), self.dtype)
 
     def forward(self, x: Array, control: Control | None) -> Array:
         """x * mask / (1 - rate) in training, x itself otherwise."""
@@ -261,9 +262,9 @@ class Dropout(Layer):
 
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
         """delta * mask / (1 - rate), with the same mask computed anew."""
-        if self.control is not None:
-            self.backend.dropout(delta, self.rate, self.number, self.control, delta)
-        return delta
+        if self.control is None:
+            return delta
+        return self.backend.dropout(delta, self.rate, self.number, self.control, self.dx[: delta.shape[0]])
 
     def describe(self) -> str:
         """Dropout, with its rate."""

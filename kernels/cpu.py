@@ -48,12 +48,32 @@ element: Callable[..., None]
 state_rows: Callable[[Any, int, int], tuple[Any, ...]]
 
 
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two arrays of one shape begin at the same place.
+
+    A kernel that may work in place asks this, and has a loop of its own for the case that names one array alone. A loop
+    that might write where it reads is not made into vectors.
+    """
+    same: bool = a.ctypes.data == b.ctypes.data
+    return same
+
+
 def activate(z: Any, bias: Any, parameter: Any, out: Any) -> None:
     """out <- f(z + bias)."""
     rows, columns = z.shape
+    if is_same(z, out):
+        _activate_in_place(z, bias, parameter)
+        return
     for i in range(rows):
         for j in range(columns):
             out[i, j] = f(z[i, j] + bias[j], parameter[j])
+
+
+def _activate_in_place(z: Any, bias: Any, parameter: Any) -> None:
+    rows, columns = z.shape
+    for i in range(rows):
+        for j in range(columns):
+            z[i, j] = f(z[i, j] + bias[j], parameter[j])
 
 
 def activate_keeping_input(z: Any, bias: Any, parameter: Any, out: Any) -> None:
@@ -249,17 +269,41 @@ def _quarters(row: Any, quarter: int, length: int) -> tuple[Any, Any, Any, Any]:
 def hadamard(a: Any, b: Any, out: Any) -> None:
     """out <- a * b, elementwise."""
     rows, columns = a.shape
+    if is_same(a, out):
+        _hadamard_in_place(a, b)
+    elif is_same(b, out):
+        _hadamard_in_place(b, a)
+    else:
+        for i in range(rows):
+            for j in range(columns):
+                out[i, j] = a[i, j] * b[i, j]
+
+
+def _hadamard_in_place(a: Any, b: Any) -> None:
+    rows, columns = a.shape
     for i in range(rows):
         for j in range(columns):
-            out[i, j] = a[i, j] * b[i, j]
+            a[i, j] *= b[i, j]
 
 
 def add(a: Any, b: Any, out: Any) -> None:
     """out <- a + b, elementwise."""
     rows, columns = a.shape
+    if is_same(a, out):
+        _add_in_place(a, b)
+    elif is_same(b, out):
+        _add_in_place(b, a)
+    else:
+        for i in range(rows):
+            for j in range(columns):
+                out[i, j] = a[i, j] + b[i, j]
+
+
+def _add_in_place(a: Any, b: Any) -> None:
+    rows, columns = a.shape
     for i in range(rows):
         for j in range(columns):
-            out[i, j] = a[i, j] + b[i, j]
+            a[i, j] += b[i, j]
 
 
 def softmax(z: Any, out: Any) -> None:
