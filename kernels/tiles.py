@@ -79,8 +79,8 @@ class _Emitter:
         return self.builder.call(function, arguments)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        """a b + c, rounded once."""
-        return self.call(f"llvm.fma.{self._name}", self.vector, a, b, c)
+        """a b + c, in one instruction where the processor has it."""
+        return self.call(f"llvm.fmuladd.{self._name}", self.vector, a, b, c)
 
     def splat(self, number: Any) -> Any:
         """A vector that holds one number everywhere."""

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bpcore.backends.operations import Product
+from bpcore.backends.recording import NotRecordableError
 from bpcore.backends.taping import Cutter
 from bpcore.kernels import product, tape, tiles
 
@@ -115,6 +116,16 @@ def test_an_empty_inner_dimension_gives_zeros() -> None:
     whole = np.full((5, 7), 3.0)
     multiply(np.empty((5, 0)), np.empty((0, 7)), whole)
     np.testing.assert_array_equal(whole, 0.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_what_the_tape_cannot_multiply_is_refused(dtype: Any) -> None:
+    square, numbers = np.ones((3, 3), dtype), np.ones((3, 3))
+    for a, b, out in ((square, square, numbers), (numbers, numbers, np.ones((3, 6))[:, ::2])):
+        with pytest.raises(NotRecordableError, match="not row-major, or its operands"):
+            multiply(a, b, out)
+    with pytest.raises(NotRecordableError, match="one is a number and the other lies in an array"):
+        multiply(numbers, numbers, numbers.copy(), alpha=np.ones(1), beta=1.0)
 
 
 def test_not_a_number_comes_out() -> None:

@@ -130,6 +130,8 @@ class Cutter:
         in_memory = is_array(product.alpha)
         if in_memory != is_array(product.beta):
             raise NotRecordableError("of a product's two factors one is a number and the other lies in an array")
+        if out.strides[1] != out.itemsize or not a.dtype == b.dtype == out.dtype or out.dtype.kind != "f":
+            raise NotRecordableError("a product's result is not row-major, or its operands have other types")
         m, n = out.shape
         by_rows = m >= self.parts * ROWS_WORTH_CUTTING or m >= n
         found: Entry = []
