@@ -83,24 +83,28 @@ class PinnedMemory:
 
     def __init__(self, content: np.ndarray) -> None:
         self.content = content
-        self._leaving: tuple[int, int, np.ndarray] | None = None
+        self._leaving: list[tuple[int, int, np.ndarray]] = []
 
     def holds(self, array: np.ndarray) -> bool:
         return np.shares_memory(self.content, array)
 
     def leaves(self, clock: Clock) -> None:
         """A copy from here was asked for, as the last work on a stream."""
-        if self._leaving is not None:
-            raise RaceError("pinned memory is copied anew before its last copy is known to be done")
-        self._leaving = clock.stream, clock.seen[clock.stream], self.content.copy()
+        for _, _, content in self._leaving:
+            self._must_be(content)
+        self._leaving.append((clock.stream, clock.seen[clock.stream], self.content.copy()))
 
     def known(self, seen: Seen) -> None:
         """So much is known to be done."""
-        if self._leaving is None or seen.get(self._leaving[0], 0) < self._leaving[1]:
-            return
-        if not np.array_equal(self.content, self._leaving[2]):
+        for copy in list(self._leaving):
+            stream, count, content = copy
+            if seen.get(stream, 0) >= count:
+                self._leaving = [other for other in self._leaving if other is not copy]
+                self._must_be(content)
+
+    def _must_be(self, content: np.ndarray) -> None:
+        if not np.array_equal(self.content, content):
             raise RaceError("pinned memory was filled again before its last copy was known to be done")
-        self._leaving = None
 
 
 class HostClock:

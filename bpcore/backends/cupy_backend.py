@@ -81,7 +81,9 @@ class CupyBackend(Backend):
             values = np.require(host, dtype, ["C"])
             self.allocations += 1
             with self._memory_for(values.shape, values.dtype):
-                return self._xp.asarray(values)
+                array = self._xp.empty(values.shape, values.dtype)
+            array.set(values)  # CuPy's asarray would first copy it, whole, into pinned memory
+            return array
         if host.flags.c_contiguous and (dtype is None or host.dtype == dtype):
             return host
         self.allocations += 1
