@@ -30,6 +30,14 @@ class MissingExtraError(BpcoreError, ImportError):
         super().__init__(f"{feature} needs an optional package: pip install {packages}")
 
 
+def bytes_in_words(count: int) -> str:
+    """A size as people say it: 512 bytes, 1.5 MiB, 80.0 GiB."""
+    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if count >= 2**power:
+            return f"{count / 2**power:,.1f} {unit}"
+    return f"{count} bytes"
+
+
 def unknown_name(kind: str, name: object, accepted: Iterable[str]) -> InputError:
     """The error for a name that is in no table, with the nearest accepted name as a hint."""
     names = sorted(accepted)

@@ -67,8 +67,9 @@ class Network(LayerStack):
         shuffle: bool = True,
         scale: float | None = None,
         shift: float = 0.0,
+        resident: bool | None = None,
     ) -> History:
-        """Train on x (samples, N) and y, which stay on the device for the whole run.
+        """Train on x (samples, N) and y, which stay on the device for the whole run where they fit.
 
         x           uint8 or real numbers; images (samples, height, width) are flattened
         y           integer labels (samples,), or targets (samples, M): one-hot, soft, several labels, numbers
@@ -78,6 +79,8 @@ class Network(LayerStack):
         validation  (x, y) or (x, y, sample_weight), evaluated after each epoch
         seed        of the shuffles and the dropout masks
         scale       the network sees x * scale + shift; 1/255 for uint8 and 1 otherwise where not given
+        resident    data larger than a GPU's memory stays in host memory, or in the file where x is memory-mapped, and
+                    is streamed; True refuses that, False asks for it. On the CPU it changes nothing
 
         Returns the history. A batch size above the number of samples means the whole data set. InputError or
         InputTypeError for input that cannot be used, before any work; NonFiniteLossError when the loss becomes
@@ -97,11 +100,12 @@ class Network(LayerStack):
             seed=check_seed(seed),
             shuffle=shuffle,
             classifies=targets.ndim == 1 or chosen.name != "squared_error",
+            resident=resident,
         )
         scale = (1 / 255 if features.dtype == np.uint8 else 1.0) if scale is None else scale
         held_out = None if validation is None else self._held_out(validation, chosen, scale, shift, "validation ")
         self.loss, self.classifies, self.scale, self.shift = chosen, settings.classifies, scale, shift
-        data = samples.to_device(self.backend, features, targets, weights, scale, shift)
+        data = Samples(features, targets, weights, scale, shift)
         return Run(self, data, settings, held_out, callbacks).train()
 
     def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = EVALUATION_BATCH) -> Evaluation:
@@ -124,7 +128,7 @@ class Network(LayerStack):
         targets = self._targets(y, loss, len(features), "y")
         if targets.ndim == 2:
             targets = (targets[:, 0] > 0.5).astype(np.int64) if self.outputs == 1 else targets.argmax(axis=1)
-        data = samples.to_device(self.backend, features, targets, None, self.scale, self.shift)
+        data = Samples(features, targets, None, self.scale, self.shift)
         return ConfusionCounter(self, data, _count("batch_size", batch_size)).count()
 
     def output(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
@@ -224,13 +228,13 @@ class Network(LayerStack):
         x = samples.check_features(data[0], self.dtype, inputs=self.inputs, name=f"{which}x")
         y = self._targets(data[1], loss, len(x), f"{which}y")
         weights = samples.check_weights(data[2] if len(data) == 3 else None, len(x), self.dtype)
-        return samples.to_device(self.backend, x, y, weights, scale, shift)
+        return Samples(x, y, weights, scale, shift)
 
     def _answers(self, x: Any, answer: Answer, batch_size: int) -> np.ndarray:
         """What the network says of each row of x, made on the device; it crosses to the host once."""
         features = samples.check_features(x, self.dtype, inputs=self.inputs)
         no_targets = np.zeros(len(features), np.int64)
-        data = samples.to_device(self.backend, features, no_targets, None, self.scale, self.shift)
+        data = Samples(features, no_targets, None, self.scale, self.shift)
         return Predictor(self, data, answer, _count("batch_size", batch_size)).predict()
 
     def _fitted_loss(self) -> Loss:

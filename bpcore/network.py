@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
 
+from bpcore import memory
 from bpcore.backends import get_backend
 from bpcore.backends.base import Array, Backend, Batch, Control
+from bpcore.backends.metering import bytes_of
 from bpcore.buffers import ParameterBuffer
 from bpcore.errors import InputError, InputTypeError
 from bpcore.layers import Layer
@@ -57,13 +60,18 @@ class LayerStack:
         if inputs < 1:
             raise InputError(f"a network needs at least one input feature, not {inputs}")
         rng = np.random.Generator(np.random.Philox(self.seed))
-        self.inputs = inputs
         declarations = []
+        outputs = inputs
         for number, layer in enumerate(self.layers):
-            declarations += layer.declare(inputs, number, rng)
-            inputs = layer.outputs
-        self.outputs = inputs
+            try:
+                declarations += layer.declare(outputs, number, rng)
+            except MemoryError as error:
+                raise InputError(f"layer {number + 1} is too large for this machine's memory: {error}") from error
+            outputs = layer.outputs
+        needs = 2 * self.dtype.itemsize * sum(declared.values.size for declared in declarations)
+        memory.require(self.backend, self.dtype, {"parameters and gradients": needs}, "a smaller network")
         self.parameters = ParameterBuffer(self.backend, self.dtype, declarations)
+        self.inputs, self.outputs = inputs, outputs
         for layer in self.layers:
             layer.bind(self.backend, self.dtype, self.parameters.views)
         with_parameters = {int(name.partition(".")[0]) for name in self.parameters.views}
@@ -77,6 +85,19 @@ class LayerStack:
             layer.allocate(batch)
         self._delta = self.backend.empty((batch, self.outputs), self.dtype)
         self.capacity = batch
+
+    def bytes_for(self, batch: int) -> int:
+        """What `reserve` will ask the device for: copies of the layers ask for it, and get none."""
+        if batch <= self.capacity:
+            return 0
+
+        def reserve(meter: Backend) -> None:
+            for layer in map(copy.copy, self.layers):
+                layer.backend = meter
+                layer.allocate(batch)
+            meter.empty((batch, self.outputs), self.dtype)
+
+        return bytes_of(reserve)
 
     def forward(self, x: Array, control: Control | None = None) -> Array:
         """The output (B, M) for x (B, N): a view that the next call overwrites. control: in training alone."""

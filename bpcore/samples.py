@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,14 @@ from bpcore.backends.base import Backend, Batch, Samples
 from bpcore.errors import InputError, InputTypeError
 from bpcore.losses import Loss
 
+PIECE = 2**20
+"""So many numbers are looked at in one go, so that a file is not read into memory as a whole."""
+
 
 def check_features(x: Any, dtype: np.dtype[Any], *, inputs: int = 0, name: str = "x") -> np.ndarray:
     """Features as (samples, N): uint8 stays uint8, other numbers take the dtype; images are flattened.
 
+    What lies in a memory-mapped file stays there as it is, and is converted when a batch is gathered.
     inputs: the number of features that is needed, 0 for any.
     """
     array = np.asarray(x)
@@ -28,10 +33,12 @@ def check_features(x: Any, dtype: np.dtype[Any], *, inputs: int = 0, name: str =
         raise InputError(f"{name} has {array.shape[1]} features a sample, but the network takes {inputs}")
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
-    array = np.require(array, dtype, ["C", "A"])
-    if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
-        raise InputError(f"{name} holds {array[row, column]} at row {row}, feature {column}; finite numbers are needed")
+    if not _stays_in_its_file(array):
+        array = np.require(array, dtype, ["C", "A"])
+    found = _not_finite(array, dtype)
+    if found is not None:
+        row, column, value = found
+        raise InputError(f"{name} holds {value} at row {row}, feature {column}; finite numbers are needed")
     return array
 
 
@@ -54,9 +61,10 @@ def check_targets(
             f"the network has {outputs} outputs"
         )
     matrix = np.require(array, dtype, ["C", "A"])
-    if not np.isfinite(matrix).all():
-        row, column = np.argwhere(~np.isfinite(matrix))[0]
-        raise InputError(f"{name} holds {matrix[row, column]} at row {row}, column {column}")
+    found = _not_finite(matrix, dtype)
+    if found is not None:
+        row, column, value = found
+        raise InputError(f"{name} holds {value} at row {row}, column {column}")
     _check_range(matrix, loss, outputs, name)
     return matrix
 
@@ -102,6 +110,31 @@ def batch_for(backend: Backend, samples: Samples, size: int, dtype: np.dtype[Any
         backend.full((size,), 1.0, dtype),
         samples.weights is not None,
     )
+
+
+def _stays_in_its_file(array: np.ndarray) -> bool:
+    """Whether an array lies in a memory-mapped file, in a form that kernels can read."""
+    kind = array.dtype
+    readable = kind.isnative and kind.kind in "iuf" and kind.itemsize <= 8 and kind != np.float16
+    if not (readable and array.flags.c_contiguous and array.flags.aligned):
+        return False
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    return isinstance(owner, mmap.mmap)
+
+
+def _not_finite(matrix: np.ndarray, dtype: np.dtype[Any]) -> tuple[int, int, Any] | None:
+    """Row, column and value of the first number that is not finite in this dtype; looked at piece by piece."""
+    if matrix.dtype.kind != "f":
+        return None
+    rows = max(1, PIECE // matrix.shape[1])
+    for first in range(0, len(matrix), rows):
+        piece = matrix[first : first + rows].astype(dtype, copy=False)
+        if not np.isfinite(piece).all():
+            row, column = np.argwhere(~np.isfinite(piece))[0]
+            return first + int(row), int(column), piece[row, column]
+    return None
 
 
 def _check_labels(array: np.ndarray, outputs: int, name: str) -> np.ndarray:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +18,12 @@ from types import FrameType
 
 import numpy as np
 
-from bpcore.backends.base import Array, Batch, Samples
+from bpcore import memory
+from bpcore.backends.base import Array, Backend, Batch, Control, Samples
+from bpcore.backends.metering import bytes_of
 from bpcore.callbacks import Callback
 from bpcore.errors import BpcoreError, InputError
-from bpcore.evaluation import REPLAY_SECONDS, Evaluator, read_slots
+from bpcore.evaluation import COPIES_OF_A_RECORDING, REPLAY_SECONDS, Evaluator, read_slots
 from bpcore.history import Evaluation, History
 from bpcore.kernels import counter
 from bpcore.losses import Loss
@@ -49,6 +52,8 @@ class Settings:
     shuffle: bool = True
     classifies: bool = True
     """Whether the count of right answers means something."""
+    resident: bool | None = None
+    """Whether the training data must lie on the device (True) or be streamed (False); None: where it fits."""
 
 
 @dataclass
@@ -64,6 +69,7 @@ class Snapshot:
 class Run:
     """One training run: the buffers, the step, and the loop over epochs.
 
+    samples and validation lie on the host or on the device already; the feeds bring them to the steps.
     Callbacks may read everything here, and call `stop`, `keep_best` and `scale_learning_rate`.
     """
 
@@ -88,15 +94,19 @@ class Run:
         self.batch = 0
         self.stopped = ""
         self.restore_best = False
-        network.reserve(self.batch_size)
 
         dtype, parameters = network.dtype, network.parameters
         steps = settings.epochs * self.steps_per_epoch
         factors = settings.schedule.factors(steps, self.steps_per_epoch)
-        self.control = backend.control(
-            self.steps_per_epoch, dtype, table=settings.optimizer.table(factors), seed=settings.seed
-        )
         self.learning_rates = settings.optimizer.learning_rate * factors
+        self._rates = settings.optimizer.table(factors)
+        self._evaluator = None if validation is None else Evaluator(network, validation, settings.loss, repeats=True)
+        wishes = [memory.Wish("training data", samples, self.batch_size, settings.resident)]
+        wishes += [] if self._evaluator is None else [self._evaluator.wish]
+        self.feed, *of_validation = memory.feeds(backend, dtype, wishes, self._needs)
+
+        network.reserve(self.batch_size)
+        self.control = self._new_control(backend)
         self.learning_rate_scale = 1.0
         self.state = backend.full((settings.optimizer.rule.states, *parameters.params.shape), 0.0, dtype)
         self.segments = backend.asarray(parameters.segments())
@@ -114,7 +124,31 @@ class Run:
         self._replay_steps = 1
         self._snapshots = [self._new_snapshot(), self._new_snapshot()]
         self._best = self._new_snapshot() if any(callback.keeps_best for callback in callbacks) else None
-        self._evaluator = None if validation is None else Evaluator(network, validation, settings.loss, repeats=True)
+        if self._evaluator is not None:
+            self._evaluator.prepare(*of_validation)
+
+    def _new_control(self, backend: Backend) -> Control:
+        return backend.control(self.steps_per_epoch, self.network.dtype, table=self._rates, seed=self.settings.seed)
+
+    def _needs(self) -> Mapping[str, int]:
+        """The bytes that this run asks the device for, its data sets apart."""
+        network, dtype, states = self.network, self.network.dtype, self.settings.optimizer.rule.states
+        params = network.parameters.params.size * dtype.itemsize
+        snapshots = 2 + any(callback.keeps_best for callback in self.callbacks)
+        batches = bytes_of(lambda meter: batch_for(meter, self.samples, self.batch_size, dtype))
+        batches += network.bytes_for(self.batch_size)
+        needs = {
+            "optimizer state": states * params,
+            "snapshots": snapshots * (1 + states) * params,
+            "batch buffers": batches,
+            "learning rates and losses": bytes_of(self._new_control),
+            "recording": COPIES_OF_A_RECORDING * ((2 + states) * params + batches),
+        }
+        if self._evaluator is None:
+            return needs
+        of_validation = self._evaluator.needs()
+        recording = max(needs["recording"], of_validation["recording"])  # one after the other
+        return Counter(needs) + Counter(of_validation) | {"recording": recording}
 
     # --- the step, and the loop ---------------------------------------------------------------------------
 
@@ -122,7 +156,7 @@ class Run:
         """One mini-batch: everything between here and the next step happens on the device."""
         backend, network, control = self.backend, self.network, self.control
         parameters, optimizer = network.parameters, self.settings.optimizer
-        backend.gather(self.samples, control, batch)
+        backend.gather(self.feed.samples, control, batch)
         delta = network.loss_and_delta(batch, self.settings.loss, control, training=True)
         network.backward(delta)
         if optimizer.max_norm is not None:
@@ -151,6 +185,7 @@ class Run:
                 if self.restore_best and self._best is not None and self._best.step >= 0:
                     self.backend.copy(self._best.params, self.network.parameters.params)
             finally:
+                self.feed.close()
                 self.history.stopped = self.stopped
                 self._tell("on_end")
         return self.history
@@ -180,13 +215,13 @@ class Run:
         counters[counter.SEED] = self.settings.seed
         counters[counter.SHUFFLE] = self.settings.shuffle
         counters[counter.FIRST_BAD] = -1
-        self.backend.write(counters, self.control.counters)
+        self.feed.begin(counters, self.control, another=epoch + 1 < self.settings.epochs)
         self.batch = 0
 
     def run_steps(self, wanted: int) -> int:
         """Run up to `wanted` steps of one kind, full batches or the short one; returns how many."""
         full_left = self.full_steps - self.batch
-        steps = min(wanted, full_left) if full_left > 0 else 1
+        steps = min(wanted, full_left or 1, self.feed.ready(self.batch))
         (self._run_full if full_left > 0 else self._run_short)(steps)
         self.batch += steps
         return steps
@@ -282,7 +317,8 @@ class Run:
         )
 
     def _first_non_finite_layer(self, batch: Batch) -> str:
-        self.backend.gather(self.samples, self.control, batch)
+        self.feed.ready(self.batch)
+        self.backend.gather(self.feed.samples, self.control, batch)
         x = batch.x
         for number, layer in enumerate(self.network.layers, 1):
             x = layer.forward(x, self.control)

@@ -22,6 +22,7 @@ BATCH_SIZE = 3
 SEED = 4
 SHUFFLE = 5  # 1: rows in the epoch's order; 0: rows as they are stored
 FIRST_BAD = 6  # the first step with a loss that is not finite; -1: none
+FIRST_BATCH = 7  # the batch that the samples on the device begin with: 0 where all of them are there
 COUNTERS = 8
 
 # What a Philox counter is used for stands in its second word, so that no two uses share a counter.

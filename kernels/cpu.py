@@ -21,6 +21,7 @@ from .counter import (
     BATCH_SIZE,
     EPOCH,
     FIRST_BAD,
+    FIRST_BATCH,
     SEED,
     SHUFFLE,
     STEP,
@@ -33,6 +34,9 @@ from .memory import ask_for_row
 from .spec import Spec
 
 Kernel = Callable[..., None]
+
+ROWS_AT_A_TIME = 64
+"""How many rows' places `gather_rows` computes before it copies them."""
 
 # The holes of the templates.
 real: Callable[[float], float]
@@ -213,7 +217,7 @@ def gather(
     rows, columns = out_x.shape
     bits = bits_for(samples)
     keys = shuffle_keys(counters[EPOCH], counters[SEED])
-    first = counters[BATCH] * counters[BATCH_SIZE] + first_row
+    first = (counters[BATCH] - counters[FIRST_BATCH]) * counters[BATCH_SIZE] + first_row
     for i in range(rows):
         index = first + i
         if counters[SHUFFLE] != 0:
@@ -226,6 +230,41 @@ def gather(
             out_x[i, j] = real(source[j]) * scale + shift
         copy_target(targets, index, out_targets, i, 0)
         copy_weight(weights, index, out_weights, i, 0)
+
+
+def gather_rows(
+    x: Any,
+    targets: Any,
+    weights: Any,
+    out_x: Any,
+    out_targets: Any,
+    out_weights: Any,
+    first_row: int,
+    counters: Any,
+) -> None:
+    """As gather, with rows as they are stored: what is sent to another device, whose gather scales them.
+
+    The places of some rows are computed before these rows are copied: the processor can then fetch a row that lies
+    anywhere while it still copies the one before, which is twice as fast.
+    """
+    samples = x.shape[0]
+    bits = bits_for(samples)
+    keys = shuffle_keys(counters[EPOCH], counters[SEED])
+    rows, columns = out_x.shape
+    sources = np.empty(ROWS_AT_A_TIME, np.int64)
+    for start in range(0, rows, ROWS_AT_A_TIME):
+        first = counters[BATCH] * counters[BATCH_SIZE] + first_row + start
+        count = min(ROWS_AT_A_TIME, rows - start)
+        for i in range(count):
+            sources[i] = first + i
+            if counters[SHUFFLE] != 0:
+                sources[i] = shuffled(first + i, samples, bits, keys)
+        for i in range(count):
+            source = x[sources[i]]
+            for j in range(columns):
+                out_x[start + i, j] = source[j]
+            copy_target(targets, sources[i], out_targets, start + i, 0)
+            copy_weight(weights, sources[i], out_weights, start + i, 0)
 
 
 def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, first_row: int, counters: Any) -> None:
@@ -351,8 +390,8 @@ def confusion(predicted: Any, targets: Any, counts: Any) -> None:
 
 
 def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
-    """The reverse of a gather that does not shuffle: the batch's rows to their places in the data set."""
-    first = counters[BATCH] * counters[BATCH_SIZE] + first_row
+    """The reverse of a gather that does not shuffle: the batch's rows to their places among the samples."""
+    first = (counters[BATCH] - counters[FIRST_BATCH]) * counters[BATCH_SIZE] + first_row
     for i in range(min(batch.shape[0], out.shape[0] - first)):
         copy_target(batch, i, out, first + i, 0)
 
@@ -434,6 +473,7 @@ TEMPLATES: dict[str, Kernel] = {
         loss_head,
         update,
         gather,
+        gather_rows,
         dropout,
         hadamard,
         add,

@@ -44,6 +44,7 @@ from .counter import (
     BATCH_SIZE,
     EPOCH,
     FIRST_BAD,
+    FIRST_BATCH,
     SEED,
     SHUFFLE,
     STEP,
@@ -326,7 +327,7 @@ def gather(
     first = cuda.blockIdx.x * cuda.blockDim.y
     thread = cuda.threadIdx.y * LANES + lane
     if thread < cuda.blockDim.y and first + thread < rows:
-        index = counters[BATCH] * counters[BATCH_SIZE] + first_row + first + thread
+        index = (counters[BATCH] - counters[FIRST_BATCH]) * counters[BATCH_SIZE] + first_row + first + thread
         if counters[SHUFFLE] != 0:
             keys = shuffle_keys(counters[EPOCH], counters[SEED])
             index = shuffled(index, samples, bits_for(samples), keys)
@@ -387,9 +388,9 @@ def argmax(z: Any, out: Any) -> None:
 
 
 def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
-    """The reverse of a gather that does not shuffle: the batch's rows to their places in the data set."""
+    """The reverse of a gather that does not shuffle: the batch's rows to their places among the samples."""
     i = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    place = counters[BATCH] * counters[BATCH_SIZE] + first_row + i
+    place = (counters[BATCH] - counters[FIRST_BATCH]) * counters[BATCH_SIZE] + first_row + i
     if i < batch.shape[0] and place < out.shape[0]:
         copy_target(batch, i, out, place, cuda.threadIdx.x)
 

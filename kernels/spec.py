@@ -98,6 +98,14 @@ def gather(dtype: DType, *, labels: bool, weighted: bool) -> Spec:
 
 
 @functools.cache
+def gather_rows(dtype: DType, *, labels: bool, weighted: bool) -> Spec:
+    """Arguments: x (samples, N), targets, weights, out_x (B, N), out_targets, out_weights (B,), first_row, counters, as
+    those of gather; the rows are left as they are, or converted where out_x is of another dtype (the CPU alone).
+    """
+    return Spec("gather_rows", dtype, gather(dtype, labels=labels, weighted=weighted).holes)
+
+
+@functools.cache
 def scatter(dtype: DType, *, labels: bool) -> Spec:
     """Arguments: batch, out, first_row, counters: batch (B, M) into out (samples, M), or int64 (B,) into (samples,).
     first_row: the place of batch's first row in the whole batch.

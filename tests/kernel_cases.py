@@ -54,6 +54,7 @@ class _Maker:
         result[counter.BATCH], result[counter.BATCH_SIZE] = 1, self.rows
         result[counter.SHUFFLE] = values.get("shuffle", 0)
         result[counter.FIRST_BAD] = -1
+        result[counter.FIRST_BATCH] = values.get("first_batch", 0)
         return result
 
     def activations(self) -> Iterator[Case]:
@@ -112,6 +113,7 @@ class _Maker:
                         words += ["weighted"] * weighted + ["shuffled"] * shuffle
                         # A scale that is a power of two: the product is exact, contracted with the sum or not.
                         yield Case(" ".join(words), kernel, arguments, exact=True)
+        yield Case("gather of a chunk", kernel, (*arguments[:-1], self.counters(first_batch=1)), exact=True)
 
     def answers(self) -> Iterator[Case]:
         """What prediction makes of outputs: rows of equals, NaN and infinities, labels that are none."""
@@ -132,6 +134,8 @@ class _Maker:
                 arguments = (batch, np.zeros((samples, *batch.shape[1:]), batch.dtype), 1, self.counters())
                 kernel = spec.scatter(self.dtype, labels=batch is labels)
                 yield Case(f"scatter {batch.dtype.kind} into {samples}", kernel, arguments, exact=True)
+        chunk = (batch, np.zeros(rows, np.int64), 0, self.counters(first_batch=1))
+        yield Case("scatter of a chunk", kernel, chunk, exact=True)
 
     def plain(self) -> Iterator[Case]:
         rows, columns, pieces = self.rows, self.columns, 3

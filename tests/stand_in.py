@@ -4,16 +4,25 @@
 stream may be captured: what is asked for is then noted in a graph, and what CUDA refuses meanwhile is refused here.
 The arrays wrap NumPy's and refuse every road to the host but `get` and `set`, so that code which works here does not
 silently copy on a GPU.
+
+Everything happens at once, in the order in which it is asked for; on a GPU two streams go their own ways. So for each
+array it is known which stream has written and read it last (stand_in_streams.py), and work that did not wait for that
+is an error here, where on a GPU it would be a wrong number now and then.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import weakref
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
+from stand_in_streams import Clock, Event, HostClock, PinnedMemory, Use
 
+from bpcore.backends.operations import Kernel
 from bpcore.kernels import cpu
 from bpcore.kernels.spec import Spec
 
@@ -31,9 +40,10 @@ def _refused(road: str) -> Callable[..., Any]:
 class StandInArray:
     """A device array: shape and dtype are known on the host, the content is not."""
 
-    def __init__(self, device: Device, content: np.ndarray) -> None:
+    def __init__(self, device: Device, content: np.ndarray, use: Use) -> None:
         self._device = device
         self._content = content
+        self._use = use
 
     # What the host may know.
     shape = property(lambda self: self._content.shape)
@@ -45,40 +55,60 @@ class StandInArray:
 
     # Views.
     data = property(lambda self: SimpleNamespace(ptr=self._content.ctypes.data))
-    T = property(lambda self: StandInArray(self._device, self._content.T))
+    T = property(lambda self: StandInArray(self._device, self._content.T, self._use))
 
     def __getitem__(self, key: Any) -> StandInArray:
         for part in key if isinstance(key, tuple) else (key,):
             assert isinstance(part, slice), "indexing by anything but a slice copies on a GPU"
-        return StandInArray(self._device, self._content[key])
+        return StandInArray(self._device, self._content[key], self._use)
 
     def reshape(self, *shape: Any) -> StandInArray:
         content = self._content.reshape(*shape)
         assert np.shares_memory(content, self._content) or not content.size, "a reshape that copies"
-        return StandInArray(self._device, content)
+        return StandInArray(self._device, content, self._use)
 
     # The two doors.
     def get(self) -> np.ndarray:
-        self._device.forbid_while_capturing()
-        self._device.to_host += 1
+        device = self._device
+        device.forbid_while_capturing()
+        device.to_host += 1
+        device.crossings += 1
+        device.stream.clock.use(reads=[self._use])
+        device.stream.synchronize()
         return self._content.copy()
 
-    def set(self, host: np.ndarray) -> None:
+    def set(self, host: np.ndarray, stream: Stream | None = None) -> None:
+        """From memory that is not pinned the host waits for the copy; from pinned memory it goes on."""
+        device = self._device
         assert type(host) is np.ndarray
         assert (host.shape, host.dtype) == (self.shape, self.dtype), "CuPy converts and broadcasts nothing here"
         assert self._content.flags.c_contiguous
-        self._device.forbid_while_capturing()
-        self._device.to_device += 1
+        stream = stream or device.stream
+        pinned = [memory for memory in device.pinned if memory.holds(host)]
+        device.forbid_while_capturing()
+        device.to_device += 1
+        device.crossings += 1
+        stream.clock.use(writes=[self._use])
+        for memory in pinned:
+            memory.leaves(stream.clock)
+        if not pinned:
+            stream.synchronize()
         self._content[...] = host
 
     # Arithmetic in place, with numbers and with arrays of the device.
     def __imul__(self, other: Any) -> Self:
+        self._used_with(other)
         self._content *= self._device.operand(other)
         return self
 
     def __iadd__(self, other: Any) -> Self:
+        self._used_with(other)
         self._content += self._device.operand(other)
         return self
+
+    def _used_with(self, other: Any) -> None:
+        reads = [other._use] if isinstance(other, StandInArray) else []
+        self._device.stream.clock.use(reads=reads, writes=[self._use])
 
     # Everything else is a road to the host.
     __array_ufunc__ = None
@@ -105,20 +135,31 @@ class CudaError(RuntimeError):
     """What the driver says."""
 
 
+class OutOfMemoryError(MemoryError):
+    """What CuPy says."""
+
+
 class Stream:
     """A stream of the stand-in device: what is asked for happens at once, or is captured."""
 
     def __init__(self, device: Device, ptr: int) -> None:
         self._device, self.ptr = device, ptr
         self.captured: list[Callable[[], None]] | None = None
+        self.captured_by = 0
+        self.clock = Clock(ptr, device.host)
 
     def synchronize(self) -> None:
         self._device.forbid_while_capturing()
+        self._device.host.wait_for(self.clock.seen)
+
+    def wait_event(self, event: Event) -> None:
+        assert self.captured is None
+        self.clock.wait_for(event.seen)
 
     def begin_capture(self) -> None:
         if self.ptr == STREAM:
             raise CudaError("cudaErrorStreamCaptureUnsupported: the default stream cannot be captured")
-        self.captured = []
+        self.captured, self.captured_by = [], threading.get_ident()
 
     def end_capture(self) -> Graph:
         assert self.captured is not None
@@ -142,11 +183,11 @@ class Graph:
 
     def launch(self) -> None:
         assert self._device.stream.captured is None
-        before = self._device.to_host, self._device.to_device, self._device.allocations
+        before = self._device.crossings
         self._device.graph_launches.append(len(self.nodes))
         for node in self.nodes:
             node()
-        assert (self._device.to_host, self._device.to_device, self._device.allocations) == before
+        assert self._device.crossings == before, "what needs the host was in a graph"
 
 
 class Device:
@@ -155,7 +196,7 @@ class Device:
     ndarray = StandInArray
     __version__ = "0.0 (stand-in)"
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int = 2**34) -> None:
         self.allocations = 0
         self.to_host = 0
         self.to_device = 0
@@ -163,17 +204,56 @@ class Device:
         self.launches: list[str] = []
         self.graphs: list[Graph] = []
         self.graph_launches: list[int] = []
-        self.stream = Stream(self, STREAM)
-        self._streams = [self.stream]
+        self.memory = memory
+        self.used = 0
+        self.most_used = 0
+        self.limit = 0
+        self.pinned: list[PinnedMemory] = []
+        self.host = HostClock(self.pinned)
+        self.default_stream = Stream(self, STREAM)
+        self._streams = [self.default_stream]
+        self._of_thread = threading.local()
         self.cuda = SimpleNamespace(
             get_current_stream=lambda: self.stream,
             Stream=self._new_stream,
+            Event=lambda block=False, disable_timing=False: Event(self.host),
+            Device=contextlib.nullcontext,
+            alloc_pinned_memory=self._alloc_pinned_memory,
+            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
             runtime=SimpleNamespace(
                 getDevice=lambda: 0,
                 getDeviceProperties=self._properties,
                 driverGetVersion=lambda: 13000,
                 runtimeGetVersion=lambda: 12090,
+                memGetInfo=lambda: (self.memory - self.most_used, self.memory),
             ),
+        )
+
+    @property
+    def stream(self) -> Stream:
+        """The current stream of this thread."""
+        stream: Stream = getattr(self._of_thread, "stream", self.default_stream)
+        return stream
+
+    @stream.setter
+    def stream(self, stream: Stream) -> None:
+        self._of_thread.stream = stream
+
+    @property
+    def crossings(self) -> int:
+        """How often this thread has crossed between host and device, or allocated: a replayed graph does neither."""
+        return getattr(self._of_thread, "crossings", 0)
+
+    @crossings.setter
+    def crossings(self, count: int) -> None:
+        self._of_thread.crossings = count
+
+    def get_default_memory_pool(self) -> Any:
+        """A pool that never gives anything back to the device, and has a use for every byte."""
+        return SimpleNamespace(
+            free_bytes=lambda: self.most_used - self.used,
+            used_bytes=lambda: self.used,
+            get_limit=lambda: self.limit,
         )
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> StandInArray:
@@ -185,6 +265,7 @@ class Device:
     def asarray(self, host: Any) -> StandInArray:
         assert type(host) is np.ndarray
         self.to_device += 1
+        self.crossings += 1
         return self._new(np.array(host, order="C"))
 
     def ascontiguousarray(self, array: StandInArray, dtype: Any = None) -> StandInArray:
@@ -192,6 +273,8 @@ class Device:
 
     def copyto(self, out: StandInArray, source: StandInArray) -> None:
         self.forbid_while_capturing()
+        assert isinstance(source, StandInArray)
+        self.stream.clock.use(reads=[source._use], writes=[out._use])
         np.copyto(out._content, self.operand(source))
 
     def matmul(self, a: StandInArray, b: StandInArray, out: StandInArray | None = None) -> StandInArray:
@@ -199,6 +282,7 @@ class Device:
             raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
         self.products += 1
         left, right = self.operand(a), self.operand(b)
+        self.stream.clock.use(reads=[a._use, b._use], writes=[] if out is None else [out._use])
         if out is None:
             return self._new(np.matmul(left, right))
         assert isinstance(out, StandInArray)
@@ -213,9 +297,12 @@ class Device:
                 f"{spec.template} was given a {type(argument)}"
             )
         operands = [self.operand(argument) for argument in arguments]
+        kernel = Kernel(spec, arguments)
+        reads, writes = ([array._use for array in arrays] for arrays in (kernel.reads, kernel.writes))
 
         def run() -> None:
             self.launches.append(spec.template)
+            self.stream.clock.use(reads, writes)
             cpu.compiled(spec)(*operands)
 
         self.enqueue(stream, run)
@@ -230,13 +317,18 @@ class Device:
             wanted.captured.append(work)
 
     def forbid_while_capturing(self) -> None:
-        if any(stream.captured is not None for stream in self._streams):
+        """Other threads' work may go on, for CuPy begins a capture in the relaxed mode."""
+        if any(stream.captured is not None and stream.captured_by == threading.get_ident() for stream in self._streams):
             raise CudaError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
 
     def _new_stream(self, non_blocking: bool = False) -> Stream:
         assert non_blocking, "a blocking stream waits for the default stream, which breaks a capture"
         self._streams.append(Stream(self, STREAM + len(self._streams)))
         return self._streams[-1]
+
+    def _alloc_pinned_memory(self, size: int) -> np.ndarray:
+        self.pinned.append(PinnedMemory(np.full(-(-size // 512) * 512, 111, np.uint8)))
+        return self.pinned[-1].content
 
     def operand(self, value: Any) -> Any:
         """What the device computes with: its own arrays, and numbers, which travel with the command."""
@@ -249,7 +341,18 @@ class Device:
     def _new(self, content: np.ndarray) -> StandInArray:
         self.forbid_while_capturing()
         self.allocations += 1
-        return StandInArray(self, content)
+        self.crossings += 1
+        size = -(-content.nbytes // 512) * 512
+        if self.used + size > (self.limit or self.memory):
+            raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes (allocated so far: {self.used:,} bytes).")
+        self.used += size
+        self.most_used = max(self.most_used, self.used)
+        use = Use(content.shape)
+        weakref.finalize(use, self._free, size)
+        return StandInArray(self, content, use)
+
+    def _free(self, size: int) -> None:
+        self.used -= size
 
     @staticmethod
     def _properties(number: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ FLOORS = [
     ["bpcore.backends"],
     ["bpcore.activations", "bpcore.buffers", "bpcore.initializers", "bpcore.data"],
     ["bpcore.losses", "bpcore.optimizers", "bpcore.schedules", "bpcore.layers", "bpcore.samples", "bpcore.history"],
+    ["bpcore.memory"],
     ["bpcore.network", "bpcore.checkpoint"],
     ["bpcore.evaluation"],
     ["bpcore.callbacks", "bpcore.train", "bpcore.gradcheck", "bpcore.progress", "bpcore.bar"],

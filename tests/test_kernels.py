@@ -51,6 +51,27 @@ def test_philox_compiled_is_philox(words: list[int]) -> None:
     assert list(numba.njit(counter.philox)(*words)) == references.philox4x32(words[:4], words[4:])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_rows_are_gathered_as_they_are_stored(shuffle: bool, dtype: type, rng: np.random.Generator) -> None:
+    """The third batch of 50 and what follows, in two parts; what is wider than the kernel's numbers is converted."""
+    epoch, seed, samples = 2**35 + 3, 2**50 + 9, 400
+    x = rng.integers(0, 100, (samples, 7)).astype(dtype) if dtype != np.float64 else rng.standard_normal((samples, 7))
+    x.flags.writeable = False  # as a file may be
+    targets, weights = rng.standard_normal((samples, 2)).astype(np.float32), rng.random(samples).astype(np.float32)
+    counters = np.zeros(counter.COUNTERS, np.int64)
+    counters[counter.EPOCH], counters[counter.SEED], counters[counter.SHUFFLE] = epoch, seed, shuffle
+    counters[counter.BATCH], counters[counter.BATCH_SIZE] = 2, 50
+    kind = np.float32 if dtype == np.float64 else dtype
+    out = np.zeros((200, 7), kind), np.zeros((200, 2), np.float32), np.zeros(200, np.float32)
+    kernel = cpu.compiled(spec.gather_rows(np.dtype(np.float32), labels=False, weighted=True))
+    for rows in (slice(0, 70), slice(70, 200)):
+        kernel(x, targets, weights, *(array[rows] for array in out), rows.start, counters)
+    order = references.epoch_order(samples, epoch, seed) if shuffle else list(range(samples))
+    for found, source in zip(out, (x, targets, weights), strict=True):
+        np.testing.assert_array_equal(found, source[order[100:300]].astype(found.dtype))
+
+
 @given(st.integers(1, 300), st.integers(0, 2**40), st.integers(0, 2**63 - 1))
 @settings(max_examples=60, deadline=None)
 def test_every_shuffle_is_a_permutation(samples: int, epoch: int, seed: int) -> None:

@@ -29,7 +29,7 @@ if numba.config.DISABLE_JIT or cuda.compiler_problem():  # type: ignore[attr-def
     pytest.skip(f"there is no CUDA compiler: {cuda.compiler_problem()}", allow_module_level=True)
 
 HOPPER = (9, 0)
-CPU_ALONE = {"add_slots"}  # for a batch that is cut between threads
+CPU_ALONE = {"add_slots", "gather_rows"}  # for a batch that is cut between threads; for rows that go to a GPU
 INTEGER_SUMS = {"confusion"}  # integers add up to the same in any order
 OTHERS = [(7, 0), (7, 5), (8, 0), (10, 0)]  # 7.0 with CUDA 12 alone
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from bpcore.kernels import counter, spec
 from bpcore.kernels.activations import Activation
 from bpcore.kernels.losses import Loss
 from bpcore.kernels.optimizers import UpdateRule
+
+if TYPE_CHECKING:
+    from bpcore.backends.feeding import Feed
 
 Array = Any
 """A device array of the backend at hand: numpy.ndarray, cupy.ndarray, ..."""
@@ -40,7 +43,7 @@ PRECISIONS = {
 class Control:
     """What changes from step to step, on the device, so that a recorded step can be replayed unchanged.
 
-    counters  int64 (COUNTERS,): step, epoch, batch, batch size, seed, shuffle, first bad step
+    counters  int64 (COUNTERS,): step, epoch, batch, batch size, seed, shuffle, first bad step, first batch at hand
               (bpcore.kernels.counter gives the places)
     losses    (slots,): the mean loss of each batch of the epoch
     totals    (slots,): the sum of the sample weights of each batch
@@ -61,7 +64,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Samples:
-    """A data set on the device, as it is stored: x (samples, N) of any real dtype.
+    """A data set as it is stored, on the device or on the host before it goes there: x (samples, N) of any real dtype.
 
     targets are int64 labels (samples,) or a matrix (samples, M); weights (samples,) or None. The network sees
     x * scale + shift.
@@ -142,6 +145,19 @@ class Backend(ABC):
     @abstractmethod
     def describe(self) -> dict[str, str]:
         """The device, its libraries and their versions, for `bpcore info`."""
+
+    # --- what a device with a memory of its own brings ------------------------------------------------------
+
+    def free_bytes(self) -> int | None:
+        """How many bytes of arrays it may still be asked for; None where nobody needs to ask: host memory."""
+        return None
+
+    def stream(self, samples: Samples, dtype: np.dtype[Any], batch_size: int, chunk_batches: int) -> Feed:
+        """A feed of samples that stay on the host, in chunks of so many batches (streaming.py).
+
+        dtype: of the network. Of the device's memory it takes two chunks.
+        """
+        raise InputError(f"the {self.name} backend has no way to stream data: it takes data sets that fit its memory")
 
     # --- what follows from that ---------------------------------------------------------------------------
 
@@ -414,7 +430,10 @@ class Backend(ABC):
         self.run(spec.plain("global_norm", grads.dtype), grads, control.norm)
 
     def gather(self, samples: Samples, control: Control, batch: Batch) -> None:
-        """Fill a batch with the rows whose turn it is, in the epoch's order, scaled in the same pass."""
+        """Fill a batch with the rows whose turn it is, in the epoch's order, scaled in the same pass.
+
+        The samples may begin with a later batch than the epoch's first one, see bpcore.kernels.counter.FIRST_BATCH.
+        """
         # Without weights there is nothing to copy, and the batch's ones are not touched.
         out_weights = batch.weights[:0] if samples.weights is None else batch.weights
         weights = out_weights if samples.weights is None else samples.weights
@@ -438,7 +457,7 @@ class Backend(ABC):
         )
 
     def scatter(self, batch: Array, control: Control, out: Array) -> None:
-        """The reverse of a gather without a shuffle: the batch's rows to their places in the whole data set.
+        """The reverse of a gather without a shuffle: the batch's rows to their places among the samples.
 
         batch (B, M) into out (samples, M), or labels int64 (B,) into (samples,); rows past its end are left out.
         """

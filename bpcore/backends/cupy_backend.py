@@ -2,24 +2,28 @@
 
 All work goes to CuPy's current stream, in the order in which it was asked for, and nobody waits for it but
 `to_numpy`, `asarray`, `write` and `synchronize`. What is copied between host and device passes through the first
-three alone.
+three alone, and data that is streamed through streaming.py.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, Control, DTypeLike
+from bpcore.backends.base import Array, Backend, Control, DTypeLike, Samples
+from bpcore.backends.feeding import Feed
 from bpcore.backends.graphs import GraphMaker
 from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward, address, is_array, is_number
 from bpcore.backends.recording import Recording
-from bpcore.errors import InputError, MissingExtraError
+from bpcore.backends.streaming import Stream
+from bpcore.errors import InputError, MissingExtraError, bytes_in_words
 from bpcore.kernels import cublas
 from bpcore.kernels.cublas import WORKSPACE_BYTES, Call, Precision, Products, layout
 from bpcore.kernels.spec import Spec
@@ -67,17 +71,23 @@ class CupyBackend(Backend):
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """A new array of undefined content."""
         self.allocations += 1
-        return self._xp.empty(shape, dtype)
+        with self._memory_for(shape, dtype):
+            return self._xp.empty(shape, dtype)
 
     def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
         """The array itself where it is here, has the dtype and is C-contiguous; else a copy that is all that."""
         if not self.owns(host):
+            values = np.require(host, dtype, ["C"])
             self.allocations += 1
-            return self._xp.asarray(np.require(host, dtype, ["C"]))
+            with self._memory_for(values.shape, values.dtype):
+                array = self._xp.empty(values.shape, values.dtype)
+            array.set(values)  # CuPy's asarray would first copy it, whole, into pinned memory
+            return array
         if host.flags.c_contiguous and (dtype is None or host.dtype == dtype):
             return host
         self.allocations += 1
-        return self._xp.ascontiguousarray(host, dtype)
+        with self._memory_for(host.shape, host.dtype if dtype is None else dtype):
+            return self._xp.ascontiguousarray(host, dtype)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """A copy on the host."""
@@ -100,6 +110,33 @@ class CupyBackend(Backend):
     def synchronize(self) -> None:
         """Wait for CuPy's current stream."""
         self._xp.cuda.get_current_stream().synchronize()
+
+    def free_bytes(self) -> int:
+        """What the GPU has free and what CuPy's pool keeps for reuse, within the pool's limit where one is set."""
+        free, _ = self._xp.cuda.runtime.memGetInfo()
+        pool = self._xp.get_default_memory_pool()
+        free += pool.free_bytes()
+        if pool.get_limit():
+            free = min(free, pool.get_limit() - pool.used_bytes())
+        if self._library is not None and self._products is None:
+            free -= WORKSPACE_BYTES  # the first product will take it
+        return max(0, int(free))
+
+    def stream(self, samples: Samples, dtype: np.dtype[Any], batch_size: int, chunk_batches: int) -> Feed:
+        """As Backend.stream: pinned buffers, and a stream for the copies alone."""
+        return Stream(self, self._xp, samples, dtype, batch_size, chunk_batches)
+
+    @contextmanager
+    def _memory_for(self, shape: tuple[int, ...], dtype: DTypeLike) -> Iterator[None]:
+        """One line where there is not so much memory."""
+        try:
+            yield
+        except self._xp.cuda.memory.OutOfMemoryError as error:
+            wanted = math.prod(shape) * np.dtype(dtype).itemsize
+            raise InputError(
+                f"the GPU's memory is full: an array {shape} of {np.dtype(dtype)} takes {bytes_in_words(wanted)}, and "
+                f"{bytes_in_words(self.free_bytes())} are free; a smaller batch_size or a smaller network takes less"
+            ) from error
 
     def at_precision(self, name: str) -> tuple[Backend, np.dtype[Any]]:
         """As Backend.at_precision; "tf32" multiplies float32 numbers with 10 of their 23 bits, on the tensor cores."""
@@ -155,7 +192,8 @@ class CupyBackend(Backend):
         if is_array(product.alpha) != is_array(product.beta):
             return None
         if self._products is None:
-            self._workspace = self._xp.empty((WORKSPACE_BYTES,), np.uint8)
+            with self._memory_for((WORKSPACE_BYTES,), np.uint8):
+                self._workspace = self._xp.empty((WORKSPACE_BYTES,), np.uint8)
             self._products = Products(self._library, address(self._workspace))
         return self._products
 

@@ -128,7 +128,7 @@ def learn(job: Job, report: Report) -> Learned:
             epochs=options.epochs,
             batch_size=options.batch_size,
             validation=job.held_out,
-            callbacks=[*([] if report.quiet else [progress]), *job.callbacks, watch],
+            callbacks=[_TellStreaming(report), *([] if report.quiet else [progress]), *job.callbacks, watch],
             seed=options.seed,
             scale=job.dataset.scale,
             shift=job.dataset.shift,
@@ -215,6 +215,18 @@ def _conclude(job: Job, results: dict[str, Any], folder: Path, report: Report) -
 
 def _count(number: int, one: str, many: str | None = None) -> str:
     return f"1 {one}" if number == 1 else f"{number:,} {many or one + 's'}"
+
+
+class _TellStreaming(Callback):
+    """Says so where the training data does not lie on the device."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def on_begin(self, run: Run) -> None:
+        """Before the first row of numbers."""
+        if run.feed.streamed:
+            self._report.say(f"the training data is larger than the device's memory: {run.feed.describe()}", "")
 
 
 class _Watch(Callback):

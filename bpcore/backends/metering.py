@@ -1,0 +1,68 @@
+"""How much memory something will take, from the code that asks for it: it is run with a backend that only counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bpcore.backends.base import Array, Backend, DTypeLike
+from bpcore.backends.operations import Operation
+
+GRAIN = 512
+"""Arrays take whole multiples of so many bytes from CuPy's memory pool."""
+
+
+def bytes_of(make: Callable[[Backend], object]) -> int:
+    """The bytes of all arrays that `make` asks a backend for."""
+    meter = _Meter()
+    make(meter)
+    return meter.bytes
+
+
+class _Meter(Backend):
+    """Gives arrays that have a shape and no memory: every element is the same one."""
+
+    name = "meter"
+    array_type = np.ndarray
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """Count the array."""
+        kind = np.dtype(dtype)
+        self.bytes += -(-math.prod(shape) * kind.itemsize // GRAIN) * GRAIN
+        return np.broadcast_to(np.zeros((), kind), shape)
+
+    def full(self, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
+        """Count the array."""
+        return self.empty(shape, dtype)
+
+    def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
+        """Count the array."""
+        values = np.asarray(host)
+        return self.empty(values.shape, values.dtype if dtype is None else dtype)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """The array itself."""
+        result: np.ndarray = array
+        return result
+
+    def write(self, host: Any, out: Array) -> None:
+        """Nothing is kept."""
+
+    def copy(self, source: Array, out: Array) -> None:
+        """Nothing is kept."""
+
+    def synchronize(self) -> None:
+        """There is nothing to wait for."""
+
+    def execute(self, operation: Operation) -> None:
+        """Nothing is computed."""
+
+    def describe(self) -> dict[str, str]:
+        """It is no device."""
+        return {"device": "none"}
