@@ -60,7 +60,8 @@ class ParameterBuffer:
         host = np.zeros(total, dtype)
         for declared, first in zip(ordered, firsts, strict=True):
             host[first : first + declared.values.size] = declared.values.ravel()
-        self.params = backend.asarray(host)
+        self.params = backend.empty((total,), dtype)
+        backend.write(host, self.params)
         self.grads = backend.full((total,), 0.0, dtype)
         self.views = {
             declared.name: ParameterView(

@@ -216,7 +216,7 @@ def words(chosen: Plan, a: Any, b: Any, out: Any, alpha: Any, beta: Any) -> tupl
     dtype = out.dtype
     width = chosen.shape.columns * (1 if chosen.shape.dots else tiles.lanes(dtype))
     strips = -(-out.shape[1] // width) if chosen.shape.kept else 1
-    copies = np.empty(strips * chosen.depth * width if chosen.shape.copied else 0, dtype)
+    copies = memory.aligned((strips * chosen.depth * width if chosen.shape.copied else 0,), dtype)
     factors = [
         factor.ctypes.data if isinstance(factor, np.ndarray) else build.bits(dtype.type(factor))
         for factor in (alpha, beta)

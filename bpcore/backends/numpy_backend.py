@@ -14,7 +14,7 @@ from bpcore.backends.base import Array, Backend, Control, DTypeLike
 from bpcore.backends.operations import Operation, Product, is_number
 from bpcore.backends.recording import Recording
 from bpcore.backends.taping import TapeMaker, threads
-from bpcore.kernels import cpu
+from bpcore.kernels import cpu, memory
 
 
 class NumpyBackend(Backend):
@@ -24,9 +24,15 @@ class NumpyBackend(Backend):
     array_type = np.ndarray
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A new array of undefined content."""
+        """A new array of undefined content, which begins at a cache line."""
         self.allocations += 1
-        return np.empty(shape, dtype)
+        return memory.aligned(shape, dtype)
+
+    def full(self, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
+        """A new array filled with one value."""
+        array = self.empty(shape, dtype)
+        array.fill(value)
+        return array
 
     def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
         """The array itself where it has the dtype and is C-contiguous and aligned, else a copy that is."""

@@ -23,8 +23,8 @@ import numpy as np
 from bpcore.backends.fusion import fold_updates
 from bpcore.backends.operations import Kernel, Operation, Product, Span, is_array, meet, span
 from bpcore.backends.recording import NotRecordableError, Replay
+from bpcore.kernels import memory, spec, tape
 from bpcore.kernels import product as products
-from bpcore.kernels import spec, tape
 
 if TYPE_CHECKING:
     from bpcore.backends.base import Backend
@@ -162,7 +162,7 @@ class Cutter:
         roles, arguments = kernel.roles, kernel.arguments
         rows = next((len(a) for role, a in zip(roles, arguments, strict=True) if role in "rR"), 0)
         own = {
-            place: np.zeros((self.parts, *arguments[place].shape), arguments[place].dtype)
+            place: zeros((self.parts, *arguments[place].shape), arguments[place].dtype)
             for place, role in enumerate(roles)
             if role in "OL"
         }
@@ -211,6 +211,13 @@ class Cutter:
             if low < high:
                 rows.append((first + low, first + high, decayed))
         return np.array(rows, np.int64).reshape(-1, 3)
+
+
+def zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """A new array of zeros that begins at a cache line."""
+    array = memory.aligned(shape, dtype)
+    array.fill(0)
+    return array
 
 
 def _kernel_part(
