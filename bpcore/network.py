@@ -66,7 +66,7 @@ class LayerStack:
             try:
                 declarations += layer.declare(outputs, number, rng)
             except MemoryError as error:
-                raise InputError(f"layer {number + 1} is too large for this machine's memory: {error}") from error
+                raise InputError(f"not enough memory on the host for layer {number + 1}: {error}") from error
             outputs = layer.outputs
         needs = 2 * self.dtype.itemsize * sum(declared.values.size for declared in declarations)
         memory.require(self.backend, self.dtype, {"parameters and gradients": needs}, "a smaller network")
