@@ -24,7 +24,8 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     count, kind = math.prod(shape), np.dtype(dtype)
     memory = np.empty(count * kind.itemsize + LINE, np.uint8)
     first = -memory.ctypes.data % LINE
-    return memory[first : first + count * kind.itemsize].view(kind).reshape(shape)
+    array: np.ndarray = memory[first : first + count * kind.itemsize].view(kind).reshape(shape)
+    return array
 
 
 @_intrinsic
