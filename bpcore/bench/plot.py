@@ -23,6 +23,10 @@ from bpcore.errors import InputError, MissingExtraError
 
 SUFFIXES = (".svg", ".png", ".pdf")
 
+# Okabe and Ito's colours, which colour-blind readers can tell apart; with as many markers as have no common divisor.
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C7A00"]
+MARKERS = ["o", "s", "^", "D", "v"]
+
 Results = Mapping[str, Any]
 Panel = Callable[[Any, Results, str], None]
 
@@ -41,9 +45,10 @@ def draw(results: Results, path: Path) -> None:
 
     devices = devices_of(results)
     drawn = [(panel, device) for device in devices for panel in (_ratios, _batches, _widths, _shares)]
-    figure = Figure(figsize=(18, 4.5 * (len(devices) + (len(devices) > 1))), layout="constrained")
+    figure = Figure(figsize=(18, 5.5 * (len(devices) + (len(devices) > 1))), layout="constrained")
     grid = figure.subplots(len(devices) + (len(devices) > 1), 4, squeeze=False)
     for axis, (panel, device) in zip(grid.flat, drawn, strict=False):
+        axis.set_prop_cycle(color=COLOURS * len(MARKERS), marker=MARKERS * len(COLOURS))
         panel(axis, results, device)
         if not axis.has_data():
             axis.set_axis_off()
@@ -66,8 +71,8 @@ def _ratios(axis: Any, results: Results, device: str) -> None:
                 at.setdefault(cell["batch"], []).append(ratio)
         if at:
             points = sorted((batch, geometric_mean(ratios)) for batch, ratios in at.items())
-            style = {"color": "black", "linewidth": 2.5} if name is None else {"linewidth": 1}
-            axis.plot(*zip(*points, strict=True), marker="o", label=name or "the best peer", **style)
+            style = {"color": "black", "marker": "", "linewidth": 4, "alpha": 0.5} if name is None else {"linewidth": 1}
+            axis.plot(*zip(*points, strict=True), label=name or "the best peer", **style)
     if axis.has_data():
         axis.axhline(1.0, color="grey", linestyle=":")
         _finish(axis, "a peer's time / bpcore's, mean over the networks", "batch", "times")
@@ -89,13 +94,13 @@ def _lines(axis: Any, results: Results, device: str, which: str, said: str, labe
             continue
         sizes = [size for size, _ in line]
         own = [cell["results"]["bpcore"] for _, cell in line]
-        (drawn,) = axis.plot(sizes, [one["us_per_step"] for one in own], marker="o", label=name.removeprefix(which))
+        (drawn,) = axis.plot(sizes, [one["us_per_step"] for one in own], label=name.removeprefix(which))
         low, high = zip(*(one["quartiles_us"] for one in own), strict=True)
         axis.fill_between(sizes, low, high, alpha=0.2, color=drawn.get_color())
         peers = [(size, best_ratio(cell), one["us_per_step"]) for (size, cell), one in zip(line, own, strict=True)]
         known = [(size, ratio * time) for size, ratio, time in peers if ratio is not None]
         if known:
-            axis.plot(*zip(*known, strict=True), linestyle="--", color=drawn.get_color(), linewidth=1)
+            axis.plot(*zip(*known, strict=True), linestyle="--", marker="", color=drawn.get_color(), linewidth=1)
     if axis.has_data():
         _finish(axis, said, label, "us", log=True)
 
@@ -106,15 +111,13 @@ def _shares(axis: Any, results: Results, device: str) -> None:
         cells = [cell for cell in cells_of(results, device) if tuple(cell["network"]) == network]
         if len(cells) == 1:  # one of many widths, say: no line over the batch
             continue
-        color = None
+        own: dict[str, Any] = {}
         for share, style in (("share_of_roofline", "-"), ("share_of_products", "--")):
             points = [(cell["batch"], 100 * one) for cell in cells if (one := cell["results"]["bpcore"].get(share))]
             if points:
                 label = network_name(network) if style == "-" else None
-                (line,) = axis.plot(
-                    *zip(*points, strict=True), linestyle=style, marker="o", markersize=3, color=color, label=label
-                )
-                color = line.get_color()
+                (line,) = axis.plot(*zip(*points, strict=True), linestyle=style, markersize=4, label=label, **own)
+                own = {"color": line.get_color(), "marker": line.get_marker()}
     if axis.has_data():
         axis.axhline(100.0, color="grey", linestyle=":")
         _finish(axis, "share of the roofline (dashed: of the products)", "batch", "%")
@@ -140,4 +143,4 @@ def _finish(axis: Any, said: str, across: str, up: str, *, log: bool = False) ->
     axis.set_xlabel(across)
     axis.set_ylabel(up)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
