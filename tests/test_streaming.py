@@ -444,7 +444,7 @@ def test_answers_about_data_that_does_not_fit(rows: int, rng: np.random.Generato
 def test_validation_data_is_streamed_beside_training_data(rng: np.random.Generator) -> None:
     x, y = rng.integers(0, 256, (5000, 100), np.uint8), rng.integers(0, 3, 5000)
     found = []
-    for memory_bytes in (10_000_000, 4_050_000):
+    for memory_bytes in (10_000_000, 4_180_000):
         device = Device(memory_bytes)
         slots, _, history = trained(on(device), x, y, None, validation=(x[:2900], y[:2900]))
         found.append([history["loss"], history["val_loss"], history["val_accuracy"]])
