@@ -10,13 +10,14 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from numba import extending, types
 
 WORD = ir.IntType(64)
-LINE = 64  # bytes of a cache line
+LINE = 64
+"""The bytes of a cache line: two threads that write to one wait for each other."""
 
-_intrinsic: Callable[[Any], Any] = intrinsic  # a compiled function's caller does not give the typing context
+intrinsic: Callable[[Any], Any] = extending.intrinsic
+"""Numba's, as its callers see it: a compiled function does not give the typing context."""
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -28,7 +29,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return array
 
 
-@_intrinsic
+@intrinsic
 def word(context: Any, block: Any, number: Any) -> Any:
     """One of a block's words."""
 
@@ -44,7 +45,7 @@ def reader(dtype: np.dtype[Any]) -> Any:
     """The number at an address."""
     kind, llvm = types_of(dtype)
 
-    @_intrinsic
+    @intrinsic
     def read(context: Any, address: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return builder.load(builder.inttoptr(arguments[0], llvm.as_pointer()), align=dtype.itemsize)
@@ -54,7 +55,7 @@ def reader(dtype: np.dtype[Any]) -> Any:
     return read
 
 
-@_intrinsic
+@intrinsic
 def write(context: Any, address: Any, value: Any) -> Any:
     """Write a number to an address."""
 
@@ -71,7 +72,7 @@ def from_bits(dtype: np.dtype[Any]) -> Any:
     """The number whose bits are in a word."""
     kind, llvm = types_of(dtype)
 
-    @_intrinsic
+    @intrinsic
     def convert(context: Any, word: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             bits = ir.IntType(8 * dtype.itemsize)
@@ -87,7 +88,7 @@ def types_of(dtype: np.dtype[Any]) -> tuple[Any, Any]:
     return (types.float32, ir.FloatType()) if dtype == np.float32 else (types.float64, ir.DoubleType())
 
 
-@_intrinsic
+@intrinsic
 def _ask_for_row(context: Any, matrix: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(matrix)(context, builder, arguments[0])

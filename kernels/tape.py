@@ -13,19 +13,18 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from . import build, cpu
+from .memory import WORD, intrinsic
 from .spec import Spec
 
-WORD = ir.IntType(64)
 GIVEN_UP = 2**62  # the counter's value when there is nobody to wait for any more
 SPINS = 4000  # looks at the counter before the thread offers its core to others
 
@@ -33,10 +32,7 @@ SPINS = 4000  # looks at the counter before the thread offers its core to others
 # --- what plain Numba lacks: calling an address, and one counter that threads share -------------------------
 
 
-_intrinsic: Callable[[Any], Any] = intrinsic  # a compiled function's caller does not give the typing context
-
-
-@_intrinsic
+@intrinsic
 def _call(context: Any, address: Any, block: Any) -> Any:
     """Call the function void(int64) at an address."""
 
@@ -48,7 +44,7 @@ def _call(context: Any, address: Any, block: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
-@_intrinsic
+@intrinsic
 def _arrive(context: Any, address: Any) -> Any:
     """Add one to the counter at an address; its value before."""
 
@@ -59,7 +55,7 @@ def _arrive(context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-@_intrinsic
+@intrinsic
 def _look(context: Any, address: Any) -> Any:
     """The counter at an address, as the other threads have left it."""
 
@@ -69,7 +65,7 @@ def _look(context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-@_intrinsic
+@intrinsic
 def _offer_core(context: Any, address: Any) -> Any:
     """Call sched_yield: somebody else needs this core, perhaps the thread that is waited for."""
 
@@ -146,7 +142,7 @@ def _unpacker(kinds: tuple[Any, ...]) -> Any:
     """An intrinsic that makes a tuple of arrays and scalars of these Numba types from a block of words."""
     kind_of_all: Any = types.Tuple(kinds)  # type: ignore[no-untyped-call]
 
-    @_intrinsic
+    @intrinsic
     def unpack(context: Any, block: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             words = builder.inttoptr(arguments[0], WORD.as_pointer())

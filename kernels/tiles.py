@@ -22,13 +22,10 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from .memory import WORD, types_of
+from .memory import WORD, intrinsic, types_of
 
 INDEX = ir.IntType(32)
-
-_intrinsic: Callable[[Any], Any] = intrinsic  # a compiled function's caller does not give the typing context
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,6 @@ class _Emitter:
         self.lanes = lanes(dtype)
         self.scalar = types_of(dtype)[1]
         self.vector = ir.VectorType(self.scalar, self.lanes)
-        self.mask_type = ir.VectorType(ir.IntType(1), self.lanes)
         self.zero = ir.Constant(self.vector, None)
         self._name = f"v{self.lanes}f{8 * self.size}"
 
@@ -275,7 +271,7 @@ def strip(dtype: np.dtype[Any], *, dots: bool, rows: int, rest: int, columns: in
         else:
             _columns_tile(emit, at, rows, columns, masked)
 
-    @_intrinsic
+    @intrinsic
     def tiles(  # type: ignore[no-untyped-def]
         context, a, a_row, a_k, b, b_k, b_column, c, c_row, m, k, last, alpha, beta
     ):
@@ -333,7 +329,7 @@ def copy_rows(dtype: np.dtype[Any], vectors: int, masked: bool, width: int) -> A
     count, last    how many rows; how many numbers the last vector has, where it is masked
     """
 
-    @_intrinsic
+    @intrinsic
     def copy(context: Any, source: Any, step: Any, target: Any, count: Any, last: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             source, step, target, count, last = arguments

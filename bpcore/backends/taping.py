@@ -35,9 +35,6 @@ CUT = "rROLs"
 ROWS_WORTH_CUTTING = 16
 """A product with fewer rows a part is cut by columns: each part then reads a share of the weights, not all of them."""
 
-LINE = 64
-"""The bytes of a cache line: two threads that write to one wait for each other."""
-
 OPERATIONS_WORTH_A_THREAD = 750_000
 """A step runs on at most n threads where it has n^2 times so many floating-point operations: in a small step waiting
 would take what more threads save, and a product cut too small is slow. Measured on two cores alone."""
@@ -136,7 +133,7 @@ class Cutter:
         by_rows = m >= self.parts * ROWS_WORTH_CUTTING or m >= n
         found: Entry = []
         for part in range(self.parts):
-            first, stop = self._share(m, part) if by_rows else self._share(n, part, LINE // out.itemsize)
+            first, stop = self._share(m, part) if by_rows else self._share(n, part, memory.LINE // out.itemsize)
             if first == stop:
                 found.append(None)
                 continue
@@ -186,7 +183,7 @@ class Cutter:
             elif role in "OL":
                 given.append(own[place][part])
             elif role == "s":
-                given.append(self._segments(argument, part, LINE // kernel.spec.dtype.itemsize))
+                given.append(self._segments(argument, part, memory.LINE // kernel.spec.dtype.itemsize))
             elif role == "f":
                 given.append(first)
             else:
