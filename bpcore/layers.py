@@ -7,6 +7,7 @@ views it is given; its buffers are sized at the largest batch, and a short batch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -32,6 +33,8 @@ class Layer(ABC):
     outputs: int = 0
     number: int = 0
     """The layer's place in the stack; it keys the dropout masks."""
+    inner: Sequence[Layer] = ()
+    """The layers that stand inside this one: none in most."""
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if not abstract:
@@ -99,6 +102,10 @@ class Activated(Layer, abstract=True):
         self.p = learned.value if learned else backend.full((self.outputs,), self._first_parameter, dtype)
         self.dp = learned.grad if learned else None
 
+    @abstractmethod
+    def saved(self, rows: int) -> Array:
+        """What the derivative is a function of, f's output or its input (rows, M), as the last `forward` left it."""
+
     def _declare_parameter(self) -> list[Declaration]:
         """The parameter (M,) where the activation learns it."""
         if not self.entry.learned:
@@ -163,10 +170,15 @@ class Dense(Activated):
         z, a = self._product(x), self.a[: x.shape[0]]
         return self.backend.activate(z, self.b, self.entry, a, parameter=self.p)
 
+    def saved(self, rows: int) -> Array:
+        """z; it holds a where both share the buffer."""
+        return self.z[:rows]
+
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
         """delta <- delta * f'(z), db (BP2, BP4); then dW and dL/dx."""
-        saved = self.z[: delta.shape[0]]  # a, where both share the buffer
-        self.backend.delta(delta, saved, self.entry, self.db, parameter=self.p, parameter_grad=self.dp)
+        self.backend.delta(
+            delta, self.saved(delta.shape[0]), self.entry, self.db, parameter=self.p, parameter_grad=self.dp
+        )
         return self._product_backward(delta, wants_input)
 
     def forward_to_head(self, x: Array, control: Control | None) -> tuple[Array, Array, Array]:
@@ -223,9 +235,13 @@ class Activation(Activated):
         self.x = x
         return self.backend.activate(x, self.no_bias, self.entry, self.a[: x.shape[0]], parameter=self.p)
 
+    def saved(self, rows: int) -> Array:
+        """x or a."""
+        return self.x if self.entry.saves == "input" else self.a[:rows]
+
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
         """delta <- delta * f'(x)."""
-        saved = self.x if self.entry.saves == "input" else self.a[: delta.shape[0]]
+        saved = self.saved(delta.shape[0])
         self.backend.delta(delta, saved, self.entry, self.no_bias_grad, parameter=self.p, parameter_grad=self.dp)
         return delta
 
@@ -269,6 +285,13 @@ class Dropout(Layer):
     def describe(self) -> str:
         """Dropout, with its rate."""
         return f"Dropout, {self.rate:g}"
+
+
+def walk(layers: Iterable[Layer], above: str = "") -> Iterator[tuple[str, Layer]]:
+    """Every layer with its place, "1", "2", ..., each before those that stand inside it, "2.1", "2.2", ..."""
+    for number, layer in enumerate(layers, 1):
+        yield f"{above}{number}", layer
+        yield from walk(layer.inner, f"{above}{number}.")
 
 
 def layer_from_config(config: dict[str, Any]) -> Layer:
