@@ -4,7 +4,7 @@ Each function takes data, draws into the axes it is given or into a new figure, 
 
     plots.learning_curves(history).savefig("curves.png")
 
-Colours are Okabe and Ito's and matplotlib's cividis, viridis and PuOr, which colour-blind readers can tell apart.
+Colours are Okabe and Ito's and matplotlib's Blues, viridis and PuOr, which colour-blind readers can tell apart.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ MOST_COUNTS = 30
 """A confusion matrix of more classes shows colours alone."""
 MOST_NAMES = 60
 """With more classes than that not every name is written."""
+LETTER = 0.62
+"""The width of a letter, as a share of its height."""
 
 
 # --- training ---------------------------------------------------------------------------------------------------
@@ -160,18 +162,18 @@ def confusion_matrix(
     figure, axes = _place(axes, size + 1.2, size)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap=AMOUNTS, norm=style.root_scale(), interpolation="nearest")
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class, %")
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, label="share of the true class, %")
     bar.set_ticks([0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0], labels=["0", "1", "5", "10", "25", "50", "100"])
+    cell = 72.0 * 0.85 * size / number  # points
     every = -(-number // MOST_NAMES)
-    size_of_names = 9 if number <= 30 else 6.5
-    axes.set_xticks(range(0, number, every), names[::every], fontsize=size_of_names)
-    axes.set_yticks(range(0, number, every), names[::every], fontsize=size_of_names)
-    if max(map(len, names)) > 3 or number > MOST_COUNTS:
+    axes.set_xticks(range(0, number, every), names[::every], fontsize=9)
+    axes.set_yticks(range(0, number, every), names[::every], fontsize=9)
+    if max(map(len, names)) * LETTER * 9 > 0.9 * cell * every:
         axes.tick_params(axis="x", rotation=90)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     if number <= MOST_COUNTS:
-        _write_counts(axes, counts, shares)
+        _write_counts(axes, counts, shares, min(10.0, 0.9 * cell / (LETTER * len(str(counts.max())))))
     return figure
 
 
@@ -199,14 +201,12 @@ def worst_mistakes(
     columns = min(8, len(wrong))
     rows = -(-len(wrong) // columns)
     figure = style.new_figure(max(1.55 * columns, 4.0), 1.95 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, sample in zip(grid, wrong, strict=False):
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, sample in zip(grid.flat, wrong, strict=False):
         said = int(scores[sample].argmax())
         sure = f" ({100 * scores[sample, said]:.0f} %)" if probabilities else ""
         axes.imshow(images[sample], cmap="Greys", interpolation="nearest")
         axes.set_title(f"said {plain(names[said], 12)}{sure}\nis {plain(names[int(true[sample])], 12)}", fontsize=8)
-    for axes in grid:
-        axes.set_axis_off()
     for axes in figure.axes:
         axes.set_axis_off()
     return figure
@@ -271,7 +271,7 @@ def templates(
         axes.set_title(plain(unit + 1 if names is None else names[unit], 12), fontsize=8, pad=2)
     for axes in grid.flat:
         axes.set_axis_off()
-    figure.colorbar(image, ax=grid, shrink=0.9, label="weight", extend="both")
+    figure.colorbar(image, ax=grid, shrink=0.9, aspect=30, label="weight", extend="both")
     return figure
 
 
@@ -369,13 +369,11 @@ def _above_zero(values: np.ndarray) -> tuple[np.ndarray, str]:
     return np.where(values > 0, values, np.nan), missing
 
 
-def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, size: float) -> None:
     """The number in each cell that is not empty, dark on light and light on dark."""
-    digits = len(str(counts.max()))
-    size = float(np.clip(min(9.5, 30.0 / digits) * min(1.0, 14 / len(counts)), 4.5, 9.5))
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            colour = "black" if math.sqrt(shares[row, column]) > 0.55 else "white"
+            colour = "white" if math.sqrt(shares[row, column]) > 0.6 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=size)
 
 

@@ -25,8 +25,8 @@ SUFFIXES = (".svg", ".png", ".pdf")
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C7A00"]
 MARKERS = ["o", "s", "^", "D", "v"]
 
-AMOUNTS = "cividis"
-"""A colour map for what is zero or more."""
+AMOUNTS = "Blues"
+"""A colour map for what is zero or more: zero is white, on the page and on paper; lightness alone tells the rest."""
 ORDER = "viridis"
 """A colour map for what comes one after the other: layers, epochs."""
 SIGNED = "PuOr"
