@@ -112,7 +112,7 @@ def title(sample: DiagnosticSample) -> str:
     """When a sample was taken, and what holds of the whole network."""
     return (
         f"after step {sample.step} (epoch {sample.epoch:.4g}): loss {sample.loss:.4g}, "
-        f"gradient norm {short(sample.gradient_norm)}"
+        f"gradient norm {short(sample.gradient_norm)}, learning rate {short(sample.learning_rate)}"
     )
 
 

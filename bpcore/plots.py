@@ -53,20 +53,22 @@ def learning_curves(history: History | Mapping[str, Sequence[float]]) -> Figure:
         panels.append(("accuracy", "accuracy, %", 100.0))
     if len(set(measures.get("learning_rate", ()))) > 1:
         panels.append(("learning_rate", "learning rate", 1.0))
-    figure = style.new_figure(5.0 * len(panels), 4.0)
+    figure = style.new_figure(max(3.4 * len(panels), 4.5), 3.2)
     for axes, (measure, label, unit) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         lines = [(measure, "training", 0), (f"val_{measure}", "validation", 1)]
         drawn = [(name, said, place) for name, said, place in lines if name in measures]
         for name, said, place in drawn:
             _line(axes, epochs, unit * np.array(measures[name]), said, place)
-        style.whole_numbers_across(axes, len(epochs))
-        finish(axes, "", "epoch", label, legend=len(drawn) > 1)
+        style.whole_numbers_across(axes)
+        if len(epochs) == 1:
+            axes.set_xlim(0.5, 1.5)  # in the middle
+        finish(axes, "", "epoch", label, legend=len(drawn) > 1, bbox_to_anchor=(0.5, -0.2))
     return figure
 
 
 def diagnostics(samples: Sequence[DiagnosticSample]) -> Figure:
     """Four views of what Diagnostics found: gradients against the layer; gradients, updates, saturation over time."""
-    figure = style.new_figure(13.0, 9.0)
+    figure = style.new_figure(10.4, 8.4)
     grid = figure.subplots(2, 2)
     gradient_profile(samples, axes=grid[0, 0])
     for axes, measure in zip(grid.flat[1:], ("gradient_norm", "update_ratio", "saturated"), strict=True):
@@ -109,6 +111,8 @@ def by_layer(
         layer = samples[0].layers[place]
         colour = COLOURS[column] if few else style.in_order(column, len(layers))
         _line(axes, times, values[:, column], f"{layer.place} {layer.layer}", column, colour=colour, thin=not few)
+    if times[-1] >= 2:
+        style.whole_numbers_across(axes)
     finish(axes, title, "epoch", label, legend=few and bool(layers))
     if not few:
         style.order_bar(figure, axes, "layer, from the input upward", len(layers))
@@ -158,7 +162,7 @@ def confusion_matrix(
     names = [plain(name) for name in (range(number) if classes is None else classes)]
     if len(names) != number:
         raise InputError(f"{len(names)} names of classes were given for a matrix of {number} classes")
-    size = min(3.6 + 0.4 * number, 15.0)
+    size = min(3.4 + 0.34 * number, 11.0)
     figure, axes = _place(axes, size + 1.2, size)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap=AMOUNTS, norm=style.root_scale(), interpolation="nearest")
@@ -198,9 +202,11 @@ def worst_mistakes(
         _nothing(figure.subplots(), "not a single mistake")
         return figure
     names = range(scores.shape[1]) if classes is None else classes
-    columns = min(8, len(wrong))
+    longest = max(len(plain(names[label], 12)) for label in range(scores.shape[1]))
+    columns = min(8 if longest <= 4 else 5, len(wrong))
     rows = -(-len(wrong) // columns)
-    figure = style.new_figure(max(1.55 * columns, 4.0), 1.95 * rows)
+    width = 1.25 if longest <= 4 else 2.0
+    figure = style.new_figure(max(width * columns, 4.0), 1.7 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, sample in zip(grid.flat, wrong, strict=False):
         said = int(scores[sample].argmax())
@@ -262,7 +268,7 @@ def templates(
         units = np.sort(np.argsort(-np.linalg.norm(weights, axis=0), kind="stable")[:most])
     columns = min(10, len(units))
     rows = -(-len(units) // columns)
-    figure = style.new_figure(max(1.1 * columns, 3.0) + 1.0, max(1.3 * rows, 2.0))
+    figure = style.new_figure(max(0.9 * columns, 3.0) + 1.0, max(1.1 * rows, 2.0))
     grid = figure.subplots(rows, columns, squeeze=False)
     largest = float(np.quantile(np.abs(weights[:, units]), 0.998)) or 1.0
     for axes, unit in zip(grid.flat, units.tolist(), strict=False):

@@ -15,6 +15,7 @@ import numpy as np
 
 from bpcore import memory
 from bpcore.backends.base import Samples
+from bpcore.backends.metering import bytes_of
 from bpcore.kernels import counter
 from bpcore.layers import Activated, Layer, walk
 from bpcore.samples import batch_for, to_device
@@ -95,10 +96,11 @@ class Probe:
         self.rows: int = data.x.shape[0]
         needs = {
             "copies of parameters and optimizer state": (params.size + run.state.size) * self.dtype.itemsize,
-            "batch buffers": self.network.bytes_for(self.rows),
+            "batch buffers": self.network.bytes_for(self.rows)
+            + bytes_of(lambda meter: (to_device(meter, *_arrays(data)), batch_for(meter, data, self.rows, self.dtype))),
         }
         memory.require(self.backend, self.dtype, needs, "fewer rows, or no diagnostics")
-        self.samples = to_device(self.backend, data.x, data.targets, data.weights, data.scale, data.shift)
+        self.samples = to_device(self.backend, *_arrays(data))
         self.batch = batch_for(self.backend, self.samples, self.rows, self.dtype)
         # The update is to take the learning rate of the step at hand from the run's own table.
         own = self.backend.control(1, self.dtype)
@@ -204,6 +206,10 @@ def _some_rows(run: Run, wanted: int) -> Samples:
         rows = np.sort(rng.choice(counted, min(count, len(counted)), replace=False))
         x, targets, weights = (None if a is None else np.ascontiguousarray(a[rows]) for a in arrays)
     return Samples(x, targets, weights, data.scale, data.shift)
+
+
+def _arrays(data: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, float, float]:
+    return data.x, data.targets, data.weights, data.scale, data.shift
 
 
 def _with_norms(sample: LayerSample, norms: dict[str, _Norms]) -> LayerSample:

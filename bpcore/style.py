@@ -71,13 +71,11 @@ def finish(axes: Axes, title: str = "", x: str = "", y: str = "", *, legend: boo
         axes.legend(**{"fontsize": 8, "frameon": False, **below, **how})
 
 
-def whole_numbers_across(axes: Axes, last: int) -> None:
-    """Ticks at whole numbers from 1 to the last; where that is 1, it stands in the middle."""
+def whole_numbers_across(axes: Axes) -> None:
+    """Ticks at whole numbers alone."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if last == 1:
-        axes.set_xlim(0.5, 1.5)
 
 
 def in_order(number: int, count: int) -> Any:
