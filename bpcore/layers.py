@@ -7,7 +7,7 @@ views it is given; its buffers are sized at the largest batch, and a short batch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -33,12 +33,15 @@ class Layer(ABC):
     outputs: int = 0
     number: int = 0
     """The layer's place in the stack; it keys the dropout masks."""
-    inner: Sequence[Layer] = ()
-    """The layers that stand inside this one: none in most."""
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if not abstract:
             Layer.kinds[cls.__name__] = cls
+
+    @property
+    def inside(self) -> Sequence[Layer]:
+        """The layers that this one is made of, where it is a block."""
+        return ()
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
         """Take the sizes, check the settings, and say which parameters are wanted, with their first values."""
@@ -285,13 +288,6 @@ class Dropout(Layer):
     def describe(self) -> str:
         """Dropout, with its rate."""
         return f"Dropout, {self.rate:g}"
-
-
-def walk(layers: Iterable[Layer], above: str = "") -> Iterator[tuple[str, Layer]]:
-    """Every layer with its place, "1", "2", ..., each before those that stand inside it, "2.1", "2.2", ..."""
-    for number, layer in enumerate(layers, 1):
-        yield f"{above}{number}", layer
-        yield from walk(layer.inner, f"{above}{number}.")
 
 
 def layer_from_config(config: dict[str, Any]) -> Layer:

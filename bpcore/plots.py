@@ -371,7 +371,7 @@ def _line(axes: Axes, x: Any, y: Any, label: str, number: int, *, colour: Any = 
 def _above_zero(values: np.ndarray) -> tuple[np.ndarray, str]:
     """The values with gaps where they are 0, and a remark for the title where there are such."""
     zeros = int((values == 0).sum())
-    missing = f" (not drawn: {zeros} of {values.size} points that are 0)" if zeros else ""
+    missing = f"\n(not drawn: {zeros} of {values.size} points that are 0)" if zeros else ""
     return np.where(values > 0, values, np.nan), missing
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -328,12 +329,16 @@ class Block(Layer):
     """Two layers in one, as another person's residual block might be."""
 
     def __init__(self, *layers: Layer) -> None:
-        self.inner = layers
+        self.layers = layers
+
+    @property
+    def inside(self) -> Sequence[Layer]:
+        return self.layers
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
         self.inputs, self.number = inputs, number
         found: list[Declaration] = []
-        for place, layer in enumerate(self.inner):
+        for place, layer in enumerate(self.layers):
             found += layer.declare(inputs, 100 * (number + 1) + place, rng)
             inputs = layer.outputs
         self.outputs = inputs
@@ -341,21 +346,21 @@ class Block(Layer):
 
     def bind(self, backend: Any, dtype: Any, views: Any) -> None:
         super().bind(backend, dtype, views)
-        for layer in self.inner:
+        for layer in self.layers:
             layer.bind(backend, dtype, views)
 
     def allocate(self, batch: int) -> None:
-        for layer in self.inner:
+        for layer in self.layers:
             layer.allocate(batch)
 
     def forward(self, x: Array, control: Control | None) -> Array:
-        for layer in self.inner:
+        for layer in self.layers:
             x = layer.forward(x, control)
         return x
 
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
         passed: Array | None = delta
-        for layer in reversed(self.inner):
+        for layer in reversed(self.layers):
             passed = layer.backward(passed, True)
         return passed
 
