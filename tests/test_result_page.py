@@ -32,8 +32,8 @@ class Page(HTMLParser):
 
     VOID = frozenset({"meta", "img"})
     KNOWN = frozenset(
-        ("html", "head", "body", "title", "style", "h1", "h2", "p", "dl", "div", "dt", "dd", "figure", "figcaption")
-        + ("table", "thead", "tbody", "tr", "th", "td", "pre")
+        {"html", "head", "body", "title", "style", "h1", "h2", "p", "dl", "div", "dt", "dd", "figure", "figcaption"}
+        | {"table", "thead", "tbody", "tr", "th", "td", "pre"}
     )
 
     def __init__(self, text: str) -> None:
