@@ -28,8 +28,10 @@ ROLES = {
     "argmax": "rR",
     "above_zero": "rR",
     "scatter": "rWfw",
-    "max_pieces": "rRR",
-    "max_pieces_backward": "rrR",
+    "duplicate": "rR",
+    "max_pieces": "rwRR",
+    "max_pieces_backward": "rrRO",
+    "global_norm": "wwW",
     "update": "WwWswwwww",
     "fold_factors": "wwwwW",
 }
