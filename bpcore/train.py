@@ -99,7 +99,8 @@ class Run:
         dtype, parameters = network.dtype, network.parameters
         segments = parameters.segments()
         if not len(segments):
-            raise InputError("there is nothing to learn: every parameter is frozen; unfreeze some with network.unfreeze()")
+            frozen = "every parameter is frozen; network.unfreeze(...) lets some learn again"
+            raise InputError(f"there is nothing to learn: {frozen if parameters.views else 'no layer has parameters'}")
         steps = settings.epochs * self.steps_per_epoch
         factors = settings.schedule.factors(steps, self.steps_per_epoch)
         self.learning_rates = settings.optimizer.learning_rate * factors

@@ -61,6 +61,7 @@ def check(options: Options, report: Report) -> int:
     loss, outputs, (x, y, said) = _data(options, report)
     layers = [*hidden, Dense(outputs, options.output_activation)]
     network = Network(layers, inputs=x.shape[1], backend=backend, precision="float64", seed=options.seed)
+    _draw_biases(network, options.seed)
     report.say(*columns([("data", said), *device_rows(backend), ("loss", loss.name)]), "", network.summary(), "")
     found = gradcheck(
         network,
@@ -79,6 +80,13 @@ def check(options: Options, report: Report) -> int:
     return 0 if found.ok else FAILED
 
 
+def _draw_biases(network: Network, seed: int) -> None:
+    """Small biases instead of zeros: where all units below are dead, a bias of zero would stand on ReLU's kink."""
+    rng = np.random.default_rng(seed)
+    arrays = {name: array for name, array in network.parameters_by_name().items() if name.endswith(".b")}
+    network.set_parameters({name: 0.1 * rng.standard_normal(array.shape) for name, array in arrays.items()})
+
+
 def _data(options: Options, report: Report) -> tuple[Loss, int, Batch]:
     """The loss, the number of outputs, and one batch: of the data that was named, or random numbers."""
     if options.data is None:
@@ -90,9 +98,7 @@ def _data(options: Options, report: Report) -> tuple[Loss, int, Batch]:
     if options.inputs is not None or options.outputs is not None:
         raise InputError("--inputs and --outputs are for random data; named data has its own")
     dataset = load(options.data, report, data_dir=options.data_dir, target=options.target, task="auto")
-    loss = training.chosen_loss(
-        training.Options(loss=options.loss, label_smoothing=options.label_smoothing), dataset
-    )
+    loss = training.chosen_loss(training.Options(loss=options.loss, label_smoothing=options.label_smoothing), dataset)
     rows = np.random.default_rng(options.seed).permutation(len(dataset.x_train))[: options.samples]
     x = np.asarray(dataset.x_train[rows], np.float64).reshape(len(rows), -1) * dataset.scale + dataset.shift
     return loss, dataset.outputs, (x, dataset.y_train[rows], f"{len(rows)} samples of {dataset.name}")
@@ -129,7 +135,7 @@ def _conclusion(found: GradientCheck) -> str:
         line = f"{len(bad)} of {len(found.arrays)} gradients cannot be trusted: {said}"
     else:
         worst = max(found.arrays, key=lambda array: array.error)
-        line = f"all {len(found.arrays)} gradients agree within {found.tolerance:g}: worst {worst.error:.1e}, {worst.name}"
+        line = f"all {len(found.arrays)} gradients agree within {found.tolerance:g}, at worst {worst.error:.1e}"
     if not found.skipped:
         return f"{line}; {compared} differences"
     return f"{line}; {compared} differences, and {found.skipped} more skipped, since the loss has a kink in their way"
