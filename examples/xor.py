@@ -3,8 +3,8 @@
     python examples/xor.py
 
 2-2-1 units, tanh and sigmoid, 1/2 squared error, 2,000 steps of gradient descent on all four samples at once. The mean
-loss falls from 0.1200 to 0.000240, and the outputs are 0.0242, 0.9816, 0.9815 and 0.0256. From other first weights (seed
-1, say) two of them end at 0.5: a local minimum.
+loss falls from 0.1200 to 0.000240, and the outputs are 0.0242, 0.9816, 0.9815 and 0.0256. With seed=1
+two of them end at 0.5: a local minimum.
 """
 
 import numpy as np

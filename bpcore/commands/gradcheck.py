@@ -62,7 +62,6 @@ def check(options: Options, report: Report) -> int:
     layers = [*hidden, Dense(outputs, options.output_activation)]
     network = Network(layers, inputs=x.shape[1], backend=backend, precision="float64", seed=options.seed)
     _draw_biases(network, options.seed)
-    report.say(*columns([("data", said), *device_rows(backend), ("loss", loss.name)]), "", network.summary(), "")
     found = gradcheck(
         network,
         x,
@@ -73,6 +72,7 @@ def check(options: Options, report: Report) -> int:
         directions=options.directions,
         seed=options.seed,
     )
+    report.say(*columns([("data", said), *device_rows(backend), ("loss", loss.name)]), "", network.summary(), "")
     if not report.quiet:
         Console(file=report.stream).print(_table(found))
     report.result(_conclusion(found))
