@@ -108,6 +108,7 @@ def _random(options: Options, loss: Loss, inputs: int, outputs: int) -> Batch:
     """Normal inputs, and targets as the loss takes them."""
     rng = np.random.default_rng(options.seed)
     x = rng.standard_normal((options.samples, inputs))
+    y: np.ndarray
     if loss.name == "squared_error":
         y = rng.standard_normal((options.samples, outputs))
     elif loss.name == "binary_cross_entropy":

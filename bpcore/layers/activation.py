@@ -19,7 +19,7 @@ class Activated(Layer, abstract=True):
 
     entry: ActivationEntry
     parameter: float | None
-    freeze: Freeze
+    freeze: Freeze = False
     p: Array
     """The parameter (M,), one for each unit."""
     dp: Array | None
