@@ -422,6 +422,7 @@ class Backend(ABC):
             control.scale,
             control.norm,
             control.counters,
+            0,
         )
 
     def global_norm(self, grads: Array, control: Control) -> None:
