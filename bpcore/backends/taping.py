@@ -34,8 +34,8 @@ _NO_SEGMENTS = np.zeros((0, 3), np.int64)
 CUT = "rROLs"
 """The roles of what is cut; a kernel without any runs on one thread."""
 
-PANELS = Panels(smallest=4 * 2**20, size=2**20)
-"""Gradients that are larger than a core's cache are worth making in panels that are not."""
+PANELS = Panels(smallest=2**20, size=2**19)
+"""Gradients that would fill a core's cache are made in panels that do not."""
 
 ROWS_WORTH_CUTTING = 16
 """A product with fewer rows a part is cut by columns: each part then reads a share of the weights, not all of them."""
