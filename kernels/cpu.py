@@ -169,11 +169,12 @@ def update(
     scale: Any,
     norm: Any,
     counters: Any,
+    first: int,
 ) -> None:
     """One pass over the flat buffers.
 
     segments: rows (first, stop, 1 where L2 and weight decay apply). settings: (l2, weight decay, largest
-    gradient norm or 0, 0, the optimizer's own four).
+    gradient norm or 0, 0, the optimizer's own four). first: the number of the parameter that grads begins with.
     """
     step = counters[STEP]
     rate = table[step, 0] * scale[0]
@@ -188,7 +189,7 @@ def update(
         keep = real(1.0) - decayed * rate * settings[1]
         # Slices, so that the loop runs from 0: an index that might be negative would keep it from vectorising.
         w = params[segments[s, 0] : segments[s, 1]]
-        g = grads[segments[s, 0] : segments[s, 1]]
+        g = grads[segments[s, 0] - first : segments[s, 1] - first]
         rows = state_rows(state, segments[s, 0], segments[s, 1])
         for i in range(w.shape[0]):
             gradient = g[i] * clip + l2 * w[i]

@@ -161,6 +161,7 @@ def update(
     scale: Any,
     norm: Any,
     counters: Any,
+    first: int,
 ) -> None:
     """One pass over the flat buffers: a thread for each parameter, and cpu.py says what the arguments hold."""
     i, _ = own_element()
@@ -174,7 +175,7 @@ def update(
             if settings[2] > 0.0 and norm[0] > settings[2]:
                 clip = settings[2] / norm[0]
             decayed = real(segments[s, 2])
-            gradient = grads[i] * clip + decayed * settings[0] * params[i]
+            gradient = grads[i - first] * clip + decayed * settings[0] * params[i]
             params[i] *= real(1.0) - decayed * rate * settings[1]
             element(i, params, gradient, state_rows(state, 0, params.shape[0]), factors, own)
 

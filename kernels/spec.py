@@ -76,7 +76,8 @@ def loss_head(loss: Loss, dtype: DType, *, labels: bool, weighted: bool) -> Spec
 @functools.cache
 def update(rule: UpdateRule, dtype: DType) -> Spec:
     """Arguments: params (P,), grads (P,), state (rule.states, P), segments int64 (S, 3), settings (8,), table
-    (steps, 3), scale (1,), norm (1,), counters.
+    (steps, 3), scale (1,), norm (1,), counters, first. first: the number of the parameter that grads begins with, where
+    it holds fewer.
     """
     state_rows = (no_rows, one_row, two_rows)[rule.states]
     return Spec("update", dtype, (("element", rule.element), ("state_rows", state_rows)))

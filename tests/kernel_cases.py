@@ -92,9 +92,11 @@ class _Maker:
                 arguments = (
                     self.numbers(size), self.numbers(size), abs(self.numbers(rule.states, size)), segments, settings,
                     np.array([[9, 9, 9], [0.1, 1.5, 2.5]], self.dtype), np.array([0.5], self.dtype),
-                    np.array([2.0], self.dtype), self.counters(step=1),
+                    np.array([2.0], self.dtype), self.counters(step=1), 0,
                 )  # fmt: skip
                 yield Case(f"update {name}{' clipped' if longest else ''}", spec.update(rule, self.dtype), arguments)
+            panel = (arguments[0], arguments[1][1:], arguments[2], segments + np.array([[2, 0, 0], [0, 0, 0]]))
+            yield Case(f"update {name} of a panel", spec.update(rule, self.dtype), (*panel, *arguments[4:-1], 1))
 
     def gathers(self) -> Iterator[Case]:
         samples = 2 * self.rows + 3

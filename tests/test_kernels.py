@@ -123,7 +123,7 @@ def test_float32_heads_and_updates_hold_no_float64() -> None:
         assert not WIDE.search(llvm_of(kernel, arguments))
     for rule in UPDATE_RULES.values():
         arguments = (row, row, np.zeros((rule.states, 3), np.float32), np.zeros((1, 3), np.int64))
-        numbers = (np.zeros(8, np.float32), np.ones((1, 3), np.float32), row, row, ints)
+        numbers = (np.zeros(8, np.float32), np.ones((1, 3), np.float32), row, row, ints, 0)
         assert not WIDE.search(llvm_of(spec.update(rule, z.dtype), (*arguments, *numbers)))
 
 

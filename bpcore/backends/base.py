@@ -430,6 +430,7 @@ class Backend(ABC):
             control.scale,
             control.norm,
             control.counters,
+            0,
         )
 
     def global_norm(self, grads: Array, segments: Array, control: Control) -> None:
