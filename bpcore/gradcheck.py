@@ -119,6 +119,8 @@ def gradcheck(
     x, y        one batch, as in Network.fit (x as floats)
     epsilon     how far a point lies from the middle, at most 1e-3
 
+    A ReLU unit with a bias of zero, above units that are all dead for a sample, stands on its kink whatever is moved by
+    how little: its bias cannot be checked then, and the check does not pass. Begin with a small one, bias=0.01 say.
     Returns the check, whose `ok` says whether all is well. InputError for what cannot be used.
     """
     if network.dtype != np.float64:

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import references
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import bpcore
 from bpcore import SGD, Activation, Adam, Callback, Dense, Dropout, Layer, Maxout, Network, Residual
+from bpcore.backends import get_backend
 from bpcore.backends.base import Array, Control
 from bpcore.backends.metering import bytes_of
 from bpcore.errors import InputError, InputTypeError
@@ -41,6 +44,26 @@ def test_maxout_is_the_largest_of_its_maps(pieces: int, rng: np.random.Generator
     p = net.parameters_by_name()
     maps = [x @ p["0.W"][:, 4 * k : 4 * k + 4] + p["0.b"][4 * k : 4 * k + 4] for k in range(pieces)]
     np.testing.assert_allclose(net.output(x, batch_size=7), np.max(maps, axis=0), rtol=1e-12)
+
+
+@given(rows=st.integers(1, 9), columns=st.integers(1, 20), pieces=st.integers(2, 6), seed=st.integers(0, 99))
+@settings(deadline=None)
+def test_pieces_of_any_shape(rows: int, columns: int, pieces: int, seed: int) -> None:
+    """There and back, with many equals: the first of them wins."""
+    rng = np.random.default_rng(seed)
+    backend = get_backend("numpy")
+    z = rng.integers(-2, 3, (rows, pieces * columns)).astype(np.float32)
+    bias, delta = (rng.integers(-1, 2, shape).astype(np.float32) for shape in ((pieces * columns,), (rows, columns)))
+    out, winner = backend.empty((rows, columns), np.float32), backend.empty((rows, columns), np.int32)
+    backend.max_pieces(z, bias, out, winner)
+    maps = (z + bias).reshape(rows, pieces, columns)
+    np.testing.assert_array_equal(out, maps.max(axis=1))
+    np.testing.assert_array_equal(winner, maps.argmax(axis=1))
+    backend.max_pieces_backward(delta, winner, z, bias)
+    won = np.arange(pieces)[None, :, None] == maps.argmax(axis=1)[:, None]
+    expected = np.where(won, delta[:, None], 0).reshape(rows, -1)
+    np.testing.assert_array_equal(z, expected)
+    np.testing.assert_array_equal(bias, expected.sum(axis=0))
 
 
 @pytest.mark.parametrize(

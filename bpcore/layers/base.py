@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, Self
 
@@ -110,9 +110,9 @@ def layer_from_config(config: dict[str, Any]) -> Layer:
     return Layer.kinds[kind].from_config(settings)
 
 
-def check_layers(layers: Sequence[Layer], what: str) -> list[Layer]:
+def check_layers(layers: Iterable[Layer], what: str) -> list[Layer]:
     """These layers as a list; one clear line where there is none, or something else among them, or one twice."""
-    if not isinstance(layers, Sequence) or isinstance(layers, str):
+    if not isinstance(layers, Iterable) or isinstance(layers, str):
         raise InputTypeError(f"{what} takes a list of layers, not {layers!r}")
     found = list(layers)
     if not found:
