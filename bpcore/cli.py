@@ -67,8 +67,8 @@ def _option(panel: str, text: str, *, flags: Sequence[str] = (), **how: Any) -> 
 
 
 DATA, NETWORK, LEARNING, STOPPING, RUN = "Data", "Network", "Learning", "Stopping", "Run"
-WATCHING = "Watching"
 BATCH, DIFFERENCES = "Batch", "Differences"
+WATCHING = "Watching"
 CELLS, METHOD = "What is measured", "How"
 BENCH = benching.Options()
 CHECK = checking.Options()
