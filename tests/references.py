@@ -53,6 +53,11 @@ def softmax(z: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=1, keepdims=True)
 
 
+def log_softmax(z: np.ndarray) -> np.ndarray:
+    shifted = z.astype(float) - z.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
 def loss_and_delta(
     name: str, z: np.ndarray, t: np.ndarray, weights: np.ndarray, smoothing: float = 0.0
 ) -> tuple[float, np.ndarray]:

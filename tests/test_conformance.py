@@ -227,6 +227,7 @@ def test_elementwise_and_sums(backend: Backend, layout: Maker, dtype: Any, rng: 
         np.testing.assert_array_equal(backend.to_numpy(backend.hadamard(x, y)), a * b)
         np.testing.assert_array_equal(backend.to_numpy(backend.add(x, y)), a + b)
         np.testing.assert_allclose(backend.to_numpy(backend.softmax(x)), references.softmax(a), rtol=1e-5)
+        np.testing.assert_allclose(backend.to_numpy(backend.log_softmax(x)), references.log_softmax(a), **tolerance(dtype))
         sums = backend.empty(shape[1:], dtype)
         backend.column_sums(x, sums)
         np.testing.assert_allclose(backend.to_numpy(sums), a.sum(axis=0), rtol=1e-4, atol=1e-5)
@@ -247,6 +248,25 @@ def test_labels_from_outputs(backend: Backend, layout: Maker, dtype: Any, rng: n
         np.testing.assert_array_equal(backend.to_numpy(backend.above_zero(layout(backend, z))), z > 0)
         out = backend.empty(shape[:1], np.int64)
         assert backend.argmax(layout(backend, z), out) is out
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_softmax_of_large_outputs(backend: Backend, dtype: Any) -> None:
+    """Neither infinite where e^z would be, nor rounded to the outputs' size; in place as well."""
+    z = np.array([[1e4, 1e4 + 1, 1e4 + 3], [-3e4, -3e4, 0]], dtype)
+    array = backend.asarray(z.copy())
+    assert backend.log_softmax(array, array) is array
+    np.testing.assert_allclose(backend.to_numpy(array), references.log_softmax(z.astype(float)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_hot(backend: Backend, layout: Maker, dtype: Any, rng: np.random.Generator) -> None:
+    for rows, columns in SHAPES:
+        labels = rng.integers(-1, columns + 1, rows)
+        out = layout(backend, np.full((rows, columns), 7, dtype))
+        assert backend.one_hot(backend.asarray(labels), out) is out
+        np.testing.assert_array_equal(backend.to_numpy(out), labels[:, None] == np.arange(columns))
 
 
 def test_confusion_counts_on(backend: Backend, rng: np.random.Generator) -> None:

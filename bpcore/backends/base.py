@@ -303,14 +303,11 @@ class Backend(ABC):
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
         """out <- e^z / sum e^z, row by row; `out` may be z."""
-        if out is None:
-            out = self.empty(z.shape, z.dtype)
-        self.require(z, out)
-        _check("softmax", z.shape, ("out", out, z.shape))
-        if z.shape[1] == 0:
-            raise InputError("softmax: rows of no outputs have no softmax")
-        self.run(spec.plain("softmax", z.dtype), z, out)
-        return out
+        return self._over_rows("softmax", z, out)
+
+    def log_softmax(self, z: Array, out: Array | None = None) -> Array:
+        """out <- z - log sum e^z, row by row; `out` may be z."""
+        return self._over_rows("log_softmax", z, out)
 
     def argmax(self, z: Array, out: Array | None = None) -> Array:
         """out int64 (B,) <- where each row of z (B, M) is largest: the first of equals; the first NaN, if any."""
@@ -332,6 +329,14 @@ class Backend(ABC):
         _check("above_zero", z.shape, ("out", out, z.shape))
         _check_labels("above_zero", ("out", out))
         self.run(spec.plain("above_zero", z.dtype), z, out)
+        return out
+
+    def one_hot(self, labels: Array, out: Array) -> Array:
+        """out (B, M) <- 1 in the column of each label, int64 (B,), else 0; zeros for a label that is no column."""
+        self.require(labels, out)
+        _check("one_hot", out.shape, ("labels", labels, out.shape[:1]))
+        _check_labels("one_hot", ("labels", labels))
+        self.run(spec.plain("one_hot", out.dtype), labels, out)
         return out
 
     def confusion(self, predicted: Array, targets: Array, counts: Array) -> None:
@@ -540,6 +545,16 @@ class Backend(ABC):
         self.require(a, b, out)
         _check(name, a.shape, ("b", b, a.shape), ("out", out, a.shape))
         self.run(spec.plain(name, a.dtype), a, b, out)
+        return out
+
+    def _over_rows(self, name: str, z: Array, out: Array | None) -> Array:
+        if out is None:
+            out = self.empty(z.shape, z.dtype)
+        self.require(z, out)
+        _check(name, z.shape, ("out", out, z.shape))
+        if z.shape[1] == 0:
+            raise InputError(f"{name}: rows of no outputs have no {name}")
+        self.run(spec.plain(name, z.dtype), z, out)
         return out
 
     def _check_pieces(self, name: str, pieces: Array, whole: Array, winner: Array) -> None:
