@@ -361,7 +361,7 @@ def softmax(z: Any, out: Any) -> None:
 
 
 def log_softmax(z: Any, out: Any) -> None:
-    """out <- z - log sum e^z, row by row. What is close to the largest output keeps its digits, however large that is."""
+    """out <- z - log sum e^z, row by row; a large output costs its neighbours no digits."""
     rows, columns = z.shape
     for i in range(rows):
         highest = z[i, 0]

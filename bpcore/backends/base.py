@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from bpcore.backends.feeding import Feed
 
 Array = Any
-"""A device array of the backend at hand: numpy.ndarray, cupy.ndarray, ..."""
+"""A device array of the backend at hand: numpy.ndarray, cupy.ndarray, ...
+
+It is one that can be written to, and has views: `shape`, `dtype` (NumPy's), `size`, `strides` (in bytes), `T`, slices
+`array[:n]` and `array[:n, :m]`, and `reshape` of contiguous memory, all of which look at the same memory. Where that
+memory lies it says as CuPy's arrays do, by `data.ptr`, or as NumPy's, by `ctypes.data`.
+"""
 
 DTypeLike = Any
 
@@ -159,6 +164,18 @@ class Backend(ABC):
         """
         raise InputError(f"the {self.name} backend has no way to stream data: it takes data sets that fit its memory")
 
+    # --- what a device brings that other libraries share ----------------------------------------------------
+
+    dlpack_devices: tuple[int, ...] = ()
+    """The kinds of memory, by DLPack's numbers (1: the CPU, 2: CUDA), that `from_dlpack` takes arrays from."""
+
+    def from_dlpack(self, array: Any) -> Array:
+        """The array of another library in the same memory, as one of this backend's; whatever DLPack's import raises.
+
+        For the functions of bpcore.ops; asked for arrays in memory of `dlpack_devices` alone.
+        """
+        raise InputTypeError(f"the {self.name} backend takes no arrays of other libraries")
+
     # --- what follows from that ---------------------------------------------------------------------------
 
     def full(self, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
@@ -185,7 +202,7 @@ class Backend(ABC):
     def require(self, *arrays: object) -> None:
         """Refuse arrays of another backend."""
         for array in arrays:
-            if not isinstance(array, self.array_type):
+            if not self.owns(array):
                 module = type(array).__module__.partition(".")[0]
                 raise InputTypeError(
                     f"the {self.name} backend was given an array of {module} ({type(array).__qualname__}); all "
@@ -523,9 +540,11 @@ class Backend(ABC):
         table: np.ndarray | None = None,
         seed: int = 0,
         shuffle: bool = False,
+        step: int = 0,
     ) -> Control:
         """A new control block with a slot for each batch of an epoch. table: (steps, 3), see Control."""
         counters = np.zeros(counter.COUNTERS, np.int64)
+        counters[counter.STEP] = step
         counters[counter.SEED] = seed
         counters[counter.SHUFFLE] = shuffle
         counters[counter.FIRST_BAD] = -1
