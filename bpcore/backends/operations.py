@@ -169,7 +169,11 @@ def meet(some: Sequence[Span], others: Sequence[Span]) -> bool:
 
 def same_place(a: Array, b: Array) -> bool:
     """Whether two arrays are one and the same: element for element in the same memory."""
-    return a is b or (address(a), a.shape, a.strides, a.dtype) == (address(b), b.shape, b.strides, b.dtype)
+    if a is b:
+        return True
+    if (address(a), a.shape, a.dtype) != (address(b), b.shape, b.dtype):
+        return False
+    return all(n <= 1 or one == other for n, one, other in zip(a.shape, a.strides, b.strides, strict=True))
 
 
 def overlap(a: Array, b: Array) -> bool:

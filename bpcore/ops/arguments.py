@@ -181,7 +181,7 @@ def _rows_are_contiguous(array: Array) -> bool:
     """Whether each row is contiguous, and the next one begins behind it."""
     (rows, columns), (by_row, by_column) = array.shape, array.strides
     size = array.dtype.itemsize
-    return bool((columns <= 1 or by_column == size) and (rows <= 1 or by_row >= max(columns, 1) * size))
+    return bool(array.size == 0 or ((columns == 1 or by_column == size) and (rows == 1 or by_row >= columns * size)))
 
 
 def _meets_itself(array: Array) -> bool:
