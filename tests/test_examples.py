@@ -25,6 +25,10 @@ def test_custom_activation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert example("custom_activation").main() > 0.95
 
 
+def test_training_loop_on_ops() -> None:
+    assert example("training_loop_on_ops").main() > 0.97
+
+
 def test_mnist() -> None:
     folder = mnist_folder()
     if folder is None:

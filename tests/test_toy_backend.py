@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+
+from bpcore.kernels import cpu
 
 PACKAGE = REPOSITORY / "examples" / "toy_backend"
 Outside = Callable[..., str]
@@ -87,3 +90,15 @@ except InputTypeError as error:
     first, second = outside("-c", program).splitlines()
     assert first == "toy_backend.backend 12.0"
     assert "the toy backend (toy_backend.ToyArray), b one of the numpy backend (numpy.ndarray)" in second
+
+
+def test_the_page_shows_what_is_there() -> None:
+    """Its list of kernels is whole, and its code is the example's."""
+    page = (REPOSITORY / "docs" / "add-a-backend.md").read_text(encoding="utf-8")
+    table = page.partition("The kernels of the contract:")[2].partition("\n`kernels/cpu.py`")[0]
+    made_elsewhere = {"gather_rows", "add_slots", "fold_factors"}  # for what is streamed or recorded
+    assert set(re.findall("`(\\w+)`", table)) == cpu.TEMPLATES.keys() - made_elsewhere
+    entry_point, suite = re.findall("```(?:toml|python)\n(.*?)```", page, re.DOTALL)
+    assert entry_point in (PACKAGE / "pyproject.toml").read_text(encoding="utf-8")
+    test = (PACKAGE / "tests" / "test_toy_backend.py").read_text(encoding="utf-8")
+    assert [line for line in suite.splitlines() if line.strip() and line not in test] == []

@@ -66,6 +66,27 @@ class StepConformance(Suite):
         backend.scatter(backend.asarray(whole[:4].copy()), control, out)
         np.testing.assert_array_equal(backend.to_numpy(out), np.concatenate([whole[:8], whole[:3]]))
 
+    def test_samples_may_begin_with_a_later_batch(self, backend: Backend, rng: np.random.Generator) -> None:
+        """As a chunk of streamed data does: its rows are counted from the counter FIRST_BATCH, not from the epoch's."""
+        host = rng.standard_normal((6, 3)).astype(np.float32)
+        control = backend.control(1, np.float32)
+        counters = backend.to_numpy(control.counters).copy()
+        counters[counter.BATCH], counters[counter.FIRST_BATCH], counters[counter.BATCH_SIZE] = 5, 4, 2
+        backend.write(counters, control.counters)
+        data = Samples(backend.asarray(host), backend.asarray(np.arange(6)))
+        batch = Batch(
+            backend.empty((2, 3), np.float32),
+            backend.empty((2,), np.int64),
+            backend.full((2,), 1.0, np.float32),
+            False,
+        )
+        backend.gather(data, control, batch)
+        np.testing.assert_array_equal(backend.to_numpy(batch.x), host[2:4])
+        np.testing.assert_array_equal(backend.to_numpy(batch.targets), [2, 3])
+        out = backend.full((6, 3), 0.0, np.float32)
+        backend.scatter(batch.x, control, out)
+        np.testing.assert_array_equal(backend.to_numpy(out)[2:4], host[2:4])
+
     @pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.9])
     @pytest.mark.parametrize("columns", [1, 3, 4, 5, 6, 8, 37])
     def test_dropout_mask_is_the_reference(self, backend: Backend, columns: int, rate: float) -> None:
