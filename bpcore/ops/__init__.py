@@ -10,11 +10,12 @@
 What the arrays are decides where it runs: NumPy's on the CPU, CuPy's on the GPU, those of another package's backend
 there. Arrays of other libraries (PyTorch, JAX, anything with DLPack) come in without a copy, and what goes out is a
 numpy.ndarray or a cupy.ndarray. All arrays of one call are on one device and, labels apart, of one dtype, float32 or
-float64; nothing is moved or converted behind the caller's back.
+float64: nothing is moved to another device, and no number rounded, behind the caller's back.
 
 No argument is changed but `out` and what is said to be changed. `out` must have the shape and dtype of the result, be
 one that may be written to, and share no element with another argument, unless its function says that it may be that
-argument. Arguments may be views of any layout. Arrays of no elements give results of none.
+argument. Arguments may be views of any layout; where neither the rows nor the columns of a matrix are contiguous, a
+product takes a copy. Arrays of no elements give results of none. Labels are integers of any size.
 
 InputError for shapes, values and `out`; InputTypeError for types, dtypes and devices. Shapes: B batch, N inputs, M
 outputs. Functions of single elements take vectors as well.

@@ -28,10 +28,12 @@ class Call:
         self._given = {name: array for name, array in arrays.items() if array is not None}
         self.backend, self.arrays = bring_in(name, self._given)
         self.dtype = np.dtype(np.float32)
-        self._check_dtypes([(name, array) for name, array in self.arrays.items() if name not in integers])
+        self.numbers([name for name in self.arrays if name not in integers])
         self._outputs: dict[str, Array] = {}
 
-    def _check_dtypes(self, numbers: Sequence[tuple[str, Array]]) -> None:
+    def numbers(self, names: Sequence[str]) -> None:
+        """These arguments are of one dtype, float32 or float64, which is the dtype of the call."""
+        numbers = [(name, self.arrays[name]) for name in names]
         for name, array in numbers:
             if array.dtype not in DTYPES:
                 raise InputTypeError(f"{self.name}: {name} has dtype {array.dtype}; accepted: float32, float64")

@@ -54,17 +54,16 @@ def loss(
     bpcore.kernels.losses has the formulas.
     """
     chosen = get_loss(loss)
-    labels = len(getattr(targets, "shape", ())) == 1
-    call = Call("loss", ["targets"] if labels else [], z=z, targets=targets, weights=weights)
+    call = Call("loss", ["targets"], z=z, targets=targets, weights=weights)
     z = call.matrix("z")
     if 0 in z.shape:
         raise InputError(f"loss: z has shape {z.shape}; a mean over no samples, or of no outputs, is none")
     call.expect("weights", z.shape[:1], "z")
-    if labels:
-        chosen_targets = _labels(call, "targets", z.shape[1])
-    else:
-        chosen_targets = call.matrix("targets")
+    labels = len(call["targets"].shape) == 1
     call.expect("targets", z.shape[:1] if labels else z.shape, "z")
+    if not labels:
+        call.numbers(["z", "targets"])
+    chosen_targets = _labels(call, "targets", z.shape[1]) if labels else call["targets"]
     out = call.out(out, z.shape, may_be=["z"])
     backend, dtype = call.backend, call.dtype
     kept = backend.empty(z.shape, dtype)  # the loss head adds a bias to its z
