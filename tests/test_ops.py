@@ -246,7 +246,7 @@ def test_updates_are_those_of_a_run(backend: Backend, name: str, dtype: Any, rng
                 step=step, decayed=place == 0, learning_rate_factor=factor,
             )  # fmt: skip
             assert returned is params[place]
-            control = backend.control(1, dtype, table=table, step=step)
+            control = backend.control(1, dtype, table=table[step : step + 1])
             flat = backend.asarray(grad.ravel())
             backend.global_norm(flat, control)
             segments = backend.asarray(np.array([[0, array.size, 1 - place]]))

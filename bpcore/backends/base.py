@@ -540,11 +540,9 @@ class Backend(ABC):
         table: np.ndarray | None = None,
         seed: int = 0,
         shuffle: bool = False,
-        step: int = 0,
     ) -> Control:
         """A new control block with a slot for each batch of an epoch. table: (steps, 3), see Control."""
         counters = np.zeros(counter.COUNTERS, np.int64)
-        counters[counter.STEP] = step
         counters[counter.SEED] = seed
         counters[counter.SHUFFLE] = shuffle
         counters[counter.FIRST_BAD] = -1

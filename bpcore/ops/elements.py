@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bpcore.backends.base import Array, Backend
 from bpcore.errors import InputError
 from bpcore.ops.arguments import Call, as_matrix, natural
+from bpcore.ops.steps import control_of
 
 LAYERS = 2**32 - 1
 """Layers are numbered below this; the last number's random words belong to the shuffle (bpcore.kernels.counter)."""
@@ -37,7 +38,7 @@ def dropout(x: Array, rate: float, *, seed: int, step: int = 0, layer: int = 0, 
     layer = natural("dropout", "layer", layer, LAYERS)
     x = call.elements("x")
     out = call.out(out, x.shape, may_be=["x"])
-    control = call.backend.control(1, call.dtype, seed=seed, step=step)
+    control, _, _ = control_of(call, seed=seed, step=step)
     call.backend.dropout(as_matrix(x), rate, layer, control, as_matrix(out))
     return out
 

@@ -11,6 +11,7 @@ from bpcore.backends.base import Array, Backend, Batch
 from bpcore.errors import InputError, InputTypeError
 from bpcore.losses import Loss, get_loss
 from bpcore.ops.arguments import DTYPES, Call, as_matrix, natural
+from bpcore.ops.steps import control_of
 
 
 class LossAndDelta(NamedTuple):
@@ -70,10 +71,8 @@ def loss(
     backend.copy(z, kept)
     no_bias, bias_grad = backend.full(z.shape[1:], 0.0, dtype), backend.empty(z.shape[1:], dtype)
     given = call.get("weights")
-    batch = Batch(
-        z, chosen_targets, backend.full(z.shape[:1], 1.0, dtype) if given is None else given, given is not None
-    )
-    control = backend.control(1, dtype)
+    batch = Batch(z, chosen_targets, backend.empty(z.shape[:1], dtype) if given is None else given, given is not None)
+    control, _, _ = control_of(call)
     backend.loss_head(chosen.entry, kept, no_bias, batch, out, bias_grad, control, smoothing=chosen.label_smoothing)
     return LossAndDelta(control.losses.reshape(()), out, bias_grad, control.correct.reshape(()))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from bpcore.backends.base import Array
 from bpcore.ops.arguments import Call, is_contiguous, natural, number
+from bpcore.ops.steps import control_of
 from bpcore.optimizers import Optimizer, get_optimizer
 
 
@@ -47,19 +48,24 @@ def update(
     call.expect("grads", call["params"].shape, "params")
     call.expect("state", (chosen.rule.states, *call["params"].shape), "params")
     params, state = call.written("params"), call.written("state")
-    backend, dtype, size = call.backend, call.dtype, math.prod(params.shape)
+    size = math.prod(params.shape)
     grads = call["grads"]
-    flat = (grads if is_contiguous(grads) else backend.asarray(grads)).reshape(size)
-    control = backend.control(1, dtype, table=chosen.table(np.array([factor]), step))
+    flat = (grads if is_contiguous(grads) else call.backend.asarray(grads)).reshape(size)
+    control, segments, settings = control_of(
+        call,
+        rates=chosen.table(np.array([factor]), step)[0],
+        integers=[0, size, int(decayed)],
+        numbers=chosen.settings(),
+    )
     if chosen.max_norm is not None:
-        backend.global_norm(flat, control)
-    backend.update(
+        call.backend.global_norm(flat, control)
+    call.backend.update(
         chosen.rule,
         params.reshape(size),
         flat,
         state.reshape(chosen.rule.states, size),
-        backend.asarray(np.array([[0, size, int(decayed)]])),
-        backend.asarray(chosen.settings(), dtype),
+        segments.reshape(1, 3),
+        settings,
         control,
     )
     return params
