@@ -305,18 +305,26 @@ class Backend(ABC):
         _check("delta", delta.shape, ("parameter_grad", parameter_grad, columns))
         self.run(spec.delta(activation, delta.dtype), delta, saved, parameter, bias_grad, parameter_grad)
 
-    def max_pieces(self, z: Array, out: Array, winner: Array) -> None:
-        """Maxout (Goodfellow et al. 2013): out (B, M) <- the largest of the k pieces of z (B, k M).
+    def duplicate(self, x: Array, out: Array) -> Array:
+        """out (B, M) <- x (B, M), as an operation of a step: one path may then overwrite what another needs."""
+        self.require(x, out)
+        _check("duplicate", x.shape, ("out", out, x.shape))
+        self.run(spec.plain("duplicate", x.dtype), x, out)
+        return out
+
+    def max_pieces(self, z: Array, bias: Array, out: Array, winner: Array) -> Array:
+        """Maxout (Goodfellow et al. 2013): out (B, M) <- the largest of the k pieces of z + bias, (B, k M).
 
         winner int32 (B, M) <- which piece that was; the pieces stand one after the other in a row.
         """
-        self._check_pieces("max_pieces", z, out, winner)
-        self.run(spec.plain("max_pieces", z.dtype), z, out, winner)
+        self._check_pieces("max_pieces", z, bias, out, winner)
+        self.run(spec.plain("max_pieces", z.dtype), z, bias, out, winner)
+        return out
 
-    def max_pieces_backward(self, delta: Array, winner: Array, out: Array) -> None:
-        """out (B, k M) <- delta (B, M) at the piece that won, zero at the others."""
-        self._check_pieces("max_pieces_backward", out, delta, winner)
-        self.run(spec.plain("max_pieces_backward", delta.dtype), delta, winner, out)
+    def max_pieces_backward(self, delta: Array, winner: Array, out: Array, bias_grad: Array) -> None:
+        """out (B, k M) <- delta (B, M) at the piece that won, zero at the others; bias_grad (k M,) <- column sums."""
+        self._check_pieces("max_pieces_backward", out, bias_grad, delta, winner)
+        self.run(spec.plain("max_pieces_backward", delta.dtype), delta, winner, out, bias_grad)
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
         """out <- e^z / sum e^z, row by row; `out` may be z."""
@@ -444,12 +452,13 @@ class Backend(ABC):
             control.scale,
             control.norm,
             control.counters,
+            0,
         )
 
-    def global_norm(self, grads: Array, control: Control) -> None:
-        """control.norm <- the Euclidean norm of grads (P,), without the host."""
-        self.require(grads)
-        self.run(spec.plain("global_norm", grads.dtype), grads, control.norm)
+    def global_norm(self, grads: Array, segments: Array, control: Control) -> None:
+        """control.norm <- the Euclidean norm of grads (P,) within the segments of `update`, without the host."""
+        self.require(grads, segments)
+        self.run(spec.plain("global_norm", grads.dtype), grads, segments, control.norm)
 
     def gather(self, samples: Samples, control: Control, batch: Batch) -> None:
         """Fill a batch with the rows whose turn it is, in the epoch's order, scaled in the same pass.
@@ -574,10 +583,11 @@ class Backend(ABC):
         self.run(spec.plain(name, z.dtype), z, out)
         return out
 
-    def _check_pieces(self, name: str, pieces: Array, whole: Array, winner: Array) -> None:
-        self.require(pieces, whole, winner)
+    def _check_pieces(self, name: str, pieces: Array, of_columns: Array, whole: Array, winner: Array) -> None:
+        self.require(pieces, of_columns, whole, winner)
         columns = whole.shape[1]
         _check(name, whole.shape, ("winner", winner, whole.shape))
+        _check(name, pieces.shape, ("bias or its gradient", of_columns, pieces.shape[1:]))
         if columns == 0 or pieces.shape[0] != whole.shape[0] or pieces.shape[1] % columns:
             raise InputError(
                 f"{name}: {pieces.shape} does not hold pieces of {whole.shape}; the columns must be a multiple"

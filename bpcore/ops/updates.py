@@ -57,14 +57,15 @@ def update(
         integers=[0, size, int(decayed)],
         numbers=chosen.settings(),
     )
+    segments = segments.reshape(1, 3)
     if chosen.max_norm is not None:
-        call.backend.global_norm(flat, control)
+        call.backend.global_norm(flat, segments, control)
     call.backend.update(
         chosen.rule,
         params.reshape(size),
         flat,
         state.reshape(chosen.rule.states, size),
-        segments.reshape(1, 3),
+        segments,
         settings,
         control,
     )

@@ -168,4 +168,8 @@ class ArrayConformance(Suite):
         with pytest.raises(InputTypeError, match="scatter: out has dtype int64, but batch has float32"):
             backend.scatter(a, backend.control(1, np.float32), backend.empty((2, 3), np.int64))
         with pytest.raises(InputError, match="pieces"):
-            backend.max_pieces(a, b, backend.empty((2, 4), np.int32))
+            backend.max_pieces(a, backend.full((3,), 0.0, np.float32), b, backend.empty((2, 4), np.int32))
+        with pytest.raises(InputError, match="bias or its gradient has shape"):
+            backend.max_pieces(b, backend.full((3,), 0.0, np.float32), b[:, :2], backend.empty((2, 2), np.int32))
+        with pytest.raises(InputError, match="duplicate: out has shape"):
+            backend.duplicate(a, b)

@@ -248,14 +248,30 @@ class OperationConformance(Suite):
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_maxout(self, backend: Backend, dtype: Any, rng: np.random.Generator) -> None:
-        """The largest piece, and the way back."""
-        z, delta = rng.standard_normal((5, 12)).astype(dtype), rng.standard_normal((5, 4)).astype(dtype)
+        """Bias and maximum in one pass, the first of equals wins, NaN wins; the way back likewise."""
+        z, delta = np.round(rng.standard_normal((5, 12)), 1).astype(dtype), rng.standard_normal((5, 4)).astype(dtype)
+        z[0, 5], z[1, 0:3] = np.nan, np.nan
+        bias = np.round(rng.standard_normal(12)).astype(dtype)
+        z[2], bias[8:] = 0.0, bias[4:8]  # the second and the third piece are equal here
         out, winner = backend.empty((5, 4), dtype), backend.empty((5, 4), np.int32)
-        backend.max_pieces(backend.asarray(z), out, winner)
-        pieces = z.reshape(5, 3, 4)
+        device_z = backend.asarray(z.copy())
+        assert backend.max_pieces(device_z, backend.asarray(bias), out, winner) is out
+        pieces = (z + bias).reshape(5, 3, 4)
+        np.testing.assert_array_equal(backend.to_numpy(device_z), z)
         np.testing.assert_array_equal(backend.to_numpy(out), pieces.max(axis=1))
         np.testing.assert_array_equal(backend.to_numpy(winner), pieces.argmax(axis=1))
-        back = backend.empty((5, 12), dtype)
-        backend.max_pieces_backward(backend.asarray(delta), winner, back)
+        back, bias_grad = backend.empty((5, 12), dtype), backend.full((12,), 9.0, dtype)
+        backend.max_pieces_backward(backend.asarray(delta), winner, back, bias_grad)
         expected = np.where(np.arange(3)[None, :, None] == pieces.argmax(axis=1)[:, None], delta[:, None], 0)
-        np.testing.assert_array_equal(backend.to_numpy(back), expected.reshape(5, 12))
+        expected = expected.reshape(5, 12)
+        np.testing.assert_array_equal(backend.to_numpy(back), expected)
+        np.testing.assert_allclose(backend.to_numpy(bias_grad), expected.sum(axis=0), rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_duplicate(self, backend: Backend, layout: Layout, rng: np.random.Generator) -> None:
+        """A copy as an operation of a step."""
+        for shape in SHAPES:
+            host = rng.standard_normal(shape).astype(np.float32)
+            x, out = layout(backend, host), backend.full(shape, 9.0, np.float32)
+            assert backend.duplicate(x, out) is out
+            np.testing.assert_array_equal(backend.to_numpy(out), host)

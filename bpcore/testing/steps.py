@@ -137,7 +137,10 @@ class StepConformance(Suite):
         decay = np.array([0, 0.5, 0, 0, 0.9, 0.99, 1e-8, 0])
         np.testing.assert_allclose(updated([[0, 20, 1]], decay, g), whole - 0.1 * 0.5 * w, rtol=1e-4, atol=1e-5)
 
-        backend.global_norm(backend.asarray(g), control)
+        backend.global_norm(backend.asarray(g), backend.asarray(np.array([[0, 8, 1], [12, 20, 0]], np.int64)), control)
+        trained = np.concatenate([g[:8], g[12:]]).astype(float)
+        assert float(backend.to_numpy(control.norm)[0]) == pytest.approx(np.linalg.norm(trained), rel=1e-5)
+        backend.global_norm(backend.asarray(g), backend.asarray(np.array([[0, 20, 0]], np.int64)), control)
         norm = float(backend.to_numpy(control.norm)[0])
         assert norm == pytest.approx(np.linalg.norm(g.astype(float)), rel=1e-5)
         clip = np.array([0, 0, norm / 4, 0, 0.9, 0.99, 1e-8, 0])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpcore import Activation, Adam, Dense, Dropout, Network, gradcheck, ops
+from bpcore import Activation, Adam, Dense, Dropout, Maxout, Network, Residual, gradcheck, ops
 from bpcore.backends import dispatch
 from bpcore.backends.base import Backend
 from bpcore.kernels.losses import LOSSES
@@ -46,7 +46,14 @@ class TrainingConformance(Suite):
         x, y, weights = data(rng)
         assert_same_run(
             backend,
-            lambda: [Dense(16, "prelu"), Dropout(0.3), Dense(9, "gelu"), Activation("tanh"), Dense(3)],
+            lambda: [
+                Dense(16, "prelu"),
+                Dropout(0.3),
+                Residual([Dense(16, "gelu")]),
+                Maxout(9, 2),
+                Activation("tanh"),
+                Dense(3),
+            ],
             x,
             y,
             sample_weight=weights,

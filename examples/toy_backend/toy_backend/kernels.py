@@ -169,23 +169,29 @@ def column_sums(holes: Functions, x: Any, out: Any) -> None:
     out[...] = x.sum(axis=0)
 
 
-def global_norm(holes: Functions, grads: Any, norm: Any) -> None:
-    """norm <- the Euclidean norm of all gradients together."""
-    norm[0] = np.linalg.norm(grads)
+def duplicate(holes: Functions, x: Any, out: Any) -> None:
+    """out <- x."""
+    out[...] = x
 
 
-def max_pieces(holes: Functions, z: Any, out: Any, winner: Any) -> None:
-    """out (B, M) <- the largest of the pieces of z (B, k M), winner <- which that was."""
-    pieces = z.reshape(len(out), -1, out.shape[1])
+def global_norm(holes: Functions, grads: Any, segments: Any, norm: Any) -> None:
+    """norm <- the Euclidean norm of the gradients of all segments together."""
+    norm[0] = math.sqrt(sum(float((grads[first:stop] ** 2).sum()) for first, stop, _ in segments))
+
+
+def max_pieces(holes: Functions, z: Any, bias: Any, out: Any, winner: Any) -> None:
+    """out (B, M) <- the largest of the pieces of z + bias (B, k M), winner <- which that was."""
+    pieces = (z + bias).reshape(len(out), -1, out.shape[1])
     winner[...] = pieces.argmax(axis=1)
     out[...] = pieces.max(axis=1)
 
 
-def max_pieces_backward(holes: Functions, delta: Any, winner: Any, out: Any) -> None:
-    """out (B, k M) <- delta at the piece that won, zero at the others."""
+def max_pieces_backward(holes: Functions, delta: Any, winner: Any, out: Any, bias_grad: Any) -> None:
+    """out (B, k M) <- delta at the piece that won, zero at the others (BP2); bias_grad <- its column sums (BP4)."""
     columns = delta.shape[1]
     for piece in range(out.shape[1] // columns):
         out[:, piece * columns : (piece + 1) * columns] = np.where(winner == piece, delta, 0)
+    bias_grad[...] = out.sum(axis=0)
 
 
 # --- what depends on the step: the counters of the control block say which --------------------------------------
@@ -249,6 +255,7 @@ def update(
     scale: Any,
     norm: Any,
     counters: Any,
+    first_of_grads: int,
 ) -> None:
     """The optimizer's element function; it has no conditions, so that a slice can stand for the element's index."""
     rate, *factors = table[counters[counter.STEP]]
@@ -257,7 +264,7 @@ def update(
     clip = longest / norm[0] if 0 < longest < norm[0] else 1
     for first, stop, decayed in segments.tolist():
         w = params[first:stop]
-        gradient = grads[first:stop] * clip + decayed * l2 * w
+        gradient = grads[first - first_of_grads : stop - first_of_grads] * clip + decayed * l2 * w
         w *= 1 - decayed * rate * weight_decay
         holes["element"](slice(None), w, gradient, state[:, first:stop], (rate, *factors), tuple(settings[4:]))
 
@@ -291,6 +298,7 @@ KERNELS: dict[str, Callable[..., None]] = {
         hadamard,
         add,
         column_sums,
+        duplicate,
         global_norm,
         max_pieces,
         max_pieces_backward,
