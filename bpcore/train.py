@@ -202,7 +202,7 @@ class Run:
         self.begin_epoch(self.epoch)
         while self.batch < self.steps_per_epoch and not self.stopped:
             replay_began = time.perf_counter()
-            steps = self.run_steps(self._replay_steps)
+            steps = self.run_steps(min(self._replay_steps, self._until_asked()))
             if self.counters()[counter.FIRST_BAD] >= 0:
                 self._raise_non_finite()
             seconds = time.perf_counter() - replay_began
@@ -231,6 +231,12 @@ class Run:
         (self._run_full if full_left > 0 else self._run_short)(steps)
         self.batch += steps
         return steps
+
+    def _until_asked(self) -> int:
+        """How many steps until a callback wants to look, by its `every`."""
+        done = self.epoch * self.steps_per_epoch + self.batch
+        asked = [callback.every - done % callback.every for callback in self.callbacks if callback.every]
+        return min(asked, default=int(self.steps_per_epoch))
 
     def _record_epoch(self, seconds: float) -> None:
         samples = self.samples.x.shape[0]

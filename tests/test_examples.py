@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -56,6 +57,15 @@ def test_mnist() -> None:
     if folder is None:
         pytest.skip("no MNIST under $BPCORE_DATA_DIR")
     assert example("mnist").main(str(folder), epochs=1) > 0.95
+
+
+def test_decision_boundaries(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    accuracies = example("decision_boundaries").main(str(tmp_path / "boundaries.png"), epochs=400)
+    assert accuracies.shape == (3, 3)
+    assert (accuracies > 0.8).all()
+    assert accuracies[:, 0].max() > accuracies[:, 2].max() + 0.01  # a straight line is not enough
+    assert (tmp_path / "boundaries.png").stat().st_size > 10_000
 
 
 def test_every_example_is_tested() -> None:

@@ -23,7 +23,9 @@ FLOORS = [
     ["bpcore.memory"],
     ["bpcore.network", "bpcore.checkpoint"],
     ["bpcore.evaluation"],
-    ["bpcore.callbacks", "bpcore.train", "bpcore.gradcheck", "bpcore.progress", "bpcore.bar"],
+    ["bpcore.callbacks", "bpcore.train", "bpcore.gradcheck", "bpcore.progress", "bpcore.bar", "bpcore.probe"],
+    ["bpcore.advice"],
+    ["bpcore.diagnostics"],
     ["bpcore.model"],
     ["bpcore"],
 ]

@@ -150,7 +150,18 @@ def test_layers_are_numbered_through(rng: np.random.Generator) -> None:
     net = network(*BLOCKS["nested"](), inputs=5)
     layers = [layer for _, layer in walk(net.layers)]
     assert [layer.number for layer in layers] == list(range(len(layers)))
-    assert [depth for depth, _ in walk(net.layers)] == [0, 0, 1, 2, 2, 1, 0, 1, 2, 0]
+    assert [place for place, _ in walk(net.layers)] == [
+        "1",
+        "2",
+        "2.1",
+        "2.1.1",
+        "2.1.2",
+        "2.2",
+        "3",
+        "3.1",
+        "3.1.1",
+        "4",
+    ]
     assert sorted(net.parameters.views) == ["0.W", "0.b", "3.W", "3.b", "5.W", "5.b", "9.W", "9.b"]
     projecting = network(*BLOCKS["projection"](), inputs=5)
     assert sorted(projecting.parameters.views) == ["0.W", "0.b", "2.W", "2.b", "3.W", "3.b", "4.W", "5.W", "5.b"]
