@@ -26,6 +26,10 @@ def test_custom_activation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert example("custom_activation").main() > 0.95
 
 
+def test_training_loop_on_ops() -> None:
+    assert example("training_loop_on_ops").main() > 0.97
+
+
 def test_mazur() -> None:
     losses = example("mazur").main()
     expected = [0.29837110876, 0.29102777369, 3.51018778e-5, 0.29837110876, 0.28047145, 2.44756e-6]

@@ -46,6 +46,7 @@ class CupyBackend(Backend):
     """
 
     name = "cupy"
+    dlpack_devices = (2, 13)  # a GPU's own memory, and what CUDA moves there by itself
 
     def __init__(
         self, xp: Any = None, launch: Launcher | None = None, library: Any = None, *, epilogues: bool = False
@@ -106,6 +107,10 @@ class CupyBackend(Backend):
         """out <- source, on the device."""
         self.require(source, out)
         self._xp.copyto(out, source)
+
+    def from_dlpack(self, array: Any) -> Array:
+        """As Backend.from_dlpack; CuPy lets its current stream wait for what the other library has begun."""
+        return self._xp.from_dlpack(array)
 
     def synchronize(self) -> None:
         """Wait for CuPy's current stream."""
