@@ -64,7 +64,7 @@ def get_backend(name: str | Backend = "auto") -> Backend:
 
 
 def other_than_numpy(name: str | Backend = "auto") -> tuple[Backend | None, str]:
-    """As get_backend, and why it was chosen; None in place of the NumPy backend, which is not loaded (it brings Numba)."""
+    """As get_backend, and why it was chosen; None stands for NumPy's backend, which is not loaded (it brings Numba)."""
     if isinstance(name, Backend):
         return (None if name.name == "numpy" else name), ""
     if name != "auto":

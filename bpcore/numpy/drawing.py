@@ -1,7 +1,7 @@
 """Random numbers for a device: drawn on the host by NumPy, and put on the device.
 
-So a seed gives the same numbers on every device. What is drawn counts as a transfer (`random`), without a warning. Single
-numbers (no size given) are Python's and cross nothing.
+So a seed gives the same numbers on every device. What is drawn counts as a transfer (`random`), without a warning.
+Single numbers (no size given) are Python's and cross nothing.
 """
 
 from __future__ import annotations
@@ -37,16 +37,21 @@ class Drawing:
         if name == "RandomState":
             return self._random_state
         if name == "default_rng":
-            return functools.wraps(host)(self._default_rng)
+            return self._default_rng(host)
         if isinstance(getattr(host, "__self__", None), np.random.RandomState) and name not in NO_NUMBERS:
             return self._function(name, host)
         return host
 
-    def _default_rng(self, seed: Any = None) -> Any:
-        if isinstance(seed, self._generator):
-            return seed
-        rng = self._border.on_host("random.default_rng", np.random.default_rng, (seed,), {}, why="random", back=False)
-        return self._generator(rng.bit_generator)
+    def _default_rng(self, host: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(host)
+        def default_rng(seed: Any = None) -> Any:
+            if isinstance(seed, self._generator):
+                return seed
+            rng = self._border.on_host("random.default_rng", host, (seed,), {}, why="random", back=False)
+            return self._generator(rng.bit_generator)
+
+        default_rng.__module__ = "bpcore.numpy.random"
+        return default_rng
 
     def _function(self, name: str, host: Callable[..., Any]) -> Callable[..., Any]:
         """One of the functions that draw from NumPy's global generator."""
@@ -62,9 +67,7 @@ class Drawing:
 def _draw(border: Border, name: str, host: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if computing_on_host.get():
         return host(*args, **kwargs)
-    return border.on_host(
-        f"random.{name}", host, args, kwargs, why="random", writes=[*WRITES.get(name, []), "out"]
-    )
+    return border.on_host(f"random.{name}", host, args, kwargs, why="random", writes=[*WRITES.get(name, []), "out"])
 
 
 def _generators(border: Border, base: type) -> type:
@@ -73,7 +76,7 @@ def _generators(border: Border, base: type) -> type:
     def start(self: Any, *args: Any, **kwargs: Any) -> None:
         # What draws is a plain generator: NumPy's methods call one another, and expect numbers on the host.
         self._plain = base(*args, **kwargs)
-        base.__init__(self, self._plain._bit_generator)
+        base.__init__(self, self._plain._bit_generator)  # type: ignore[misc]
 
     def method(name: str) -> Callable[..., Any]:
         host = getattr(base, name)

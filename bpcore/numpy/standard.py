@@ -21,13 +21,13 @@ VERSION = "2025.12"
 ADDED = {"": ("__array_api_version__", "__array_namespace_info__")}
 """Names that numpy.__all__ has not, or not in all versions."""
 
-KEYWORDS = {
+KEYWORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "": {"sort": ("descending",), "argsort": ("descending",)},
     "fft": {"fftfreq": ("dtype", "device"), "rfftfreq": ("dtype", "device")},
 }
 """Keywords of the standard that NumPy's function of that name has not, or not in all versions."""
 
-INSTEAD = {"": ("__array_namespace_info__",), "linalg": ("eig", "eigvals")}
+INSTEAD = {"linalg": ("eig", "eigvals")}
 """Where results differ, the standard's: eigenvalues are always complex, as CuPy's are."""
 
 
@@ -52,53 +52,58 @@ def find(path: str, name: str) -> Any:
     """NumPy's object of that name, where need be made to take the standard's keywords as well."""
     if not path and name in _OWN:
         return _OWN[name]
-    if name in INSTEAD.get(path, ()):
-        return getattr(compat_module(path), name)
+    if not path and name == "__array_namespace_info__":
+        return compat_module(path).__array_namespace_info__
     own = getattr(numpy_module(path), name)
-    lacking = [keyword for keyword in KEYWORDS.get(path, {}).get(name, ()) if keyword not in parameters(own)]
+    if name in INSTEAD.get(path, ()):
+        return _with_keywords(own, getattr(compat_module(path), name), [], always=True)
+    wanted = KEYWORDS.get(path, {}).get(name, ())
+    lacking = [keyword for keyword in wanted if keyword not in inspect.signature(own).parameters]
     return _with_keywords(own, getattr(compat_module(path), name), lacking) if lacking else own
 
 
-def parameters(function: Any) -> dict[str, inspect.Parameter]:
-    """The parameters of a function; none where it does not tell them, as some of C do not."""
+@functools.cache
+def signature(function: Any) -> inspect.Signature | None:
+    """A function's signature; None where it does not tell it, as some of C do not."""
     try:
-        return dict(inspect.signature(function).parameters)
+        return inspect.signature(function)
     except (TypeError, ValueError):
-        return {}
+        return None
 
 
-def _with_keywords(own: Callable[..., Any], standard: Callable[..., Any], keywords: list[str]) -> Callable[..., Any]:
-    """NumPy's function; where one of the keywords is given, the standard's."""
-    signature = inspect.signature(own)
-    theirs = parameters(standard)
+def _with_keywords(
+    own: Callable[..., Any], standard: Callable[..., Any], keywords: list[str], *, always: bool = False
+) -> Callable[..., Any]:
+    """NumPy's function with these keywords beside its own; where one is given, or always, the standard's computes."""
+    known, theirs = inspect.signature(own), inspect.signature(standard).parameters
     extra = [theirs[keyword].replace(kind=inspect.Parameter.KEYWORD_ONLY) for keyword in keywords]
 
     @functools.wraps(own)
     def function(*args: Any, **kwargs: Any) -> Any:
         given = {keyword: kwargs.pop(keyword) for keyword in keywords if keyword in kwargs}
-        if not given:
+        if not given and not always:
             return own(*args, **kwargs)
-        named = signature.bind(*args, **kwargs).arguments
+        named = known.bind(*args, **kwargs).arguments
         operand = named.pop(next(iter(named)))
         return standard(operand, **named, **given)
 
-    function.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])  # type: ignore[attr-defined]
+    function.__signature__ = known.replace(parameters=[*known.parameters.values(), *extra])  # type: ignore[attr-defined]
     function.__module__ = "bpcore.numpy"
     return function
 
 
-_NOTHING: Any = parameters(np.clip)["a_min"].default
-"""By which NumPy tells that a bound was not given."""
+NOTHING: Any = inspect.signature(np.clip).parameters["a_min"].default
+"""By which NumPy tells that an argument was not given."""
 
 
 def clip(
     a: Any,
-    min: Any = _NOTHING,
-    max: Any = _NOTHING,
+    min: Any = NOTHING,
+    max: Any = NOTHING,
     out: Any = None,
     *,
-    a_min: Any = _NOTHING,
-    a_max: Any = _NOTHING,
+    a_min: Any = NOTHING,
+    a_max: Any = NOTHING,
     **kwargs: Any,
 ) -> Any:
     """numpy.clip, whose second and third argument may be named as in NumPy, or min and max as in the standard."""
@@ -107,10 +112,10 @@ def clip(
 
 def _bounds(low: Any, high: Any, a_min: Any, a_max: Any) -> tuple[Any, Any]:
     """One bound of each pair of names; None where neither was given."""
-    if (low is not _NOTHING and a_min is not _NOTHING) or (high is not _NOTHING and a_max is not _NOTHING):
+    if (low is not NOTHING and a_min is not NOTHING) or (high is not NOTHING and a_max is not NOTHING):
         raise ValueError("clip() got a bound by both of its names, min and a_min or max and a_max")
-    low, high = (a_min if low is _NOTHING else low), (a_max if high is _NOTHING else high)
-    return (None if low is _NOTHING else low), (None if high is _NOTHING else high)
+    low, high = (a_min if low is NOTHING else low), (a_max if high is NOTHING else high)
+    return (None if low is NOTHING else low), (None if high is NOTHING else high)
 
 
 class _OfArrays(type):
@@ -124,11 +129,11 @@ class _OfArrays(type):
         return isinstance(instance, cls.__base__)  # type: ignore[arg-type]
 
 
-class finfo(np.finfo, metaclass=_OfArrays):  # type: ignore[misc,type-arg]  # noqa: N801
+class finfo(np.finfo, metaclass=_OfArrays):  # noqa: N801
     """numpy.finfo, of a dtype or of an array."""
 
 
-class iinfo(np.iinfo, metaclass=_OfArrays):  # type: ignore[misc,type-arg]  # noqa: N801
+class iinfo(np.iinfo, metaclass=_OfArrays):  # noqa: N801
     """numpy.iinfo, of a dtype or of an array."""
 
 

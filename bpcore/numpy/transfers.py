@@ -128,7 +128,7 @@ class Border:
             if isinstance(which, int) and which < len(args):
                 crossing.write_back(args[which], host_args[which])
             elif which in kwargs:
-                crossing.write_back(kwargs[which], host_kwargs[which])  # type: ignore[index]
+                crossing.write_back(kwargs[which], host_kwargs[which])
         return crossing.bring(result) if back else result
 
     def fits(self, host: np.ndarray) -> bool:
@@ -179,7 +179,7 @@ class _Crossing:
 
     def _allow(self) -> None:
         if self._why == "fallback":
-            self._border.allow(self._name, f"copies its arrays to the host and is computed there: {self._problem}")
+            self._border.allow(self._name, f"is computed on the host, and its arrays are copied: {self._problem}")
 
 
 def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
