@@ -13,7 +13,7 @@ import array_api_compat
 import numpy as np
 
 from bpcore.numpy import standard
-from bpcore.numpy.transfers import Border
+from bpcore.numpy.border import Border
 
 
 def _words(text: str) -> frozenset[str]:
@@ -68,7 +68,9 @@ class Calls:
 
     def call(self, name: str, host: Any, candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call of NumPy's function `host` by the first of the candidates that takes it; else UnfitError."""
-        problem = self.no_such
+        if not candidates:
+            raise UnfitError(self.no_such)
+        problem = ""
         positional, named = self.arguments(name, host, args, kwargs)
         for candidate in candidates:
             fitting = _fitting(candidate, host, positional, named)

@@ -11,10 +11,10 @@ import numpy as np
 
 from bpcore.backends.base import Backend
 from bpcore.numpy import standard
+from bpcore.numpy.border import Border, Policy, Why, computing_on_host
 from bpcore.numpy.calls import Calls, UnfitError
 from bpcore.numpy.drawing import Drawing
-from bpcore.numpy.transfers import Border, Policy, Why, computing_on_host
-from bpcore.numpy.ufunc import Ufunc
+from bpcore.numpy.ufuncs import Ufunc
 
 CREATION = {"array", "asanyarray", "asarray", "ascontiguousarray", "asfortranarray", "copy", "require"}
 """Made on the host, where they are made of what is on the host."""
@@ -70,6 +70,8 @@ class Device:
             or host in [*candidates, np.isscalar]
         ):
             return host
+        if not path and name == "clip":
+            return standard.clip_by(self._function(path, name, np.clip, candidates))
         return self._function(path, name, host, candidates)
 
     def _function(self, path: str, name: str, host: Callable[..., Any], candidates: list[Any]) -> Callable[..., Any]:

@@ -96,18 +96,23 @@ NOTHING: Any = inspect.signature(np.clip).parameters["a_min"].default
 """By which NumPy tells that an argument was not given."""
 
 
-def clip(
-    a: Any,
-    min: Any = NOTHING,
-    max: Any = NOTHING,
-    out: Any = None,
-    *,
-    a_min: Any = NOTHING,
-    a_max: Any = NOTHING,
-    **kwargs: Any,
-) -> Any:
-    """numpy.clip, whose second and third argument may be named as in NumPy, or min and max as in the standard."""
-    return np.clip(a, *_bounds(min, max, a_min, a_max), out=out, **kwargs)
+def clip_by(function: Callable[..., Any]) -> Callable[..., Any]:
+    """numpy.clip by a function that takes a, a_min, a_max; bounds may be named as in NumPy and as in the standard."""
+
+    def clip(
+        a: Any,
+        min: Any = NOTHING,
+        max: Any = NOTHING,
+        out: Any = None,
+        *,
+        a_min: Any = NOTHING,
+        a_max: Any = NOTHING,
+        **kwargs: Any,
+    ) -> Any:
+        return function(a, *_bounds(min, max, a_min, a_max), out=out, **kwargs)
+
+    clip.__doc__, clip.__module__, clip.__qualname__ = np.clip.__doc__, "bpcore.numpy", "clip"
+    return clip
 
 
 def _bounds(low: Any, high: Any, a_min: Any, a_max: Any) -> tuple[Any, Any]:
@@ -137,4 +142,4 @@ class iinfo(np.iinfo, metaclass=_OfArrays):  # noqa: N801
     """numpy.iinfo, of a dtype or of an array."""
 
 
-_OWN = {"clip": clip, "finfo": finfo, "iinfo": iinfo, "__array_api_version__": VERSION}
+_OWN = {"clip": clip_by(np.clip), "finfo": finfo, "iinfo": iinfo, "__array_api_version__": VERSION}
