@@ -134,6 +134,9 @@ class StandInUfunc:
         wrong = {key: value for key, value in kwargs.items() if key not in ("out", "dtype", "casting")}
         if wrong:
             raise TypeError(f"Wrong arguments {wrong}")
+        out = kwargs.get("out")
+        for one in out if isinstance(out, tuple) else [out]:
+            _allowed(one)
         return self._run(self._host, *map(_allowed, args), **kwargs)
 
     def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -7,7 +7,10 @@ from types import ModuleType
 
 import pytest
 from conftest import REPOSITORY, mnist_folder
+from stand_in_numpy import NumpyDevice
 
+import bpcore.numpy
+from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.kernels.activations import ACTIVATIONS
 
 
@@ -30,6 +33,19 @@ def test_mnist() -> None:
     if folder is None:
         pytest.skip("no MNIST under $BPCORE_DATA_DIR")
     assert example("mnist").main(str(folder), epochs=1) > 0.95
+
+
+def test_numpy_network(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same numbers on the CPU and on a device, by the import alone; nothing but random numbers goes across."""
+    device = NumpyDevice()
+    accuracies = []
+    for backend in (CupyBackend(device, device.launch), "numpy"):
+        bpcore.numpy.use(backend, fallback="raise")
+        accuracies.append(example("numpy_network").main(steps=60))
+        assert all(transfer.why == "random" for transfer in bpcore.numpy.transfers())
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=0.01)
+    assert accuracies[1] > 0.95
+    assert "random.standard_normal: 1 array, 4.7 KiB to device" in capsys.readouterr().out
 
 
 def test_every_example_is_tested() -> None:

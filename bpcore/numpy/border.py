@@ -114,7 +114,7 @@ class Border:
     ) -> Any:
         """function(*args, **kwargs) by NumPy on the host: device arrays go there, and the results come back.
 
-        writes   the arguments that the function writes into, by place or keyword
+        writes   the arguments that the function writes into, by place or keyword; one that it returns need not be told
         back     whether results come back
         """
         crossing = _Crossing(self, name, why, problem)
@@ -124,16 +124,19 @@ class Border:
             result = function(*host_args, **host_kwargs)
         finally:
             computing_on_host.reset(before)
-        for which in writes:
-            if isinstance(which, int) and which < len(args):
-                crossing.write_back(args[which], host_args[which])
-            elif which in kwargs:
-                crossing.write_back(kwargs[which], host_kwargs[which])
+        for value, its_host in zip(written(args, kwargs, writes), written(host_args, host_kwargs, writes), strict=True):
+            crossing.write_back(value, its_host)
         return crossing.bring(result) if back else result
 
     def fits(self, host: np.ndarray) -> bool:
         """Whether a device can hold it: booleans and numbers of up to 64 bits (complex: 128), no subclasses."""
         return type(host) is np.ndarray and host.dtype.kind in "biufc" and host.dtype.char not in "gG"
+
+
+def written(args: tuple[Any, ...], kwargs: dict[str, Any], writes: Iterable[int | str]) -> list[Any]:
+    """The arguments that a function writes into, of those that were given."""
+    by_place = [args[which] for which in writes if isinstance(which, int) and which < len(args)]
+    return by_place + [kwargs[which] for which in writes if isinstance(which, str) and which in kwargs]
 
 
 class _Crossing:
@@ -143,6 +146,8 @@ class _Crossing:
         self._border, self._name, self._why, self._problem = border, name, why, problem
         self._pairs: dict[int, tuple[Array, np.ndarray]] = {}
         """Each array of the device, and its copy on the host; by the identity of either."""
+        self._written: list[np.ndarray] = []
+        """What the function wrote into and is on the device again, or was on the host from the beginning."""
 
     def fetch(self, value: Any) -> Any:
         """The value with copies on the host in place of device arrays; itself where there are none in it."""
@@ -158,9 +163,11 @@ class _Crossing:
     def bring(self, value: Any) -> Any:
         """The value with device arrays in place of NumPy's; what a device cannot hold stays as it is."""
         if id(value) in self._pairs:
-            return self._pairs[id(value)][0]
+            array, host = self._pairs[id(value)]
+            self.write_back(array, host)
+            return array
         if isinstance(value, np.ndarray):
-            if not self._border.fits(value):
+            if not self._border.fits(value) or any(value is one for one in self._written):
                 return value
             self._allow()
             return self._border.bring(value, self._name, self._why)
@@ -168,11 +175,13 @@ class _Crossing:
 
     def write_back(self, value: Any, host: Any) -> None:
         """What the function wrote into the copy, into the value itself."""
-        if self._border.backend.owns(value):
-            new = self._border.bring(host, self._name, self._why)
-            self._border.backend.array_module.copyto(value, new)
+        if isinstance(host, np.ndarray):
+            if value is not host and not any(host is one for one in self._written):
+                new = self._border.bring(host, self._name, self._why)
+                self._border.backend.array_module.copyto(value, new)
+            self._written.append(host)
         elif isinstance(value, list) and value is not host:
-            value[:] = self.bring(host)
+            value[:] = [self._pairs[id(one)][0] if id(one) in self._pairs else one for one in host]
         elif isinstance(value, tuple):
             for one, its_host in zip(value, host, strict=True):
                 self.write_back(one, its_host)

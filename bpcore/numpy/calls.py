@@ -71,7 +71,7 @@ class Calls:
         if not candidates:
             raise UnfitError(self.no_such)
         problem = ""
-        positional, named = self.arguments(name, host, args, kwargs)
+        positional, named = self.arguments(name, [host, *candidates], args, kwargs)
         for candidate in candidates:
             fitting = _fitting(candidate, host, positional, named)
             if fitting is None:
@@ -86,17 +86,21 @@ class Calls:
         raise UnfitError(problem)
 
     def arguments(
-        self, name: str, host: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, name: str, functions: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[list[Any], dict[str, Any]]:
         """What goes by place and what by name; lists and host arrays have become arrays of the device.
 
         By place go NumPy's parameters without a default: CuPy has them in the same order, often under other names. The
         others have the same names, now and then in another order. TypeError where NumPy does not take the call.
+
+        functions: NumPy's, and those of the device, whose parameters serve where NumPy's does not tell its own.
         """
-        signature = standard.signature(host)
+        host = functions[0]
+        signature = next(filter(None, map(standard.signature, functions)), None)
         if signature is None or isinstance(host, np.ufunc):
             named = {key: self.operand(name, value) if key in ARRAYS else value for key, value in kwargs.items()}
-            return [self.operand(name, value) for value in args], named
+            inputs = getattr(host, "nin", len(args))
+            return [*(self.operand(name, value) for value in args[:inputs]), *args[inputs:]], named
         positional: list[Any] = []
         named = {}
         for place, (key, value) in enumerate(signature.bind(*args, **kwargs).arguments.items()):
@@ -115,7 +119,7 @@ class Calls:
         strong = key not in WEAK
         if key in SEQUENCES and isinstance(value, list | tuple):
             return type(value)([self.operand(name, one, number=strong) for one in value])
-        if (key in ARRAYS and f"{name}.{key}" not in NOT_ARRAYS) or isinstance(value, np.ndarray):
+        if (key in ARRAYS and f"{name}.{key}" not in NOT_ARRAYS) or (isinstance(value, np.ndarray) and key != "out"):
             return self.operand(name, value, number=strong and place == 0)
         return value
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from bpcore.backends.base import Backend
 from bpcore.numpy import standard
-from bpcore.numpy.border import Border, Policy, Why, computing_on_host
+from bpcore.numpy.border import Border, Policy, Why, computing_on_host, written
 from bpcore.numpy.calls import Calls, UnfitError
 from bpcore.numpy.drawing import Drawing
 from bpcore.numpy.ufuncs import Ufunc
@@ -90,6 +90,8 @@ class Device:
                 why = "creation"
             if why is None:
                 try:
+                    if any(isinstance(value, np.ndarray) for value in written(args, kwargs, writes)):
+                        raise UnfitError("it writes into an array on the host")
                     with guard():
                         return self._calls.call(whole, host, candidates, args, kwargs)
                 except UnfitError as error:

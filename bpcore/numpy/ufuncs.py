@@ -110,6 +110,8 @@ class Ufunc:
         operands = (b,) if self._host.nin == 2 else ()
 
         def on_device() -> Any:
+            if not self._calls.has_arrays(a):
+                raise UnfitError("it writes into an array on the host")
             where = tuple(map(self._operand, indices)) if isinstance(indices, tuple) else self._operand(indices)
             return self._method("at", a, where, *map(self._operand, operands))
 
