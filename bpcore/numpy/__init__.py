@@ -26,10 +26,12 @@ from bpcore.numpy.choice import use as use
 from bpcore.numpy.namespace import Namespace
 
 if TYPE_CHECKING:
-    from numpy import *  # noqa: F403  what checkers and editors are shown: NumPy's names, types and signatures
+    from numpy import *  # noqa: F403  what checkers and editors are shown: NumPy's names and types
 else:
     from bpcore.numpy import fft, linalg, random, testing  # noqa: F401
 
-_namespace = Namespace("", globals(), ("FallbackWarning", "Transfer", "backend_name", "to_numpy", "transfers", "use"))
-__getattr__ = _namespace.find
-__dir__ = _namespace.names
+    _namespace = Namespace(
+        "", globals(), ("FallbackWarning", "Transfer", "backend_name", "to_numpy", "transfers", "use")
+    )
+    __getattr__ = _namespace.find
+    __dir__ = _namespace.names

@@ -6,6 +6,7 @@ arguments, or the device says that it cannot (NotImplementedError, TypeError), t
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,7 @@ class Calls:
         if not candidates:
             raise UnfitError(self.no_such)
         problem = ""
-        positional, named = self.arguments(name, [host, *candidates], args, kwargs)
+        positional, named = self.arguments(name, host, candidates, args, kwargs)
         for candidate in candidates:
             fitting = _fitting(candidate, host, positional, named)
             if fitting is None:
@@ -86,34 +87,21 @@ class Calls:
         raise UnfitError(problem)
 
     def arguments(
-        self, name: str, functions: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, name: str, host: Any, candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[list[Any], dict[str, Any]]:
         """What goes by place and what by name; lists and host arrays have become arrays of the device.
 
         By place go NumPy's parameters without a default: CuPy has them in the same order, often under other names. The
         others have the same names, now and then in another order. TypeError where NumPy does not take the call.
-
-        functions: NumPy's, and those of the device, whose parameters serve where NumPy's does not tell its own.
         """
-        host = functions[0]
-        signature = next(filter(None, map(standard.signature, functions)), None)
-        if signature is None or isinstance(host, np.ufunc):
-            named = {key: self.operand(name, value) if key in ARRAYS else value for key, value in kwargs.items()}
-            inputs = getattr(host, "nin", len(args))
-            return [*(self.operand(name, value) for value in args[:inputs]), *args[inputs:]], named
-        positional: list[Any] = []
-        named = {}
-        for place, (key, value) in enumerate(signature.bind(*args, **kwargs).arguments.items()):
-            parameter = signature.parameters[key]
-            if parameter.kind is parameter.VAR_KEYWORD:
-                named.update(value)
-            elif parameter.kind is parameter.VAR_POSITIONAL:
-                positional.extend(self._argument(name, key, value, place))
-            elif parameter.kind is parameter.POSITIONAL_ONLY or parameter.default is parameter.empty:
-                positional.append(self._argument(name, key, value, place))
-            else:
-                named[key] = self._argument(name, key, value, place)
-        return positional, named
+        if isinstance(host, np.ufunc):
+            return [*(self.operand(name, value) for value in args[: host.nin]), *args[host.nin :]], kwargs
+        known = standard.signature(host)
+        bound = known.bind(*args, **kwargs) if known is not None else _first_bound(candidates, args, kwargs)
+        for place, (key, value) in enumerate(bound.arguments.items()):
+            if bound.signature.parameters[key].kind is not inspect.Parameter.VAR_KEYWORD:
+                bound.arguments[key] = self._argument(name, key, value, place)
+        return ([*bound.args], {**bound.kwargs}) if known is None else _by_place_and_name(bound)
 
     def _argument(self, name: str, key: str, value: Any, place: int) -> Any:
         strong = key not in WEAK
@@ -155,6 +143,33 @@ def tried(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
     except (NotImplementedError, TypeError) as error:
         raise UnfitError(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
+
+
+def _first_bound(candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    """The arguments with the names that the device's function gives them, where NumPy's does not tell its own."""
+    for signature in filter(None, map(standard.signature, candidates)):
+        try:
+            return signature.bind(*args, **kwargs)
+        except TypeError:
+            continue
+    raise UnfitError("the device's function does not take these arguments")
+
+
+def _by_place_and_name(bound: inspect.BoundArguments) -> tuple[list[Any], dict[str, Any]]:
+    """Parameters without a default by place, the others by name."""
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    for key, value in bound.arguments.items():
+        parameter = bound.signature.parameters[key]
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named.update(value)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            positional.extend(value)
+        elif parameter.kind is parameter.POSITIONAL_ONLY or parameter.default is parameter.empty:
+            positional.append(value)
+        else:
+            named[key] = value
+    return positional, named
 
 
 def _fitting(candidate: Any, host: Any, positional: list[Any], named: dict[str, Any]) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from bpcore.numpy.namespace import Namespace
 
 if TYPE_CHECKING:
     from numpy.fft import *  # noqa: F403
-
-_namespace = Namespace("fft", globals())
-__getattr__ = _namespace.find
-__dir__ = _namespace.names
+else:
+    _namespace = Namespace("fft", globals())
+    __getattr__ = _namespace.find
+    __dir__ = _namespace.names

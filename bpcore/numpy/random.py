@@ -8,7 +8,7 @@ from bpcore.numpy.namespace import Namespace
 
 if TYPE_CHECKING:
     from numpy.random import *  # noqa: F403
-
-_namespace = Namespace("random", globals())
-__getattr__ = _namespace.find
-__dir__ = _namespace.names
+else:
+    _namespace = Namespace("random", globals())
+    __getattr__ = _namespace.find
+    __dir__ = _namespace.names
