@@ -8,7 +8,10 @@ from types import ModuleType
 
 import pytest
 from conftest import REPOSITORY, mnist_folder
+from stand_in_numpy import NumpyDevice
 
+import bpcore.numpy
+from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.kernels.activations import ACTIVATIONS
 
 
@@ -66,6 +69,19 @@ def test_decision_boundaries(tmp_path: Path) -> None:
     assert (accuracies > 0.8).all()
     assert accuracies[:, 0].max() > accuracies[:, 2].max() + 0.01  # a straight line is not enough
     assert (tmp_path / "boundaries.png").stat().st_size > 10_000
+
+
+def test_numpy_network(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same numbers on the CPU and on a device, by the import alone; nothing but random numbers goes across."""
+    device = NumpyDevice()
+    accuracies = []
+    for backend in (CupyBackend(device, device.launch), "numpy"):
+        bpcore.numpy.use(backend, fallback="raise")
+        accuracies.append(example("numpy_network").main(steps=60))
+        assert all(transfer.why == "random" for transfer in bpcore.numpy.transfers())
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=0.01)
+    assert accuracies[1] > 0.95
+    assert "random.standard_normal: 1 array, 4.7 KiB to device" in capsys.readouterr().out
 
 
 def test_every_example_is_tested() -> None:
