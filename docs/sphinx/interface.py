@@ -1,0 +1,137 @@
+"""The API pages, made from what the package says is public: a new name comes in without an edit here."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from docstrings import converted
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+import bpcore
+
+TITLES = {
+    "bpcore.model": "The network",
+    "bpcore.layers": "Layers",
+    "bpcore.activations": "Activations",
+    "bpcore.losses": "Losses",
+    "bpcore.optimizers": "Optimizers",
+    "bpcore.schedules": "Learning-rate schedules",
+    "bpcore.callbacks": "Callbacks",
+    "bpcore.history": "Results",
+    "bpcore.gradcheck": "Gradient checking",
+    "bpcore.data": "Data",
+    "bpcore.backends": "Backends",
+    "bpcore.progress": "Progress",
+    "bpcore.errors": "Errors",
+}
+"""The order of the sections, and their headings. Any other module comes last, under its name."""
+
+FACES = ("ops", "numpy", "sklearn", "testing", "plots")
+"""Modules that stand beside bpcore's own names, as far as they exist."""
+
+
+def public_names() -> dict[str, list[str]]:
+    """The names of bpcore.__all__, by the module that defines them, in the order of TITLES."""
+    names: dict[str, list[str]] = {module: [] for module in TITLES}
+    for name in bpcore.__all__:
+        if name != "__version__":
+            names.setdefault(getattr(bpcore, name).__module__, []).append(name)
+    return {module: sorted(found, key=_line) for module, found in names.items() if found}
+
+
+def _line(name: str) -> int:
+    return inspect.getsourcelines(getattr(bpcore, name))[1]
+
+
+class PublicNames(SphinxDirective):
+    """Every name of bpcore.__all__, documented."""
+
+    def run(self) -> list[nodes.Node]:
+        """A section for each module that defines some of them."""
+        lines = []
+        for module, names in public_names().items():
+            title = TITLES.get(module, module)
+            lines += [title, "-" * len(title), ""]
+            for name in names:
+                lines += documented("bpcore", name, getattr(bpcore, name))
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+class Faces(SphinxDirective):
+    """The modules of FACES that there are."""
+
+    def run(self) -> list[nodes.Node]:
+        """A section for each."""
+        lines = []
+        for module in faces():
+            title = module.__name__
+            lines += [title, "-" * len(title), "", f".. automodule:: {title}", "   :no-members:", ""]
+            for name in own_names(module):
+                lines += documented(title, name, getattr(module, name))
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+class Examples(SphinxDirective):
+    """The programs of examples/: what each says of itself, and its code."""
+
+    def run(self) -> list[nodes.Node]:
+        """A section for each."""
+        lines = []
+        for path in sorted(Path(self.env.srcdir).parent.glob("examples/*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            said = converted((ast.get_docstring(tree) or "").splitlines())
+            code = [f".. literalinclude:: ../examples/{path.name}", f"   :lines: {tree.body[1].lineno}-", ""]
+            lines += [path.name, "-" * len(path.name), "", *said, "", *code]
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+def faces() -> Iterator[ModuleType]:
+    """The modules of FACES that exist; what they need is part of the extra `docs`."""
+    for name in FACES:
+        if find_spec(f"bpcore.{name}"):
+            yield importlib.import_module(f"bpcore.{name}")
+
+
+def own_names(module: ModuleType) -> list[str]:
+    """What a module defines and means to be used: of its __all__, where it has one."""
+    names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
+    return [name for name in names if getattr(getattr(module, name), "__module__", "") == module.__name__]
+
+
+def documented(module: str, name: str, thing: object) -> list[str]:
+    """The directive of autodoc for one name."""
+    if not inspect.isclass(thing):
+        return [f".. auto{'function' if callable(thing) else 'data'}:: {module}.{name}", ""]
+    options = ["   :members:", "   :show-inheritance:"]
+    if issubclass(thing, BaseException):
+        return [f".. autoexception:: {module}.{name}", "   :show-inheritance:", ""]
+    return [f".. autoclass:: {module}.{name}", *options, ""]
+
+
+def _check(app: Sphinx, error: Exception | None) -> None:
+    """A public name that is on no page is an error."""
+    if error is None:
+        objects = app.env.domains.python_domain.objects
+        missing = [f"bpcore.{name}" for name in bpcore.__all__ if f"bpcore.{name}" not in objects]
+        missing = [name for name in missing if name != "bpcore.__version__"]
+        missing += [module.__name__ for module in faces() if module.__name__ not in objects]
+        if missing:
+            raise ExtensionError(f"no page documents {', '.join(missing)}")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """The directives, and the check at the end."""
+    app.add_directive("public-names", PublicNames)
+    app.add_directive("faces", Faces)
+    app.add_directive("examples", Examples)
+    app.connect("build-finished", _check)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
