@@ -1,6 +1,6 @@
 """An activation of one's own, compiled into the fused kernels, checked, and trained on three spirals.
 
-    python examples/custom_activation.py
+python examples/custom_activation.py
 """
 
 import math

@@ -6,9 +6,15 @@
 
 Sigmoid units, mini-batches of 10, a constant learning rate, 30 epochs; weights and biases begin as standard normal
 numbers. He trains on the first 50,000 images. His measure is the accuracy of the best epoch: on the test images in
-chapter 1, on the other 10,000 training images in chapter 3. Here it is the mean over three seeds:
+chapter 1, on the other 10,000 training images in chapter 3. His figures, and those of three seeds here with their mean:
 
-NUMBERS
+    784-30-10                       95.42 %    95.06, 94.82, 95.08: 94.99 %
+    784-100-10                      96.59 %    87.75, 87.36, 96.49: 90.53 %
+    784-100-10, cross-entropy, L2   97.92 %    97.64, 97.77, 97.77: 97.73 %
+
+With 100 units the squared error leaves an output stuck in two of three runs: it begins far in the sigmoid's flat part
+and never names its digit. Large first weights do this; he tells of runs that come out worse, too. The cross-entropy's
+delta has no derivative of the sigmoid in it, and no output is stuck.
 """
 
 from __future__ import annotations
