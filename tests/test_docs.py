@@ -213,6 +213,13 @@ x         (B, N), the
           input
 out, y    W_
 
+Two:
+- one
+  and more
+- two
+
+Head
+----
 The end."""
     assert (
         converted(text)
@@ -230,6 +237,14 @@ The end."""
 ``out, y``
     W\_
 
+Two\:
+
+- one and more
+
+- two
+
+Head
+\----
 The end.
 """
     )

@@ -1,7 +1,8 @@
 """The docstrings of bpcore are plain text for a reader of the code; here they become what Sphinx takes.
 
-Three things have a form: an indented block is code, a line `name    what it is` is an entry of a list (its
-continuation is indented), and `name` in backticks is code. All else is text, without any mark-up.
+Four things have a form: a block that is indented by four or begins with >>> is code, a line `name    what it is` is an
+entry of a list (its continuation is indented), a line that begins with "- " is an item, and `name` in backticks is
+code. All else is text, without any mark-up.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 ENTRY = re.compile(r"(?P<term>\S(?:.*?\S)?) {2,}(?P<text>\S.*)")
 INDENT = "    "
+SIGNS = r"([\\*|_:<>`])"
+"""What would mean something to Sphinx."""
 
 
 def converted(lines: Sequence[str]) -> list[str]:
@@ -28,10 +31,30 @@ def converted(lines: Sequence[str]) -> list[str]:
             assert entry is not None
             found += [f"``{entry['term']}``"]
             found += [INDENT + _marked(" ".join([entry["text"], *(line.strip() for line in block[1:])]))]
+        elif block[0].startswith(">>>"):
+            found += ["::", "", *[INDENT + line for line in block]]
         else:
-            found += [_marked(line) for line in block]
+            found += _text(block)
         found.append("")
     return found
+
+
+def _text(block: list[str]) -> Iterator[str]:
+    """Lines of text; each item of a list as one line between empty ones."""
+    item = ""
+    for line in map(str.strip, block):
+        if line.startswith("- "):
+            if item:
+                yield from (item, "")
+            else:
+                yield ""
+            item = "- " + _marked(line[2:])
+        elif item:
+            item += " " + _marked(line)
+        else:
+            yield _marked(line)
+    if item:
+        yield item
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -63,10 +86,14 @@ def _trimmed(block: list[str]) -> list[str]:
 
 def _marked(text: str) -> str:
     """Text in which nothing means anything to Sphinx, but for code in backticks."""
+    if re.fullmatch(r"[^\w\s]{2,}", text):
+        return "\\" + text  # it would underline a heading
     parts = re.split(r"`+([^`]+)`+", text)
-    return "".join(
-        f"``{part}``" if number % 2 else re.sub(r"([\\*|_:<>])", r"\\\1", part) for number, part in enumerate(parts)
-    )
+    marked = re.sub(r"^([-+.#(\d])", r"\\\1", re.sub(SIGNS, r"\\\1", parts[0]))  # nor does it begin a list
+    for code, after in zip(parts[1::2], parts[2::2], strict=True):
+        before = "" if re.search(r"(^|[\s(])$", marked) else "\\ "
+        marked += f"{before}``{code}``" + ("\\ " if after[:1].isalnum() else "") + re.sub(SIGNS, r"\\\1", after)
+    return marked
 
 
 def _process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:

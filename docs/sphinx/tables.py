@@ -38,7 +38,7 @@ FORMULAS = {  # f(z), and its derivative as a function of what is saved
 
 LOSS_FORMULAS = {  # the loss of one sample, and its delta
     "squared_error": (r"\frac{1}{2} \sum_j (a_j - y_j)^2", r"a - y"),
-    "softmax_cross_entropy": (r"-\sum_j y_j \ln \hat{y}_j, \quad \hat{y} = \mathrm{softmax}(z)", r"\hat{y} - y"),
+    "softmax_cross_entropy": (r"-\sum_j y_j \ln \hat{y}{}_j, \quad \hat{y} = \mathrm{softmax}(z)", r"\hat{y} - y"),
     "binary_cross_entropy": (
         r"-\sum_j \left( y_j \ln s_j + (1 - y_j) \ln(1 - s_j) \right), \quad s = \sigma(z)",
         r"s - y",
@@ -103,7 +103,7 @@ class Initializers(SphinxDirective):
             takers = [f"`{entry.name}`" for entry in ACTIVATIONS.values() if entry.initializer == name]
             rows.append([f"`{name}`", _formula(INITIAL[name]) if name in INITIAL else "", ", ".join(takers)])
         return self.parse_text_to_nodes(
-            _table(["name", "one weight of $N$ inputs, $M$ outputs", "what begins so"], rows)
+            _table(["name", "one weight of $N$ inputs, $M$ outputs", "activations that begin so"], rows)
         )
 
 
