@@ -89,7 +89,9 @@ def _marked(text: str) -> str:
     if re.fullmatch(r"[^\w\s]{2,}", text):
         return "\\" + text  # it would underline a heading
     parts = re.split(r"`+([^`]+)`+", text)
-    marked = re.sub(r"^([-+.#(\d])", r"\\\1", re.sub(SIGNS, r"\\\1", parts[0]))  # nor does it begin a list
+    marked = re.sub(
+        r"^(?=\(?\w{1,4}[.)]\s|[-+.#])", r"\\", re.sub(SIGNS, r"\\\1", parts[0])
+    )  # nor does it begin a list
     for code, after in zip(parts[1::2], parts[2::2], strict=True):
         before = "" if re.search(r"(^|[\s(])$", marked) else "\\ "
         marked += f"{before}``{code}``" + ("\\ " if after[:1].isalnum() else "") + re.sub(SIGNS, r"\\\1", after)
