@@ -4,8 +4,7 @@
 
 P. Simard et al., "Best practices for convolutional neural networks applied to visual document analysis" (2003), have
 1.6 % errors with a network of this size and this loss. Here it is trained by Nesterov's momentum with a one-cycle
-learning rate, L2, and labels that are smoothed by a tenth. One seed on all 60,000 images: 98.65 % after 20 epochs;
-98.42 % without the smoothing.
+learning rate, L2, and labels that are smoothed by a tenth. Seed 0 ends at 98.65 %.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from local_server import Server
 
+from bpcore.cli import main
 from bpcore.data import DataUnavailable, cifar, load_cifar10, load_dataset
 from bpcore.data.cifar import ARCHIVE, FILES, FOLDER
 from bpcore.errors import InputError
@@ -162,3 +163,19 @@ def test_a_damaged_archive_and_another_one(tmp_path: Path) -> None:
         archive.add(__file__, FOLDER + "/data_batch_1")
     with pytest.raises(InputError, match=r"lacks data_batch_1.bin: it is not the binary version"):
         load_cifar10(data_dir=tmp_path)
+
+
+def test_a_model_of_it_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained and evaluated; `predict` makes grey rows of image files, so it says that it cannot take these."""
+    write_cifar(tmp_path / "data")
+    monkeypatch.setenv("BPCORE_DATA_DIR", str(tmp_path / "data"))
+    run = str(tmp_path / "run")
+    assert main(["train", "cifar10", "--network", "8", "--epochs", "1", "--output", run]) == 0
+    assert capsys.readouterr().out.endswith(f"saved in {run}\n")
+    assert main(["evaluate", run]) == 0
+    assert main(["info"]) == 0
+    assert f"cifar10        here, in {tmp_path / 'data'}" in capsys.readouterr().out
+    assert main(["predict", run, str(tmp_path / "data" / FILES[0])]) == 2
+    assert "does not say what its 3072 inputs are; use it from Python" in capsys.readouterr().err
