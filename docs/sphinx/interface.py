@@ -1,18 +1,26 @@
-"""The API pages, made from what the package says is public: a new name comes in without an edit here."""
+"""What the pages take from the code: the public names, the faces, the source of a function, the examples.
+
+A new name comes in without an edit here, and a function that is no more, or no longer says what a page shows, is an
+error.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import inspect
+import os
+import pkgutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from docstrings import converted
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.directives.code import LiteralInclude
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
@@ -80,6 +88,21 @@ class Faces(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
 
+class Source(LiteralInclude):
+    """The code of a function, or the part of it between :start-at: and :end-at:, wherever it now stands."""
+
+    def run(self) -> list[nodes.Node]:
+        """As literalinclude, of the file that the function is in."""
+        try:
+            thing: Any = pkgutil.resolve_name(self.arguments[0])
+        except (ImportError, AttributeError, ValueError) as error:
+            raise self.error(f"there is no {self.arguments[0]}: {error}") from error
+        page = Path(self.env.doc2path(self.env.docname))
+        self.arguments[0] = os.path.relpath(inspect.getsourcefile(thing) or "", page.parent)
+        self.options |= {"pyobject": thing.__qualname__, "dedent": None}
+        return super().run()
+
+
 class Examples(SphinxDirective):
     """The programs of examples/: what each says of itself, and its code."""
 
@@ -132,6 +155,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """The directives, and the check at the end."""
     app.add_directive("public-names", PublicNames)
     app.add_directive("faces", Faces)
+    app.add_directive("source", Source)
     app.add_directive("examples", Examples)
     app.connect("build-finished", _check)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
