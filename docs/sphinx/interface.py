@@ -35,29 +35,35 @@ TITLES = {
     "bpcore.schedules": "Learning-rate schedules",
     "bpcore.callbacks": "Callbacks",
     "bpcore.history": "Results",
+    "bpcore.diagnostics": "Diagnostics",
     "bpcore.gradcheck": "Gradient checking",
     "bpcore.data": "Data",
     "bpcore.backends": "Backends",
     "bpcore.progress": "Progress",
     "bpcore.errors": "Errors",
 }
-"""The order of the sections, and their headings. Any other module comes last, under its name."""
+"""The order of the sections, and their headings: of a module and of those below it. Others come last, by their names."""
 
 FACES = ("ops", "numpy", "sklearn", "testing", "plots")
 """Modules that stand beside bpcore's own names, as far as they exist."""
 
 
 def public_names() -> dict[str, list[str]]:
-    """The names of bpcore.__all__, by the module that defines them, in the order of TITLES."""
-    names: dict[str, list[str]] = {module: [] for module in TITLES}
+    """The names of bpcore.__all__ by the heading that they stand under, in the order of TITLES."""
+    names: dict[str, list[str]] = {title: [] for title in TITLES.values()}
     for name in bpcore.__all__:
         if name != "__version__":
-            names.setdefault(getattr(bpcore, name).__module__, []).append(name)
-    return {module: sorted(found, key=_line) for module, found in names.items() if found}
+            names.setdefault(_heading(getattr(bpcore, name).__module__), []).append(name)
+    return {title: sorted(found, key=_place) for title, found in names.items() if found}
 
 
-def _line(name: str) -> int:
-    return inspect.getsourcelines(getattr(bpcore, name))[1]
+def _heading(module: str) -> str:
+    return next((TITLES[above] for above in TITLES if f"{module}.".startswith(f"{above}.")), module)
+
+
+def _place(name: str) -> tuple[str, int]:
+    thing = getattr(bpcore, name)
+    return thing.__module__, inspect.getsourcelines(thing)[1]
 
 
 class PublicNames(SphinxDirective):
@@ -66,8 +72,7 @@ class PublicNames(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """A section for each module that defines some of them."""
         lines = []
-        for module, names in public_names().items():
-            title = TITLES.get(module, module)
+        for title, names in public_names().items():
             lines += [title, "-" * len(title), ""]
             for name in names:
                 lines += documented("bpcore", name, getattr(bpcore, name))
@@ -125,9 +130,10 @@ def faces() -> Iterator[ModuleType]:
 
 
 def own_names(module: ModuleType) -> list[str]:
-    """What a module defines and means to be used: of its __all__, where it has one."""
-    names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
-    return [name for name in names if getattr(getattr(module, name), "__module__", "") == module.__name__]
+    """What a face brings of its own: of its __all__ or, where it has none, of its names without an underscore."""
+    names = getattr(module, "__all__", None) or [name for name in dir(module) if not name.startswith("_")]
+    inside = f"{module.__name__}."
+    return [name for name in names if f"{getattr(getattr(module, name), '__module__', '')}.".startswith(inside)]
 
 
 def documented(module: str, name: str, thing: object) -> list[str]:
