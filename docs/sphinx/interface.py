@@ -42,7 +42,7 @@ TITLES = {
     "bpcore.progress": "Progress",
     "bpcore.errors": "Errors",
 }
-"""The order of the sections, and their headings: of a module and of those below it. Others come last, by their names."""
+"""The order of the sections: headings of modules and of those below them. Other modules come last, by their names."""
 
 FACES = ("ops", "numpy", "sklearn", "testing", "plots")
 """Modules that stand beside bpcore's own names, as far as they exist."""
