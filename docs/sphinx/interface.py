@@ -130,10 +130,17 @@ def faces() -> Iterator[ModuleType]:
 
 
 def own_names(module: ModuleType) -> list[str]:
-    """What a face brings of its own: of its __all__ or, where it has none, of its names without an underscore."""
-    names = getattr(module, "__all__", None) or [name for name in dir(module) if not name.startswith("_")]
+    """What a face brings of its own: of its __all__ or, where it has none, of the names that it has and shows.
+
+    Not what it finds for others when it is asked, as bpcore.numpy finds NumPy's functions.
+    """
+    names = getattr(module, "__all__", None) or [name for name in dir(module) if name in vars(module)]
     inside = f"{module.__name__}."
-    return [name for name in names if f"{getattr(getattr(module, name), '__module__', '')}.".startswith(inside)]
+    return [name for name in names if name[0] != "_" and f"{_home(getattr(module, name))}.".startswith(inside)]
+
+
+def _home(thing: object) -> str:
+    return str(getattr(thing, "__module__", ""))
 
 
 def documented(module: str, name: str, thing: object) -> list[str]:
