@@ -130,11 +130,15 @@ def faces() -> Iterator[ModuleType]:
 
 
 def own_names(module: ModuleType) -> list[str]:
-    """What a face brings of its own: of its __all__ or, where it has none, of the names that it has and shows.
-
-    Not what it finds for others when it is asked, as bpcore.numpy finds NumPy's functions.
-    """
-    names = getattr(module, "__all__", None) or [name for name in dir(module) if name in vars(module)]
+    """What a face brings of its own: of its __all__, or of what it hands on as `import name as name`, or of all names."""
+    handed_on = [
+        alias.name
+        for node in ast.parse(inspect.getsource(module)).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname == alias.name
+    ]
+    names = getattr(module, "__all__", None) or handed_on or sorted(vars(module))
     inside = f"{module.__name__}."
     return [name for name in names if name[0] != "_" and f"{_home(getattr(module, name))}.".startswith(inside)]
 
