@@ -130,7 +130,7 @@ def faces() -> Iterator[ModuleType]:
 
 
 def own_names(module: ModuleType) -> list[str]:
-    """What a face brings of its own: of its __all__, or of what it hands on as `import name as name`, or of all names."""
+    """What a face brings of its own: of what it hands on as `import name as name`, of its __all__, or of all names."""
     handed_on = [
         alias.name
         for node in ast.parse(inspect.getsource(module)).body
@@ -138,7 +138,7 @@ def own_names(module: ModuleType) -> list[str]:
         for alias in node.names
         if alias.asname == alias.name
     ]
-    names = getattr(module, "__all__", None) or handed_on or sorted(vars(module))
+    names = handed_on or getattr(module, "__all__", None) or sorted(vars(module))
     inside = f"{module.__name__}."
     return [name for name in names if name[0] != "_" and f"{_home(getattr(module, name))}.".startswith(inside)]
 
