@@ -18,7 +18,7 @@ from bpcore.kernels.losses import Loss as LossEntry
 class Loss:
     """A loss of the table by its name, with label smoothing (Szegedy et al. 2016) where it is a cross-entropy.
 
-    name               squared_error, softmax_cross_entropy, binary_cross_entropy, hinge
+    name               squared_error, poisson, softmax_cross_entropy, binary_cross_entropy, hinge
     label_smoothing    s in [0, 1): a target t becomes (1 - s) t + s / M (M = 2 for binary cross-entropy)
     """
 
@@ -55,6 +55,11 @@ def get_loss(loss: str | Loss) -> Loss:
 def SquaredError() -> Loss:  # noqa: N802  it stands for a class
     """1/2 sum_j (a_j - y_j)^2."""
     return Loss("squared_error")
+
+
+def Poisson() -> Loss:  # noqa: N802
+    """Half of the Poisson deviance, for counts of zero or more; the network's output is the logarithm of the mean."""
+    return Loss("poisson")
 
 
 def SoftmaxCrossEntropy(label_smoothing: float = 0.0) -> Loss:  # noqa: N802
