@@ -81,6 +81,12 @@ class ParameterBuffer:
         """The number of parameters, padding apart."""
         return sum(view.size for view in self.views.values())
 
+    @property
+    def weights(self) -> Array:
+        """The stretch of `params` that holds all weights, with the zeros between."""
+        firsts = (view.first for view in self.views.values() if view.kind != "weight")
+        return self.params[: min(firsts, default=self.params.size)]
+
     def segments(self) -> np.ndarray:
         """Rows (first, stop, decayed) int64: the stretches an optimizer updates, neighbours joined.
 

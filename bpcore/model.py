@@ -19,7 +19,7 @@ from bpcore.losses import Loss, get_loss
 from bpcore.network import LayerStack, check_seed
 from bpcore.optimizers import Optimizer, get_optimizer
 from bpcore.schedules import Constant, Schedule, get_schedule
-from bpcore.train import Run, Settings
+from bpcore.train import Run, Settings, TrainingState
 
 Data = tuple[Any, Any] | tuple[Any, Any, Any]
 
@@ -68,6 +68,7 @@ class Network(LayerStack):
         scale: float | None = None,
         shift: float = 0.0,
         resident: bool | None = None,
+        start: TrainingState | None = None,
     ) -> History:
         """Train on x (samples, N) and y, which stay on the device for the whole run where they fit.
 
@@ -81,6 +82,8 @@ class Network(LayerStack):
         scale       the network sees x * scale + shift; 1/255 for uint8 and 1 otherwise where not given
         resident    data larger than a GPU's memory stays in host memory, or in the file where x is memory-mapped, and
                     is streamed; True refuses that, False asks for it. On the CPU it changes nothing
+        start       a callback's run.training_state(): with that run's weights in the network, this one goes on as if
+                    there had been no break; epochs counts from the first
 
         Returns the history. A batch size above the number of samples means the whole data set. InputError or
         InputTypeError for input that cannot be used, before any work; NonFiniteLossError when the loss becomes
@@ -106,7 +109,7 @@ class Network(LayerStack):
         held_out = None if validation is None else self._held_out(validation, chosen, scale, shift, "validation ")
         self.loss, self.classifies, self.scale, self.shift = chosen, settings.classifies, scale, shift
         data = Samples(features, targets, weights, scale, shift)
-        return Run(self, data, settings, held_out, callbacks).train()
+        return Run(self, data, settings, held_out, callbacks, start).train()
 
     def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = EVALUATION_BATCH) -> Evaluation:
         """The mean loss, and the share of samples classified rightly, over x (samples, N) and y as in fit."""

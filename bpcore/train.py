@@ -66,10 +66,26 @@ class Snapshot:
     learning_rate_scale: float = 1.0
 
 
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a run stands between two epochs, on the host: beside the weights, what a run needs to begin there.
+
+    epoch, step            how many of each came before
+    optimizer              the optimizer's state (rule.states, P); None: it has none yet
+    learning_rate_scale    what callbacks have multiplied the learning rate by
+    """
+
+    epoch: int = 0
+    step: int = 0
+    optimizer: np.ndarray | None = None
+    learning_rate_scale: float = 1.0
+
+
 class Run:
     """One training run: the buffers, the step, and the loop over epochs.
 
-    samples and validation lie on the host or on the device already; the feeds bring them to the steps.
+    samples and validation lie on the host or on the device already; the feeds bring them to the steps. start: of a run
+    that goes on where another one stood, with that one's weights in the network; settings.epochs counts from the first.
     Callbacks may read everything here, and call `stop`, `keep_best` and `scale_learning_rate`.
     """
 
@@ -80,8 +96,10 @@ class Run:
         settings: Settings,
         validation: Samples | None = None,
         callbacks: Sequence[Callback] = (),
+        start: TrainingState | None = None,
     ) -> None:
         self.network, self.samples, self.settings = network, samples, settings
+        start = start or TrainingState()
         self.validation = validation
         self.callbacks = callbacks
         self.backend = backend = network.backend
@@ -90,8 +108,10 @@ class Run:
         self.full_steps, self.short_rows = divmod(count, self.batch_size)
         self.steps_per_epoch = self.full_steps + bool(self.short_rows)
         self.history = History()
-        self.epoch = 0
+        self.epoch = start.epoch
         self.batch = 0
+        self._first_step = start.step
+        self._extra_steps = start.step - start.epoch * self.steps_per_epoch  # not zero if earlier epochs had more
         self.stopped = ""
         self.restore_best = False
 
@@ -99,7 +119,7 @@ class Run:
         steps = settings.epochs * self.steps_per_epoch
         factors = settings.schedule.factors(steps, self.steps_per_epoch)
         self.learning_rates = settings.optimizer.learning_rate * factors
-        self._rates = settings.optimizer.table(factors)
+        self._rates = settings.optimizer.table(factors[start.epoch * self.steps_per_epoch :], start.step)
         self._evaluator = None if validation is None else Evaluator(network, validation, settings.loss, repeats=True)
         wishes = [memory.Wish("training data", samples, self.batch_size, settings.resident)]
         wishes += [] if self._evaluator is None else [self._evaluator.wish]
@@ -107,10 +127,13 @@ class Run:
 
         network.reserve(self.batch_size)
         self.control = self._new_control(backend)
-        self.learning_rate_scale = 1.0
+        self.scale_learning_rate(start.learning_rate_scale)
         self.state = backend.full((settings.optimizer.rule.states, *parameters.params.shape), 0.0, dtype)
+        if start.optimizer is not None:
+            backend.write(start.optimizer, self.state)
         self.segments = backend.asarray(parameters.segments())
         self.rule_settings = backend.asarray(settings.optimizer.settings(), dtype)
+        self._square = backend.full((1, 1), 0.0, dtype)
         self._full = batch_for(backend, samples, self.batch_size, dtype)
         self._short = self._full.rows(self.short_rows)
         self._run_full, self._run_short = (
@@ -159,6 +182,8 @@ class Run:
         backend.gather(self.feed.samples, control, batch)
         delta = network.loss_and_delta(batch, self.settings.loss, control, training=True)
         network.backward(delta)
+        if optimizer.penalty:
+            backend.penalize(parameters.weights, self.rule_settings, control, self._square)
         if optimizer.max_norm is not None:
             backend.global_norm(parameters.grads, control)
         backend.update(
@@ -209,7 +234,8 @@ class Run:
     def begin_epoch(self, epoch: int) -> None:
         """Set the counters to the first step of an epoch."""
         counters = np.zeros(counter.COUNTERS, np.int64)
-        counters[counter.STEP] = epoch * self.steps_per_epoch
+        counters[counter.STEP] = epoch * self.steps_per_epoch + self._extra_steps
+        counters[counter.FIRST_STEP] = self._first_step
         counters[counter.EPOCH] = epoch
         counters[counter.BATCH_SIZE] = self.batch_size
         counters[counter.SEED] = self.settings.seed
@@ -261,6 +287,11 @@ class Run:
         self.learning_rate_scale = factor
         self.backend.write(np.array([factor]), self.control.scale)
 
+    def training_state(self) -> TrainingState:
+        """Where the run stands, between two epochs; another Run can begin there."""
+        step = self.epoch * self.steps_per_epoch + self._extra_steps
+        return TrainingState(self.epoch, step, np.array(self.backend.to_numpy(self.state)), self.learning_rate_scale)
+
     def running(self) -> Evaluation:
         """Loss and accuracy over the epoch so far."""
         done = min(self.batch * self.batch_size, self.samples.x.shape[0])
@@ -305,7 +336,7 @@ class Run:
 
     def _raise_non_finite(self) -> None:
         """Name the step and the layer, leave the last weights that gave a finite loss, and raise."""
-        bad = int(self.counters()[counter.FIRST_BAD])
+        bad = int(self.counters()[counter.FIRST_BAD]) - self._extra_steps
         epoch, batch = divmod(bad, self.steps_per_epoch)
         self._rewind(bad)
         layer = self._first_non_finite_layer(self._full if batch < self.full_steps else self._short)

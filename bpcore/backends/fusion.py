@@ -60,6 +60,8 @@ def fold_updates(backend: Backend, operations: Sequence[Operation], smallest: in
     assert isinstance(kernel, Kernel)
     update = _update_of(backend, kernel)
     before, after = list(operations[:place]), list(operations[place + 1 :])
+    if any(touch([update.settings], operation.writes) for operation in before):
+        return operations  # the factors would be made too early
     folded = [
         product
         for number, product in enumerate(before)

@@ -32,6 +32,7 @@ ROLES = {
     "max_pieces_backward": "rrR",
     "update": "WwWswwwww",
     "fold_factors": "wwwwW",
+    "penalize": "wwWWw",
 }
 """What each argument of a kernel is: a letter for each, a capital where it is written.
 
