@@ -125,22 +125,15 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
         classes   all classes that will come; needed at the first call, unless y says which of several labels hold
         """
-        if not hasattr(self, "classes_") and classes is None and type_of_target(y) != "multilabel-indicator":
+        known = None if classes is None else unique_labels(inputs.to_host(classes))
+        if hasattr(self, "coefs_"):
+            if known is not None and not np.array_equal(self.classes_, known):
+                raise InputError(f"classes={classes!r} is not the same as before, {self.classes_}")
+        elif known is None and type_of_target(inputs.to_host(y)) != "multilabel-indicator":
             raise InputError("classes must be passed on the first call to partial_fit.")
-        if classes is not None:
-            self._declare(classes, y)
-        return self._fit(X, y, sample_weight, (X_val, y_val), incremental=True)
+        return self._fit(X, y, sample_weight, (X_val, y_val), incremental=True, classes=known)
 
-    def _declare(self, classes: Any, y: Any) -> None:
-        """Take the classes that will come, or see that they are those that came before."""
-        known = unique_labels(inputs.to_host(classes))
-        if not hasattr(self, "coefs_"):
-            self.classes_ = known
-            self._several = type_of_target(inputs.to_host(y)) == "multilabel-indicator"
-        elif not np.array_equal(self.classes_, known):
-            raise InputError(f"classes={classes!r} is not the same as before, {self.classes_}")
-
-    def _encode(self, y: Any, *, fresh: bool) -> np.ndarray:
+    def _encode(self, y: Any, *, fresh: bool, classes: Any = None) -> np.ndarray:
         if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         check_classification_targets(y)
@@ -148,13 +141,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if kind.endswith("multioutput"):
             raise InputError(f"y is {kind}; accepted: one class for each sample, or a matrix of zeros and ones")
         several = kind == "multilabel-indicator"
-        declared = fresh and hasattr(self, "classes_") and not hasattr(self, "coefs_")  # by partial_fit
-        if fresh and not declared:
-            self.classes_, self._several = unique_labels(y), several
+        if fresh:
+            self.classes_, self._several = unique_labels(y) if classes is None else classes, several
         elif several != self._several:
             raise InputError("y once had one class for each sample, once several labels; one of the two is needed")
-        else:
-            self._require_known(unique_labels(y), incremental=declared or not self.warm_start)
+        self._require_known(unique_labels(y), all_of_them=several)
         count = len(self.classes_)
         self.n_outputs_ = count if several or count > 2 else 1
         if several:
@@ -162,8 +153,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         numbers: np.ndarray = np.searchsorted(self.classes_, y).astype(np.int64)
         return numbers if count > 2 else numbers[:, None].astype(float)
 
-    def _require_known(self, found: np.ndarray, *, incremental: bool) -> None:
-        if len(np.setdiff1d(found, self.classes_)):
+    def _require_known(self, found: np.ndarray, *, all_of_them: bool) -> None:
+        """Refuse classes that are not known; of several labels each needs its column."""
+        if len(np.setdiff1d(found, self.classes_)) or (all_of_them and len(found) != len(self.classes_)):
             raise InputError(f"`y` has classes not in `self.classes_`: y has {found}, known are {self.classes_}")
 
     def _weights(self, sample_weight: Any, y: Any, samples: int) -> np.ndarray | None:

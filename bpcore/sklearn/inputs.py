@@ -42,6 +42,12 @@ def to_place_of(result: np.ndarray, x: Any) -> Any:
     return move_to(result, xp=xp, device=device)
 
 
+def example_of(x: Any) -> Any:
+    """One number that lies where X does, so that later arrays can be held against it; None for lists and sparse rows."""
+    xp, is_array = get_namespace(x)
+    return xp.asarray(x[:1, :1], copy=True) if is_array else None
+
+
 def for_samples(x: Any, backend: Backend) -> Any:
     """Checked features for Samples: where they are, if that is the backend's device, else on the host."""
     if backend.owns(x):

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_co
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils._array_api import check_same_namespace, get_namespace
+from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -85,8 +85,11 @@ class Perceptron(BaseEstimator, ABC):
     # What the two classes bring.
 
     @abstractmethod
-    def _encode(self, y: Any, *, fresh: bool) -> np.ndarray:
-        """Checked y as class numbers int64 (samples,), or as a matrix (samples, M) of numbers; sets n_outputs_."""
+    def _encode(self, y: Any, *, fresh: bool, classes: Any = None) -> np.ndarray:
+        """Checked y as class numbers int64 (samples,), or as a matrix (samples, M) of numbers; sets n_outputs_.
+
+        fresh: nothing was learned before. classes: all that will come, where the first y may lack some.
+        """
 
     @abstractmethod
     def _loss(self) -> Loss:
@@ -118,16 +121,28 @@ class Perceptron(BaseEstimator, ABC):
         """
         return self._fit(X, y, sample_weight, (X_val, y_val), incremental=False)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, held_out: tuple[Any, Any], *, incremental: bool) -> Self:
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        held_out: tuple[Any, Any],
+        *,
+        incremental: bool,
+        classes: Any = None,
+    ) -> Self:
         fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         sizes = hidden_sizes(self.hidden_layer_sizes)
         self._check_combinations(held_out)
         x, y = self._check_data(X, y, fresh=fresh)
-        targets = self._encode(y, fresh=fresh)
+        targets = self._encode(y, fresh=fresh, classes=classes)
         weights = self._weights(sample_weight, y, x.shape[0])
+        if weights is not None and not weights.any():
+            raise InputError("all samples have weight zero; at least one must have more")
         shape = shape_of((x.shape[1], *sizes, self.n_outputs_), self.activation, self.dropout)
         dtype = self._dtype_for(x) if fresh else self.coefs_[0].dtype
         engine = self._engine_for(shape, dtype, x)
+        engine.example = inputs.example_of(x)
         targets = targets if targets.ndim == 1 else targets.astype(dtype)
         check_targets(targets, self._loss(), x.shape[0], self.n_outputs_, dtype)
         random_state = check_random_state(self.random_state)
@@ -135,10 +150,10 @@ class Perceptron(BaseEstimator, ABC):
             self._begin(shape, random_state, dtype)
         if self.solver == "lbfgs":
             return self._fit_lbfgs(engine, x, targets, weights)
-        if fresh or not incremental:
-            self._state, self._now = TrainingState(), None
-            self._split_state = copy.deepcopy(random_state)
-            self._seed = int(random_state.randint(2**31 - 1))
+        if fresh or not hasattr(self, "loss_curve_"):
+            self._begin_epochs()
+        if not incremental or not hasattr(self, "_state"):
+            self._begin_training(random_state)
         return self._fit_epochs(engine, x, targets, weights, held_out, incremental=incremental)
 
     def _check_combinations(self, held_out: tuple[Any, Any]) -> None:
@@ -177,8 +192,6 @@ class Perceptron(BaseEstimator, ABC):
             return None
         given = inputs.to_host(sample_weight)
         weights = _check_sample_weight(given, np.empty((samples, 1)), dtype=np.float64, ensure_non_negative=True)
-        if not weights.any():
-            raise InputError("all sample weights are zero; at least one must be above")
         return np.asarray(weights)
 
     def _dtype_for(self, x: Any) -> np.dtype[Any]:
@@ -187,8 +200,8 @@ class Perceptron(BaseEstimator, ABC):
             return np.dtype(np.float32 if "float32" in str(x.dtype) else np.float64)
         return np.dtype(np.float64 if self.precision == "float64" else np.float32)
 
-    def _engine_for(self, shape: Shape, dtype: np.dtype[Any], x: Any = None) -> Engine:
-        """The network of this shape, kept from one call to the next. x: what the estimator is being fitted with."""
+    def _engine_for(self, shape: Shape, dtype: np.dtype[Any], x: Any) -> Engine:
+        """The network of this shape, kept from one call to the next, on the device asked for or that of x."""
         device = self.device
         if device == "auto" and type(x).__module__.partition(".")[0] == "cupy":
             device = "gpu"
@@ -197,24 +210,29 @@ class Perceptron(BaseEstimator, ABC):
         engine = getattr(self, "_engine", None)
         if engine is None or engine.plan != plan:
             engine = self._engine = Engine(plan)
-        if x is not None:
-            xp, is_array = get_namespace(x)
-            engine.example = xp.asarray(x[:1, :1], copy=True) if is_array else None
         return engine
 
     def _begin(self, shape: Shape, random_state: np.random.RandomState, dtype: np.dtype[Any]) -> None:
-        """First weights, and attributes that an earlier fit may have left."""
+        """First weights; nothing of an earlier fit is left."""
+        for name in ("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "_state"):
+            vars(self).pop(name, None)
         self.n_layers_, self.out_activation_ = len(shape.sizes), self._out_activation()
         self._keep(first_parameters(shape, random_state, dtype))
         self.n_iter_, self.t_ = 0, 0
+
+    def _begin_epochs(self) -> None:
+        """What is kept from epoch to epoch, also over fits with warm_start."""
         self._no_improvement_count = 0
         self.loss_curve_: list[float] = []
-        if self.solver == "lbfgs":
-            del self.loss_curve_
-            return
         self.best_loss_ = None if self.early_stopping else np.inf
         self.validation_scores_: list[float] | None = None
         self.best_validation_score_: float | None = None
+
+    def _begin_training(self, random_state: np.random.RandomState) -> None:
+        """A new optimizer, a new order of the samples, and a new share of them for validation."""
+        self._state, self._now, self._stopped = TrainingState(), None, ""
+        self._split_state = copy.deepcopy(random_state)
+        self._seed = int(random_state.randint(2**31 - 1))
 
     def _keep(self, parameters: Parameters) -> None:
         self.coefs_, self.intercepts_ = parameters.coefs, parameters.intercepts
@@ -282,6 +300,7 @@ class Perceptron(BaseEstimator, ABC):
             run.train()
         finally:
             self._after(engine, run, epochs, keeps_apart=bool(restores and incremental))
+            self._stopped = run.stopped if incremental else ""
         self._require_finite()
         self._warn(run, incremental=incremental)
         return self
@@ -293,15 +312,14 @@ class Perceptron(BaseEstimator, ABC):
         if epochs.improved or not keeps_apart:
             self._keep(now)
         self._state = run.training_state()
-        self._stopped = run.stopped
 
     def _has_stopped(self) -> bool:
         """Whether earlier partial fits have come to an early stop."""
-        stopped = self.early_stopping and getattr(self, "_stopped", "").startswith(HAS_STOPPED)
-        if stopped and self._state.epoch:
+        stopped = self.early_stopping and self._stopped.startswith(HAS_STOPPED)
+        if stopped:
             message = f"nothing was trained: early stopping found {self._stopped}"
             warnings.warn(message, ConvergenceWarning, stacklevel=4)
-        return bool(stopped and self._state.epoch)
+        return stopped
 
     def _warn(self, run: Run, *, incremental: bool) -> None:
         if run.stopped == STOPPED_BY_CTRL_C:
@@ -330,13 +348,16 @@ class Perceptron(BaseEstimator, ABC):
         return x, self._encode(y, fresh=False)
 
     def _split(self, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> tuple[tuple[Any, ...], ...]:
-        """A share of the samples for validation, the same one whenever it is asked for between two fits."""
-        classes = isinstance(self, ClassifierMixin) and self._answers_one_question()
+        """A share of the samples for validation, the same one whenever it is asked for between two fits.
+
+        It is scikit-learn's for the same random_state, which has the classes in their proportions where there are two.
+        """
+        two_classes = isinstance(self, ClassifierMixin) and self.n_outputs_ == 1
         training, held_out = train_test_split(
             np.arange(x.shape[0]),
             random_state=copy.deepcopy(self._split_state),
             test_size=self.validation_fraction,
-            stratify=targets.ravel() if classes else None,
+            stratify=targets if two_classes else None,
         )
         if len(held_out) < 2:
             raise InputError(
@@ -347,9 +368,6 @@ class Perceptron(BaseEstimator, ABC):
             (_safe_indexing(x, rows), targets[rows], None if weights is None else weights[rows])
             for rows in (training, held_out)
         )
-
-    def _answers_one_question(self) -> bool:
-        return self.n_outputs_ == 1 or self.out_activation_ == "softmax"
 
     def _scorer(self, engine: Engine, validation: Samples) -> Score:
         """A function that scores the network as it is."""
@@ -383,7 +401,7 @@ class Perceptron(BaseEstimator, ABC):
         dtype = self.coefs_[0].dtype
         x = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=inputs.float_dtypes(X, dtype.name), reset=False)
         sizes = (self.coefs_[0].shape[0], *(weights.shape[1] for weights in self.coefs_))
-        engine = self._engine_for(shape_of(sizes, self.activation, self.dropout), dtype)
+        engine = self._engine_for(shape_of(sizes, self.activation, self.dropout), dtype, x)
         if engine.example is not None:
             check_same_namespace(x, self, attribute="_example", method=method)
         return engine.predict(self._parameters(), x, answer), x

@@ -102,7 +102,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         """One epoch over the given data, with the optimizer as the last epoch left it."""
         return self._fit(X, y, sample_weight, (X_val, y_val), incremental=True)
 
-    def _encode(self, y: Any, *, fresh: bool) -> np.ndarray:
+    def _encode(self, y: Any, *, fresh: bool, classes: Any = None) -> np.ndarray:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         numbers: np.ndarray = np.asarray(y).reshape(len(y), -1)
