@@ -32,6 +32,11 @@ def test_mnist() -> None:
     assert example("mnist").main(str(folder), epochs=1) > 0.95
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_sklearn_pipeline() -> None:
+    assert example("sklearn_pipeline").main() > 0.95
+
+
 def test_every_example_is_tested() -> None:
     names = {path.stem for path in (REPOSITORY / "examples").glob("*.py")}
     assert names == {name.removeprefix("test_") for name in globals() if name.startswith("test_")} - {

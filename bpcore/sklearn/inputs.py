@@ -43,7 +43,7 @@ def to_place_of(result: np.ndarray, x: Any) -> Any:
 
 
 def example_of(x: Any) -> Any:
-    """One number that lies where X does, so that later arrays can be held against it; None for lists and sparse rows."""
+    """One number that lies where X does, to hold later arrays against; None for lists and sparse rows."""
     xp, is_array = get_namespace(x)
     return xp.asarray(x[:1, :1], copy=True) if is_array else None
 

@@ -108,7 +108,7 @@ def minimize(estimator: Any, objective: Objective) -> scipy.optimize.OptimizeRes
             f"lbfgs has not converged in {result.nit} iterations, {result.nfev} evaluations of the loss; raise "
             f"max_iter (now {estimator.max_iter}) or max_fun ({estimator.max_fun}), or scale the features",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=6,  # the line that called fit
         )
     backend.write(result.x.astype(objective.network.dtype), parameters.params)
     return result

@@ -37,7 +37,11 @@ from bpcore.sklearn.parameters import (
 )
 from bpcore.train import STOPPED_BY_CTRL_C, Run, Settings, TrainingState
 
-LEARNING_RATES = list(dict.fromkeys(["constant", "invscaling", "adaptive", *SCHEDULES]))
+OPEN_ENDED = ("constant", "invscaling", "adaptive")
+"""scikit-learn's learning rates, which know no last epoch; the schedules of bpcore are plans for max_iter epochs."""
+CALLER = 6
+"""The stacklevel of warnings: the line that called fit, above scikit-learn's wrapper and what stands here."""
+
 AUTO_BATCH = 200
 """The batch size where the estimator may choose."""
 
@@ -51,7 +55,7 @@ class Perceptron(BaseEstimator, ABC):
         "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions(set(LEARNING_RATES)), HasMethods("factors")],
+        "learning_rate": [StrOptions({*OPEN_ENDED, *SCHEDULES}), HasMethods("factors")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -167,7 +171,7 @@ class Perceptron(BaseEstimator, ABC):
             "callbacks": bool(self.callbacks),
             "X_val": held_out[0] is not None,
             "restore_best": bool(self.restore_best),
-            "learning_rate": self.learning_rate not in ("constant", "invscaling", "adaptive"),
+            "learning_rate": self.learning_rate not in OPEN_ENDED,
         }
         for name in (name for name, given in asked.items() if given):
             raise InputError(f"{name} is for the solvers adam and sgd, which go by epochs; lbfgs does not")
@@ -318,17 +322,17 @@ class Perceptron(BaseEstimator, ABC):
         stopped = self.early_stopping and self._stopped.startswith(HAS_STOPPED)
         if stopped:
             message = f"nothing was trained: early stopping found {self._stopped}"
-            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+            warnings.warn(message, ConvergenceWarning, stacklevel=CALLER)
         return stopped
 
     def _warn(self, run: Run, *, incremental: bool) -> None:
         if run.stopped == STOPPED_BY_CTRL_C:
-            warnings.warn(f"training was {STOPPED_BY_CTRL_C}", stacklevel=4)
-        elif not incremental and not run.stopped:
+            warnings.warn(f"training was {STOPPED_BY_CTRL_C}", stacklevel=CALLER)
+        elif not incremental and not run.stopped and self.learning_rate in OPEN_ENDED:
             warnings.warn(
                 f"training has not converged in {self.max_iter} epochs; raise max_iter, or tol (now {self.tol:g})",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=CALLER,
             )
 
     def _require_finite(self) -> None:
@@ -381,7 +385,7 @@ class Perceptron(BaseEstimator, ABC):
             return min(AUTO_BATCH, samples)
         if self.batch_size > samples:
             message = f"batch_size={self.batch_size} is more than the {samples} samples, and means all"
-            warnings.warn(message, stacklevel=5)
+            warnings.warn(message, stacklevel=CALLER)
         return min(int(self.batch_size), samples)
 
     def _loss_share(self) -> float:
