@@ -133,7 +133,7 @@ class Run:
             backend.write(start.optimizer, self.state)
         self.segments = backend.asarray(parameters.segments())
         self.rule_settings = backend.asarray(settings.optimizer.settings(), dtype)
-        self._square = backend.full((1, 1), 0.0, dtype)
+        self._squares = backend.full((8, 8), 0.0, dtype)
         self._full = batch_for(backend, samples, self.batch_size, dtype)
         self._short = self._full.rows(self.short_rows)
         self._run_full, self._run_short = (
@@ -183,7 +183,7 @@ class Run:
         delta = network.loss_and_delta(batch, self.settings.loss, control, training=True)
         network.backward(delta)
         if optimizer.penalty:
-            backend.penalize(parameters.weights, self.rule_settings, control, self._square)
+            backend.penalize(parameters.weights, self.rule_settings, control, self._squares)
         if optimizer.max_norm is not None:
             backend.global_norm(parameters.grads, control)
         backend.update(

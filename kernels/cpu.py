@@ -440,11 +440,14 @@ def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: 
     factors[2] = 1.0
 
 
-def penalize(square: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
+def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
     """l2 <- the penalty over the batch's sum of weights, and what it adds to the loss: 1/2 l2 sum W^2."""
     slot = counters[BATCH]
     settings[0] = settings[3] / totals[slot] if totals[slot] > 0.0 else 0.0
-    penalties[slot] = 0.5 * settings[0] * square[0, 0]
+    total = 0.0
+    for i in range(squares.shape[0]):
+        total += squares[i, i]
+    penalties[slot] = 0.5 * settings[0] * total
 
 
 def column_sums(x: Any, out: Any) -> None:

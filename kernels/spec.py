@@ -128,7 +128,7 @@ def plain(template: str, dtype: DType) -> Spec:
     max_pieces_backward   delta (B, M), winner int32 (B, M), out (B, pieces * M)
     global_norm           grads (P,), norm (1,)
     fold_factors          table (steps, 3), scale (1,), settings (8,), counters, factors (3,)
-    penalize              square (1, 1), totals, penalties (one slot a batch each), settings (8,), counters
+    penalize              squares (k, k), totals, penalties (one slot a batch each), settings (8,), counters
     column_sums           x (B, M), out (M,)
     add_slots             parts (parts, slots), out (slots,), counters (the CPU alone)
     advance               counters

@@ -432,16 +432,18 @@ class Backend(ABC):
         self.require(grads)
         self.run(spec.plain("global_norm", grads.dtype), grads, control.norm)
 
-    def penalize(self, weights: Array, settings: Array, control: Control, square: Array) -> None:
+    def penalize(self, weights: Array, settings: Array, control: Control, squares: Array) -> None:
         """L2 that is shared out over the sum of sample weights of each batch, as that comes out of the loss head.
 
         weights (K,); settings (8,) of the update: its l2 <- penalty / total; control.penalties <- 1/2 l2 sum W^2 in the
-        batch's slot; square (1, 1) is overwritten with sum W^2.
+        batch's slot. squares (k, k) is overwritten: the weights, cut into k pieces, times themselves, so that sum W^2
+        comes from a product on many units, however many weights there are; K must be a multiple of k.
         """
-        self.require(weights, settings, square)
-        self.matmul(weights.reshape(1, -1), weights.reshape(-1, 1), square)
+        self.require(weights, settings, squares)
+        pieces = weights.reshape(squares.shape[0], -1)
+        self.matmul(pieces, pieces, squares, transpose_b=True)
         which = spec.plain("penalize", weights.dtype)
-        self.run(which, square, control.totals, control.penalties, settings, control.counters)
+        self.run(which, squares, control.totals, control.penalties, settings, control.counters)
 
     def gather(self, samples: Samples, control: Control, batch: Batch) -> None:
         """Fill a batch with the rows whose turn it is, in the epoch's order, scaled in the same pass.
