@@ -99,7 +99,7 @@ class Run:
         start: TrainingState | None = None,
     ) -> None:
         self.network, self.samples, self.settings = network, samples, settings
-        start = start or TrainingState()
+        start = _checked(start or TrainingState(), network, settings)
         self.validation = validation
         self.callbacks = callbacks
         self.backend = backend = network.backend
@@ -340,7 +340,7 @@ class Run:
         epoch, batch = divmod(bad, self.steps_per_epoch)
         self._rewind(bad)
         layer = self._first_non_finite_layer(self._full if batch < self.full_steps else self._short)
-        self._rewind(max(bad - 1, 0))
+        self._rewind(max(bad - 1, self._first_step - self._extra_steps))
         raise NonFiniteLossError(
             f"the loss is not finite at epoch {epoch + 1}, step {batch + 1} of {self.steps_per_epoch}, first in "
             f"{layer}, with learning rate {self.learning_rates[bad] * self.learning_rate_scale:.6g}; the network "
@@ -356,6 +356,20 @@ class Run:
             if not np.isfinite(self.backend.to_numpy(x)).all():
                 return f"layer {number} ({layer.describe()})"
         return "the loss"
+
+
+def _checked(start: TrainingState, network: LayerStack, settings: Settings) -> TrainingState:
+    """One clear line where a run cannot begin there."""
+    if start.epoch >= settings.epochs:
+        raise InputError(
+            f"epochs={settings.epochs}, but the run is to begin after {start.epoch}; epochs counts from the first"
+        )
+    shape = (settings.optimizer.rule.states, *network.parameters.params.shape)
+    if start.optimizer is not None and start.optimizer.shape != shape:
+        raise InputError(
+            f"the training state holds {start.optimizer.shape} numbers, but this network with this optimizer has {shape}"
+        )
+    return start
 
 
 @contextmanager

@@ -128,6 +128,32 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(
         np.testing.assert_array_equal(array, weights_of(second)[name])
 
 
+def test_a_run_that_goes_on_keeps_the_weights_it_began_with(rng: np.random.Generator) -> None:
+    """Where its very first step has a loss that is not finite: there is no good step before."""
+    x, y = spirals(rng, 70)
+    net = network(Dense(8, "tanh"), Dense(3))
+    net.build(2)
+    before = weights_of(net)
+    before["1.b"][:] = np.inf
+    net.set_parameters(before)
+    with pytest.raises(NonFiniteLossError, match="epoch 3, step 1 of 5"):
+        net.fit(x, y, epochs=4, batch_size=16, start=TrainingState(epoch=2, step=11))
+    np.testing.assert_array_equal(weights_of(net)["0.W"], before["0.W"])
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (TrainingState(epoch=2, step=10), "epochs=2, but the run is to begin after 2"),
+        (TrainingState(optimizer=np.zeros((1, 5))), r"holds \(1, 5\) numbers, but this network .* has \(2, "),
+    ],
+)
+def test_a_run_cannot_begin_anywhere(start: TrainingState, message: str, rng: np.random.Generator) -> None:
+    x, y = spirals(rng, 70)
+    with pytest.raises(InputError, match=message):
+        network().fit(x, y, epochs=2, start=start)
+
+
 def test_the_penalty_is_shared_out_over_each_batch_s_weights(rng: np.random.Generator) -> None:
     """Also over a short batch: the textbook in NumPy. What it adds to the loss is told apart from it."""
     x, y, weights = rng.standard_normal((10, 3)), rng.standard_normal((10, 2)), rng.random(10) + 0.5
