@@ -367,7 +367,7 @@ def _checked(start: TrainingState, network: LayerStack, settings: Settings) -> T
     shape = (settings.optimizer.rule.states, *network.parameters.params.shape)
     if start.optimizer is not None and start.optimizer.shape != shape:
         raise InputError(
-            f"the training state holds {start.optimizer.shape} numbers, but this network with this optimizer has {shape}"
+            f"the training state holds {start.optimizer.shape} numbers; this network with this optimizer has {shape}"
         )
     return start
 

@@ -145,7 +145,7 @@ def test_a_run_that_goes_on_keeps_the_weights_it_began_with(rng: np.random.Gener
     ("start", "message"),
     [
         (TrainingState(epoch=2, step=10), "epochs=2, but the run is to begin after 2"),
-        (TrainingState(optimizer=np.zeros((1, 5))), r"holds \(1, 5\) numbers, but this network .* has \(2, "),
+        (TrainingState(optimizer=np.zeros((1, 5))), r"holds \(1, 5\) numbers; this network .* has \(2, "),
     ],
 )
 def test_a_run_cannot_begin_anywhere(start: TrainingState, message: str, rng: np.random.Generator) -> None:
