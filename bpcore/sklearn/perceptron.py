@@ -219,7 +219,7 @@ class Perceptron(BaseEstimator, ABC):
     def _begin(self, shape: Shape, random_state: np.random.RandomState, dtype: np.dtype[Any]) -> None:
         """First weights; nothing of an earlier fit is left."""
         for name in ("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "_state"):
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
         self.n_layers_, self.out_activation_ = len(shape.sizes), self._out_activation()
         self._keep(first_parameters(shape, random_state, dtype))
         self.n_iter_, self.t_ = 0, 0
