@@ -17,7 +17,7 @@ from bpcore.data import load_dataset
 from bpcore.errors import BpcoreError, InputError, InputTypeError, MissingExtraError
 from bpcore.gradcheck import gradcheck
 from bpcore.history import Evaluation, History
-from bpcore.layers import Activation, Dense, Dropout, Layer
+from bpcore.layers import Activation, Dense, Dropout, Layer, Maxout, Residual
 from bpcore.losses import BinaryCrossEntropy, Hinge, Loss, Poisson, SoftmaxCrossEntropy, SquaredError
 from bpcore.model import Network
 from bpcore.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
@@ -47,6 +47,7 @@ __all__ = [
     "InputTypeError",
     "Layer",
     "Loss",
+    "Maxout",
     "MissingExtraError",
     "Momentum",
     "Nesterov",
@@ -57,6 +58,7 @@ __all__ = [
     "Poisson",
     "Progress",
     "RMSProp",
+    "Residual",
     "Schedule",
     "SoftmaxCrossEntropy",
     "SquaredError",

@@ -26,6 +26,7 @@ from bpcore.errors import BpcoreError, InputError
 from bpcore.evaluation import COPIES_OF_A_RECORDING, REPLAY_SECONDS, Evaluator, read_slots
 from bpcore.history import Evaluation, History
 from bpcore.kernels import counter
+from bpcore.layers import Layer
 from bpcore.losses import Loss
 from bpcore.network import LayerStack
 from bpcore.optimizers import Optimizer
@@ -116,6 +117,10 @@ class Run:
         self.restore_best = False
 
         dtype, parameters = network.dtype, network.parameters
+        segments = parameters.segments()
+        if not len(segments):
+            frozen = "every parameter is frozen; network.unfreeze(...) lets some learn again"
+            raise InputError(f"there is nothing to learn: {frozen if parameters.views else 'no layer has parameters'}")
         steps = settings.epochs * self.steps_per_epoch
         factors = settings.schedule.factors(steps, self.steps_per_epoch)
         self.learning_rates = settings.optimizer.learning_rate * factors
@@ -126,12 +131,13 @@ class Run:
         self.feed, *of_validation = memory.feeds(backend, dtype, wishes, self._needs)
 
         network.reserve(self.batch_size)
+        network.begin_learning()
         self.control = self._new_control(backend)
         self.scale_learning_rate(start.learning_rate_scale)
         self.state = backend.full((settings.optimizer.rule.states, *parameters.params.shape), 0.0, dtype)
         if start.optimizer is not None:
             backend.write(start.optimizer, self.state)
-        self.segments = backend.asarray(parameters.segments())
+        self.segments = backend.asarray(segments)
         self.rule_settings = backend.asarray(settings.optimizer.settings(), dtype)
         self._squares = backend.full((8, 8), 0.0, dtype)
         self._full = batch_for(backend, samples, self.batch_size, dtype)
@@ -185,7 +191,7 @@ class Run:
         if optimizer.penalty:
             backend.penalize(parameters.weights, self.rule_settings, control, self._squares)
         if optimizer.max_norm is not None:
-            backend.global_norm(parameters.grads, control)
+            backend.global_norm(parameters.grads, self.segments, control)
         backend.update(
             optimizer.rule,
             parameters.params,
@@ -350,12 +356,16 @@ class Run:
     def _first_non_finite_layer(self, batch: Batch) -> str:
         self.feed.ready(self.batch)
         self.backend.gather(self.feed.samples, self.control, batch)
-        x = batch.x
-        for number, layer in enumerate(self.network.layers, 1):
-            x = layer.forward(x, self.control)
+        return self._first_non_finite(self.network.layers, batch.x) or "the loss"
+
+    def _first_non_finite(self, layers: Sequence[Layer], x: Array) -> str:
+        """The first of these layers with an output that is not finite; of a block, the first such layer in it."""
+        for place, layer in enumerate(layers, 1):
+            below, x = x, layer.forward(x, self.control)
             if not np.isfinite(self.backend.to_numpy(x)).all():
-                return f"layer {number} ({layer.describe()})"
-        return "the loss"
+                inside = self._first_non_finite(layer.inside, below)
+                return f"layer {place} ({layer.describe()})" + (f", in it {inside}" if inside else "")
+        return ""
 
 
 def _checked(start: TrainingState, network: LayerStack, settings: Settings) -> TrainingState:

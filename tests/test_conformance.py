@@ -282,16 +282,33 @@ def test_scatter_is_the_reverse_of_gather(backend: Backend, labels: bool, dtype:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_maxout(backend: Backend, dtype: Any, rng: np.random.Generator) -> None:
-    z, delta = rng.standard_normal((5, 12)).astype(dtype), rng.standard_normal((5, 4)).astype(dtype)
+    """Bias and maximum in one pass, the first of equals wins, NaN wins; the way back and the bias gradient in one."""
+    z, delta = np.round(rng.standard_normal((5, 12)), 1).astype(dtype), rng.standard_normal((5, 4)).astype(dtype)
+    z[0, 5], z[1, 0:3] = np.nan, np.nan
+    bias = np.round(rng.standard_normal(12)).astype(dtype)
+    z[2], bias[8:] = 0.0, bias[4:8]  # the second and the third piece are equal here
     out, winner = backend.empty((5, 4), dtype), backend.empty((5, 4), np.int32)
-    backend.max_pieces(backend.asarray(z), out, winner)
-    pieces = z.reshape(5, 3, 4)
+    device_z = backend.asarray(z.copy())
+    assert backend.max_pieces(device_z, backend.asarray(bias), out, winner) is out
+    pieces = (z + bias).reshape(5, 3, 4)
+    np.testing.assert_array_equal(backend.to_numpy(device_z), z)
     np.testing.assert_array_equal(backend.to_numpy(out), pieces.max(axis=1))
     np.testing.assert_array_equal(backend.to_numpy(winner), pieces.argmax(axis=1))
-    back = backend.empty((5, 12), dtype)
-    backend.max_pieces_backward(backend.asarray(delta), winner, back)
+    back, bias_grad = backend.empty((5, 12), dtype), backend.full((12,), 9.0, dtype)
+    backend.max_pieces_backward(backend.asarray(delta), winner, back, bias_grad)
     expected = np.where(np.arange(3)[None, :, None] == pieces.argmax(axis=1)[:, None], delta[:, None], 0)
-    np.testing.assert_array_equal(backend.to_numpy(back), expected.reshape(5, 12))
+    expected = expected.reshape(5, 12)
+    np.testing.assert_array_equal(backend.to_numpy(back), expected)
+    np.testing.assert_allclose(backend.to_numpy(bias_grad), expected.sum(axis=0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_duplicate(backend: Backend, layout: Maker, rng: np.random.Generator) -> None:
+    for shape in SHAPES:
+        host = rng.standard_normal(shape).astype(np.float32)
+        x, out = layout(backend, host), backend.full(shape, 9.0, np.float32)
+        assert backend.duplicate(x, out) is out
+        np.testing.assert_array_equal(backend.to_numpy(out), host)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.9])
@@ -370,7 +387,10 @@ def test_update_touches_its_segments_alone(backend: Backend, name: str, dtype: A
     decay = np.array([0, 0.5, 0, 0, 0.9, 0.99, 1e-8, 0])
     np.testing.assert_allclose(updated([[0, 20, 1]], decay, g), whole - 0.1 * 0.5 * w, rtol=1e-4, atol=1e-5)
 
-    backend.global_norm(backend.asarray(g), control)
+    backend.global_norm(backend.asarray(g), backend.asarray(np.array([[0, 8, 1], [12, 20, 0]], np.int64)), control)
+    trained = np.concatenate([g[:8], g[12:]]).astype(float)
+    assert float(backend.to_numpy(control.norm)[0]) == pytest.approx(np.linalg.norm(trained), rel=1e-5)
+    backend.global_norm(backend.asarray(g), backend.asarray(np.array([[0, 20, 0]], np.int64)), control)
     norm = float(backend.to_numpy(control.norm)[0])
     assert norm == pytest.approx(np.linalg.norm(g.astype(float)), rel=1e-5)
     clip = np.array([0, 0, norm / 4, 0, 0.9, 0.99, 1e-8, 0])
@@ -426,7 +446,11 @@ def test_shapes_that_do_not_fit_are_refused(backend: Backend) -> None:
     with pytest.raises(InputTypeError, match="scatter: out has dtype int64, but batch has float32"):
         backend.scatter(a, backend.control(1, np.float32), backend.empty((2, 3), np.int64))
     with pytest.raises(InputError, match="pieces"):
-        backend.max_pieces(a, b, backend.empty((2, 4), np.int32))
+        backend.max_pieces(a, backend.full((3,), 0.0, np.float32), b, backend.empty((2, 4), np.int32))
+    with pytest.raises(InputError, match="bias or its gradient has shape"):
+        backend.max_pieces(b, backend.full((3,), 0.0, np.float32), b[:, :2], backend.empty((2, 2), np.int32))
+    with pytest.raises(InputError, match="duplicate: out has shape"):
+        backend.duplicate(a, b)
 
 
 def test_round_trip_and_write(backend: Backend, rng: np.random.Generator) -> None:

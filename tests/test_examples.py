@@ -25,6 +25,28 @@ def test_custom_activation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert example("custom_activation").main() > 0.95
 
 
+def test_mazur() -> None:
+    losses = example("mazur").main()
+    expected = [0.29837110876, 0.29102777369, 3.51018778e-5, 0.29837110876, 0.28047145, 2.44756e-6]
+    assert losses == pytest.approx(expected, rel=1e-6)
+
+
+def test_cs231n_two_layer() -> None:
+    *losses, right = example("cs231n_two_layer").main()
+    assert losses == pytest.approx([3.4702243556, 26.5948426952, 1.30378789133], abs=1e-8)
+    assert right
+
+
+def test_custom_layer() -> None:
+    right, accuracy = example("custom_layer").main()
+    assert right
+    assert accuracy > 0.98
+
+
+def test_xor() -> None:
+    assert example("xor").main() == pytest.approx([0.0242, 0.9816, 0.9815, 0.0256], abs=1e-4)
+
+
 def test_mnist() -> None:
     folder = mnist_folder()
     if folder is None:

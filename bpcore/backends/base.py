@@ -48,8 +48,8 @@ class Control:
     losses    (slots,): the mean loss of each batch of the epoch
     totals    (slots,): the sum of the sample weights of each batch
     correct   int64 (slots,): how many samples of each batch were classified rightly
-    table     (steps, 3): learning rate and the optimizer's two factors of each step from the table's first one on
     penalties (slots,): what Optimizer.penalty adds to each batch's loss, zero without
+    table     (steps, 3): learning rate and the optimizer's two factors of each step from the table's first one on
     scale     (1,): a factor on the learning rate that callbacks may change
     norm      (1,): the global gradient norm of the last step that asked for it
     """
@@ -291,18 +291,26 @@ class Backend(ABC):
         _check("delta", delta.shape, ("parameter_grad", parameter_grad, columns))
         self.run(spec.delta(activation, delta.dtype), delta, saved, parameter, bias_grad, parameter_grad)
 
-    def max_pieces(self, z: Array, out: Array, winner: Array) -> None:
-        """Maxout (Goodfellow et al. 2013): out (B, M) <- the largest of the k pieces of z (B, k M).
+    def duplicate(self, x: Array, out: Array) -> Array:
+        """out (B, M) <- x (B, M), as an operation of a step: one path may then overwrite what another needs."""
+        self.require(x, out)
+        _check("duplicate", x.shape, ("out", out, x.shape))
+        self.run(spec.plain("duplicate", x.dtype), x, out)
+        return out
+
+    def max_pieces(self, z: Array, bias: Array, out: Array, winner: Array) -> Array:
+        """Maxout (Goodfellow et al. 2013): out (B, M) <- the largest of the k pieces of z + bias, (B, k M).
 
         winner int32 (B, M) <- which piece that was; the pieces stand one after the other in a row.
         """
-        self._check_pieces("max_pieces", z, out, winner)
-        self.run(spec.plain("max_pieces", z.dtype), z, out, winner)
+        self._check_pieces("max_pieces", z, bias, out, winner)
+        self.run(spec.plain("max_pieces", z.dtype), z, bias, out, winner)
+        return out
 
-    def max_pieces_backward(self, delta: Array, winner: Array, out: Array) -> None:
-        """out (B, k M) <- delta (B, M) at the piece that won, zero at the others."""
-        self._check_pieces("max_pieces_backward", out, delta, winner)
-        self.run(spec.plain("max_pieces_backward", delta.dtype), delta, winner, out)
+    def max_pieces_backward(self, delta: Array, winner: Array, out: Array, bias_grad: Array) -> None:
+        """out (B, k M) <- delta (B, M) at the piece that won, zero at the others; bias_grad (k M,) <- column sums."""
+        self._check_pieces("max_pieces_backward", out, bias_grad, delta, winner)
+        self.run(spec.plain("max_pieces_backward", delta.dtype), delta, winner, out, bias_grad)
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
         """out <- e^z / sum e^z, row by row; `out` may be z."""
@@ -425,12 +433,13 @@ class Backend(ABC):
             control.scale,
             control.norm,
             control.counters,
+            0,
         )
 
-    def global_norm(self, grads: Array, control: Control) -> None:
-        """control.norm <- the Euclidean norm of grads (P,), without the host."""
-        self.require(grads)
-        self.run(spec.plain("global_norm", grads.dtype), grads, control.norm)
+    def global_norm(self, grads: Array, segments: Array, control: Control) -> None:
+        """control.norm <- the Euclidean norm of grads (P,) within the segments of `update`, without the host."""
+        self.require(grads, segments)
+        self.run(spec.plain("global_norm", grads.dtype), grads, segments, control.norm)
 
     def penalize(self, weights: Array, settings: Array, control: Control, squares: Array) -> None:
         """L2 that is shared out over the sum of sample weights of each batch, as that comes out of the loss head.
@@ -559,10 +568,11 @@ class Backend(ABC):
         self.run(spec.plain(name, a.dtype), a, b, out)
         return out
 
-    def _check_pieces(self, name: str, pieces: Array, whole: Array, winner: Array) -> None:
-        self.require(pieces, whole, winner)
+    def _check_pieces(self, name: str, pieces: Array, of_columns: Array, whole: Array, winner: Array) -> None:
+        self.require(pieces, of_columns, whole, winner)
         columns = whole.shape[1]
         _check(name, whole.shape, ("winner", winner, whole.shape))
+        _check(name, pieces.shape, ("bias or its gradient", of_columns, pieces.shape[1:]))
         if columns == 0 or pieces.shape[0] != whole.shape[0] or pieces.shape[1] % columns:
             raise InputError(
                 f"{name}: {pieces.shape} does not hold pieces of {whole.shape}; the columns must be a multiple"

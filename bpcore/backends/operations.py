@@ -28,9 +28,11 @@ ROLES = {
     "argmax": "rR",
     "above_zero": "rR",
     "scatter": "rWfw",
-    "max_pieces": "rRR",
-    "max_pieces_backward": "rrR",
-    "update": "WwWswwwww",
+    "duplicate": "rR",
+    "max_pieces": "rwRR",
+    "max_pieces_backward": "rrRO",
+    "global_norm": "wwW",
+    "update": "PpPswwwwwo",
     "fold_factors": "wwwwW",
     "penalize": "wwWWw",
 }
@@ -41,6 +43,9 @@ w  whole: every part sees all of it
 O  own: sums over the samples; a part adds up its own, and the parts' are added up afterwards
 L  likewise, and of the slots of a control block only that of the batch at hand
 s  segments: the parameters that the optimizer changes (Backend.update)
+P  an entry (or a column) for each parameter, of which a part changes those of its segments alone
+p  likewise, and read; its first entry is that of the parameter whose number stands at o
+o  that number
 f  the number of the part's first row
 -  a scalar, or an array that is not looked at
 
@@ -124,7 +129,7 @@ class Kernel:
     @property
     def reads(self) -> list[Array]:
         """The arrays it depends on."""
-        return [a for role, a in zip(self.roles, self.arguments, strict=True) if role not in "-f" and is_array(a)]
+        return [a for role, a in zip(self.roles, self.arguments, strict=True) if role not in "-fo" and is_array(a)]
 
     @property
     def writes(self) -> list[Array]:
