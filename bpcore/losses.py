@@ -34,6 +34,11 @@ class Loss:
             raise InputError(f"label_smoothing is for the cross-entropies, not for {self.name}")
 
     @property
+    def of_numbers(self) -> bool:
+        """Whether targets in a matrix are numbers, and not shares of classes or labels that hold."""
+        return self.name in ("squared_error", "poisson")
+
+    @property
     def entry(self) -> LossEntry:
         """The row functions."""
         return LOSSES[self.name]

@@ -103,7 +103,7 @@ class Network(LayerStack):
             batch_size=_count("batch_size", batch_size),
             seed=check_seed(seed),
             shuffle=shuffle,
-            classifies=targets.ndim == 1 or chosen.name != "squared_error",
+            classifies=targets.ndim == 1 or not chosen.of_numbers,
             resident=resident,
         )
         scale = (1 / 255 if features.dtype == np.uint8 else 1.0) if scale is None else scale
@@ -150,12 +150,15 @@ class Network(LayerStack):
         raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
 
     def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """Class labels (samples,) int64; 0 or 1 for each output after binary cross-entropy; else the output."""
+        """Class labels (samples,) int64; 0 or 1 for each output after binary cross-entropy; else numbers."""
         loss = self._fitted_loss()
         if loss.name == "binary_cross_entropy":
             yes = self._answers(x, "yes_or_no", batch_size)
             return yes[:, 0] if self.outputs == 1 else yes
-        return self._answers(x, "label" if self.classifies else "output", batch_size)
+        if self.classifies:
+            return self._answers(x, "label", batch_size)
+        output = self._answers(x, "output", batch_size)
+        return np.exp(output) if loss.name == "poisson" else output
 
     def summary(self) -> str:
         """A table of the layers with their sizes and numbers of parameters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -238,6 +239,8 @@ def test_partial_fit_takes_what_comes(rng: np.random.Generator) -> None:
         stopping.partial_fit(x, x[:, 0])
     assert len(stopping.loss_curve_) == 3
     assert not hasattr(MLPRegressor(solver="lbfgs"), "partial_fit")
+    begun = MLPClassifier(solver="lbfgs", max_iter=2, **CPU).fit(x, y).set_params(solver="sgd").partial_fit(x, y)
+    assert len(begun.loss_curve_) == begun.n_iter_ == 1
 
 
 def test_warm_start_goes_on(rng: np.random.Generator) -> None:
@@ -320,6 +323,29 @@ def test_validation_data_callbacks_and_the_best_weights(rng: np.random.Generator
         model.fit(x, y, X_val=x_val)
 
 
+def test_it_says_what_it_does(rng: np.random.Generator, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = classes(rng)
+    adaptive = MLPClassifier(solver="sgd", learning_rate="adaptive", tol=9.0, n_iter_no_change=1, verbose=True, **CPU)
+    adaptive.set_params(early_stopping=True, validation_fraction=0.3).fit(x, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("epoch 1, loss ")
+    assert lines[1].startswith("validation score ")
+    assert lines[6] == "no improvement of the validation score by more than 9 in 1 epochs; learning rate 0.0002"
+    assert lines[-1] == "no improvement of the validation score by more than 9 in 1 epochs"
+    assert [line.rpartition(" ")[2] for line in lines if "learning rate" in line][-1] == "3.2e-07"
+    MLPClassifier(solver="lbfgs", max_iter=2, verbose=True, **CPU).fit(x, y)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_two_threads_may_ask_at_once(rng: np.random.Generator) -> None:
+    x, y = classes(rng)
+    model = MLPClassifier(max_iter=2, **CPU).fit(x, y)
+    expected = model.predict_proba(x)
+    with ThreadPoolExecutor(4) as threads:
+        for found in threads.map(lambda _: model.predict_proba(x), range(20)):
+            np.testing.assert_array_equal(found, expected)
+
+
 def test_class_weights_are_sample_weights(rng: np.random.Generator) -> None:
     x, y = classes(rng)
     names = np.array(["a", "b", "c"])[y]
@@ -386,6 +412,7 @@ def test_arrays_of_the_device_stay_there(rng: np.random.Generator) -> None:
     backend = CupyBackend(device, device.launch)
     x = backend.asarray(rng.standard_normal((5, 4)))
     assert inputs.for_samples(x, backend) is x
+    assert clone(MLPClassifier(device=backend)).device is backend
 
 
 # --- what cannot be used ------------------------------------------------------------------------------------------

@@ -162,6 +162,10 @@ class Backend(ABC):
         """
         raise InputError(f"the {self.name} backend has no way to stream data: it takes data sets that fit its memory")
 
+    def __deepcopy__(self, memo: object) -> Backend:
+        """The backend itself: there is one device."""
+        return self
+
     # --- what follows from that ---------------------------------------------------------------------------
 
     def full(self, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
