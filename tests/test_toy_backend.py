@@ -5,6 +5,7 @@ It is put on the path of other processes, beside the metadata that an installati
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -17,6 +18,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
+from bpcore import backends
+from bpcore.errors import InputError
 from bpcore.kernels import cpu
 
 PACKAGE = REPOSITORY / "examples" / "toy_backend"
@@ -90,6 +93,26 @@ except InputTypeError as error:
     first, second = outside("-c", program).splitlines()
     assert first == "toy_backend.backend 12.0"
     assert "the toy backend (toy_backend.ToyArray), b one of the numpy backend (numpy.ndarray)" in second
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("nowhere_at_all:Backend", "cannot be loaded: No module named 'nowhere_at_all'"),
+        ("bpcore.errors:Backend", "cannot be loaded: module 'bpcore.errors' has no attribute 'Backend'"),
+        ("bpcore.backends.base:Backend", "cannot be loaded: Can't instantiate abstract class Backend"),
+        ("builtins:dict", "is of <class 'dict'>, which is no bpcore.backends.base.Backend"),
+    ],
+)
+def test_a_package_that_is_broken(monkeypatch: pytest.MonkeyPatch, value: str, words: str) -> None:
+    """One line, and the other backends are still there."""
+    entry = importlib.metadata.EntryPoint("broken", value, backends.GROUP)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
+    with pytest.raises(InputError, match=re.escape(f"the broken backend {words}")):
+        backends.get_backend("broken")
+    states = backends.available_backends()
+    assert states["numpy"] == "available"
+    assert words in states["broken"]
 
 
 def test_the_page_shows_what_is_there() -> None:
