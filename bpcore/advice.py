@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from bpcore.probe import DiagnosticSample, LayerSample
 
@@ -11,10 +12,13 @@ APART = 1000.0
 """Gradients of two layers that differ by more vanish or explode on the way down. Healthy networks: 1 to 100 times."""
 LONG = 1000.0
 """A gradient longer than this: usual are 0.01 to 10, at the beginning of a regression 100."""
-FAR = 0.5
-"""An update that moves weights by such a share of their own length forgets what they were."""
+FAR = 1.0
+"""An update that moves weights by more than their own length forgets what they were."""
 MANY_DEAD = 0.5
 """Half of a layer's units: below, a network has units to spare."""
+
+MAY_PASS = frozenset({"vanishing", "far", "dead"})
+"""What is wrong only if it lasts: weights may begin at zero, let nothing through for a step, and grow fast at first."""
 
 
 def advice(sample: DiagnosticSample) -> Iterator[tuple[str, str]]:
@@ -27,25 +31,24 @@ def advice(sample: DiagnosticSample) -> Iterator[tuple[str, str]]:
 
 
 def _vanishing(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Iterator[tuple[str, str]]:
-    """Layers whose gradient is far shorter than that of a layer above them."""
-    small: list[LayerSample] = []
-    longest = (0.0, "")
-    for layer in reversed(layers):
-        norm = layer.gradient_norm or 0.0
-        if norm * APART < longest[0]:
-            small.insert(0, layer)
-        longest = max(longest, (norm, layer.place))
+    """The lowest layers, so long as their gradient is far shorter than that of a layer above them.
+
+    Where a lower layer has a gradient again, it came past the layers between, as it does in residual blocks.
+    """
+    norms = [layer.gradient_norm or 0.0 for layer in layers]
+    longest = max(range(len(layers)), key=lambda place: norms[place], default=0)
+    small = list(takewhile(lambda layer: (layer.gradient_norm or 0.0) * APART < norms[longest], layers[:longest]))
     if not small:
         return
     least = min(small, key=lambda layer: layer.gradient_norm or 0.0)
     squashing = any(name in layer.layer for layer in layers for name in ("sigmoid", "tanh"))
+    relu = "the activation relu with " if squashing else ""
     yield (
         "vanishing",
         f"gradients vanish: after step {sample.step} their norm is {short(least.gradient_norm)} in layer "
-        f"{least.place} ({least.layer}){_saturation(least)}, but {short(longest[0])} in layer {longest[1]}; "
-        f"{_places(small)} {'learns' if len(small) == 1 else 'learn'} next to nothing; try "
-        f"{'the activation relu with ' if squashing else ''}He's initialiser (he_normal), residual connections, or "
-        f"fewer layers",
+        f"{least.place} ({least.layer}){_saturation(least)}, but {short(norms[longest])} in layer "
+        f"{layers[longest].place}; {_places(small)} {'learns' if len(small) == 1 else 'learn'} next to nothing; try "
+        f"{relu}He's initialiser (he_normal), residual blocks (Residual), or fewer layers",
     )
 
 
@@ -63,12 +66,12 @@ def _exploding(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Itera
         f"gradients explode: after step {sample.step} their norm is {short(sample.gradient_norm)}, "
         f"{short(worst.gradient_norm)} of it in layer {worst.place} ({worst.layer}) and {short(last)} in layer "
         f"{layers[-1].place}; try clipping (max_norm=1), a smaller learning rate (now {sample.learning_rate:.3g}), "
-        f"inputs and targets of about size 1, He's initialiser (he_normal), or residual connections",
+        f"inputs and targets of about size 1, He's initialiser (he_normal), or residual blocks (Residual)",
     )
 
 
 def _far(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Iterator[tuple[str, str]]:
-    """Layers that the next update moves by a large share of their own length."""
+    """Layers that the next update moves by more than their own length."""
     moved = [layer for layer in layers if layer.update_ratio is not None and _or_infinite(layer.update_ratio) > FAR]
     if not moved:
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bpcore.advice import advice, short
+from bpcore.advice import MAY_PASS, advice, short
 from bpcore.callbacks import Callback
 from bpcore.errors import InputError
 from bpcore.probe import DiagnosticSample, Probe
@@ -28,7 +28,8 @@ class Diagnostics(Callback):
 
     every    a sample after every so many steps; before the first step and after each epoch where not given
     rows     how many training samples are looked at, always the same ones
-    notify   who is told a warning, once for each kind; warnings.warn where not given
+    notify   who is told a warning, once for each kind, and where it may pass only if two samples in a row show it;
+             warnings.warn where not given
 
     `samples` holds the figures, `warnings` what was said, `seconds` the time that all this took. Each sample costs
     about a training step of so many rows, run from Python; parameters, gradients and activations are brought to the
@@ -89,6 +90,7 @@ class Diagnostics(Callback):
         self.samples: list[DiagnosticSample] = []
         self.warnings: list[str] = []
         self.seconds = 0.0
+        self._found: dict[str, str] = {}
         self._told: set[str] = set()
         self._probe = None
 
@@ -98,8 +100,9 @@ class Diagnostics(Callback):
         began = time.perf_counter()
         self.samples.append(self._probe.sample(step))
         self.seconds += time.perf_counter() - began
-        for kind, line in advice(self.samples[-1]):
-            if kind not in self._told:
+        before, self._found = self._found, dict(advice(self.samples[-1]))
+        for kind, line in self._found.items():
+            if kind not in self._told and (kind in before or kind not in MAY_PASS):
                 self._told.add(kind)
                 self.warnings.append(line)
                 if self.notify is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,20 @@ import pytest
 import stand_in_cublas
 from stand_in import Device
 
-from bpcore import SGD, Activation, Adam, Dense, Diagnostics, Dropout, InputError, Layer, Momentum, Network
+from bpcore import (
+    SGD,
+    Activation,
+    Adam,
+    Dense,
+    Diagnostics,
+    Dropout,
+    InputError,
+    Layer,
+    Maxout,
+    Momentum,
+    Network,
+    Residual,
+)
 from bpcore.advice import advice
 from bpcore.backends import get_backend, operations, taping
 from bpcore.backends.base import Array, Backend, Control, Samples
@@ -325,58 +337,18 @@ class Scaled(Layer):
         return delta * self.view.value
 
 
-class Block(Layer):
-    """Two layers in one, as another person's residual block might be."""
-
-    def __init__(self, *layers: Layer) -> None:
-        self.layers = layers
-
-    @property
-    def inside(self) -> Sequence[Layer]:
-        return self.layers
-
-    def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
-        self.inputs, self.number = inputs, number
-        found: list[Declaration] = []
-        for place, layer in enumerate(self.layers):
-            found += layer.declare(inputs, 100 * (number + 1) + place, rng)
-            inputs = layer.outputs
-        self.outputs = inputs
-        return found
-
-    def bind(self, backend: Any, dtype: Any, views: Any) -> None:
-        super().bind(backend, dtype, views)
-        for layer in self.layers:
-            layer.bind(backend, dtype, views)
-
-    def allocate(self, batch: int) -> None:
-        for layer in self.layers:
-            layer.allocate(batch)
-
-    def forward(self, x: Array, control: Control | None) -> Array:
-        for layer in self.layers:
-            x = layer.forward(x, control)
-        return x
-
-    def backward(self, delta: Array, wants_input: bool) -> Array | None:
-        passed: Array | None = delta
-        for layer in reversed(self.layers):
-            passed = layer.backward(passed, True)
-        return passed
-
-
 @pytest.mark.filterwarnings("ignore:this cannot be recorded:UserWarning")
 def test_a_users_layer_and_layers_inside_layers(rng: np.random.Generator) -> None:
-    _, found = look([Dense(5, "tanh"), Scaled(), Block(Dense(4, "sigmoid"), Dense(3))], *data(rng))
+    block = Residual([Dense(4, "sigmoid"), Dropout(0.1), Dense(5, freeze=True)])
+    _, found = look([Dense(5, "tanh"), Scaled(), block, Maxout(3)], *data(rng))
     for sample in found.samples:
-        assert [(layer.place, layer.layer) for layer in sample.layers] == [
-            ("1", "Dense, tanh"), ("2", "Scaled"), ("3.1", "Dense, sigmoid"), ("3.2", "Dense, identity"),
-        ]  # fmt: skip
-        assert [list(layer.gradients) for layer in sample.layers] == [
-            ["0.W", "0.b"], ["1.s"], ["300.W", "300.b"], ["301.W", "301.b"],
-        ]  # fmt: skip
+        assert [(layer.place, layer.layer, list(layer.gradients), layer.units) for layer in sample.layers] == [
+            ("1", "Dense, tanh", ["0.W", "0.b"], 5),
+            ("2", "Scaled", ["1.s"], None),
+            ("3.1", "Dense, sigmoid", ["3.W", "3.b"], 4),
+            ("4", "Maxout, 2 pieces", ["6.W", "6.b"], None),
+        ]
         assert all(layer.gradient_norm and layer.update_ratio for layer in sample.layers)
-        assert [layer.units for layer in sample.layers] == [5, None, 4, None]
 
 
 # --- warnings -----------------------------------------------------------------------------------------------------
@@ -400,8 +372,21 @@ def test_a_deep_network_of_sigmoids(rng: np.random.Generator) -> None:
     assert "in layer 31" in line
     assert "layers from 1 to 2" in line
     assert "learn next to nothing" in line
-    assert "the activation relu with He's initialiser (he_normal), residual connections" in line
+    assert "the activation relu with He's initialiser (he_normal), residual blocks (Residual)" in line
     assert "\n" not in line
+
+
+def test_residual_blocks_let_gradients_through(rng: np.random.Generator) -> None:
+    """Twice as deep as the network above. A block begins as y = x: its lower layer learns nothing in the first step."""
+    blocks: list[Layer] = [Residual([Dense(8, "sigmoid"), Dense(8, initializer="zeros")]) for _ in range(30)]
+    for layers in ([Dense(8), *blocks, Dense(3)], [*blocks, Dense(3)]):
+        x, y = rng.standard_normal((60, 8)), rng.integers(0, 3, 60)
+        found = Diagnostics(notify=pytest.fail)
+        net = Network(layers, backend=plain())
+        net.fit(x, y, epochs=20, optimizer=Adam(learning_rate=0.01), callbacks=[found])
+        places = [layer.place for layer in found.samples[0].layers]
+        assert places[-3:] == [f"{len(layers) - 1}.1", f"{len(layers) - 1}.2", f"{len(layers)}"]
+        assert found.samples[0].layers[-3].gradient_norm == 0.0
 
 
 def test_saturated_layers_are_named() -> None:
@@ -414,7 +399,7 @@ def test_saturated_layers_are_named() -> None:
             "vanishing",
             "gradients vanish: after step 7 their norm is 1e-05 in layer 1 (Dense, tanh), where 75 % is saturated, but "
             "1 in layer 2; layer 1 learns next to nothing; try the activation relu with He's initialiser (he_normal), "
-            "residual connections, or fewer layers",
+            "residual blocks (Residual), or fewer layers",
         )
     ]
 
@@ -448,7 +433,7 @@ def test_a_run_that_fails_keeps_what_was_found(rng: np.random.Generator) -> None
 
 def test_dead_units(rng: np.random.Generator) -> None:
     lines = told([Dense(8, "relu", bias=-100.0), Dense(3)], rng)
-    assert lines["units are dead"].startswith("units are dead: after step 0 8 of the 8 in layer 1 (Dense, relu)")
+    assert lines["units are dead"].startswith("units are dead: after step 1 8 of the 8 in layer 1 (Dense, relu)")
     assert list(told([Dense(8, "leaky_relu", bias=-100.0), Dense(3)], rng)) == []
 
 

@@ -151,6 +151,11 @@ class Backend(ABC):
     def describe(self) -> dict[str, str]:
         """The device, its libraries and their versions, for `bpcore info`."""
 
+    @property
+    def array_module(self) -> Any:
+        """The module with NumPy's functions for this backend's arrays, for bpcore.numpy: numpy, cupy, ..."""
+        raise InputError(f"the {self.name} backend brings no module of array functions, which bpcore.numpy needs")
+
     # --- what a device with a memory of its own brings ------------------------------------------------------
 
     def free_bytes(self) -> int | None:

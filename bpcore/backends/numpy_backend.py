@@ -23,6 +23,7 @@ class NumpyBackend(Backend):
     name = "numpy"
     array_type = np.ndarray
     dlpack_devices = (1,)
+    array_module = np
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """A new array of undefined content, which begins at a cache line."""
