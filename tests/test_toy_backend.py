@@ -121,7 +121,7 @@ def test_the_page_shows_what_is_there() -> None:
     table = page.partition("The kernels of the contract:")[2].partition("\n`kernels/cpu.py`")[0]
     made_elsewhere = {"gather_rows", "add_slots", "fold_factors"}  # for what is streamed or recorded
     assert set(re.findall("`(\\w+)`", table)) == cpu.TEMPLATES.keys() - made_elsewhere
-    entry_point, suite = re.findall("```(?:toml|python)\n(.*?)```", page, re.DOTALL)
+    entry_point, suite = re.findall("```(?:toml|py)\n(.*?)```", page, re.DOTALL)
     assert entry_point in (PACKAGE / "pyproject.toml").read_text(encoding="utf-8")
     test = (PACKAGE / "tests" / "test_toy_backend.py").read_text(encoding="utf-8")
     assert [line for line in suite.splitlines() if line.strip() and line not in test] == []
