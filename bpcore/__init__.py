@@ -14,6 +14,7 @@ from bpcore.activations import register_activation
 from bpcore.backends import available_backends, get_backend
 from bpcore.callbacks import Callback, EarlyStopping, StopAtLoss
 from bpcore.data import load_dataset
+from bpcore.diagnostics import Diagnostics
 from bpcore.errors import BpcoreError, InputError, InputTypeError, MissingExtraError
 from bpcore.gradcheck import gradcheck
 from bpcore.history import Evaluation, History
@@ -38,6 +39,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Dense",
+    "Diagnostics",
     "Dropout",
     "EarlyStopping",
     "Evaluation",

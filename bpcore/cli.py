@@ -68,6 +68,7 @@ def _option(panel: str, text: str, *, flags: Sequence[str] = (), **how: Any) -> 
 
 DATA, NETWORK, LEARNING, STOPPING, RUN = "Data", "Network", "Learning", "Stopping", "Run"
 BATCH, DIFFERENCES = "Batch", "Differences"
+WATCHING = "Watching"
 CELLS, METHOD = "What is measured", "How"
 BENCH = benching.Options()
 CHECK = checking.Options()
@@ -85,6 +86,10 @@ Device = Annotated[
 Json = Annotated[
     str | None,
     _option(RUN, "Write the results to a file as JSON; - for the standard output.", metavar="FILE"),
+]
+ReportFolder = Annotated[
+    str | None,
+    _option(RUN, "Write a page with pictures into a folder: curves, confusion matrix, mistakes.", metavar="FOLDER"),
 ]
 Quiet = Annotated[bool, _option(RUN, "Print nothing but the result.", flags=("--quiet", "-q"))]
 
@@ -166,6 +171,13 @@ def train(
         str | None,
         _option(RUN, "Folder for the model and its results; a new one below runs/ where not given.", metavar="FOLDER"),
     ] = DEFAULTS.output,
+    diagnose: Annotated[
+        bool, _option(WATCHING, "Look into the layers once an epoch: gradients, updates, saturated and dead units.")
+    ] = DEFAULTS.diagnose,
+    diagnose_every: Annotated[
+        int | None, _option(WATCHING, "The same, every so many mini-batches.", min=1, metavar="N")
+    ] = DEFAULTS.diagnose_every,
+    report: ReportFolder = DEFAULTS.report,
     json: Json = None,
     quiet: Quiet = False,
 ) -> int:
@@ -174,8 +186,8 @@ def train(
     The test data is evaluated once, at the end. Ctrl-C stops early and keeps what was learned.
     """
     given = dict(locals())
-    report = Report(given.pop("json"), quiet=given.pop("quiet"))
-    return _run(training.train, Options(**given), report)
+    said = Report(given.pop("json"), quiet=given.pop("quiet"))
+    return _run(training.train, Options(**given), said)
 
 
 @app.command()
@@ -184,6 +196,7 @@ def evaluate(
     data: Data = None,
     data_dir: DataDir = None,
     device: Device = "auto",
+    report: ReportFolder = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> int:
@@ -191,7 +204,8 @@ def evaluate(
 
     Of a table that is named, every row is evaluated.
     """
-    return _run(evaluating.evaluate, model, data, Report(json, quiet=quiet), data_dir=data_dir, device=device)
+    said = Report(json, quiet=quiet)
+    return _run(evaluating.evaluate, model, data, said, data_dir=data_dir, device=device, folder=report)
 
 
 @app.command()

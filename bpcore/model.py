@@ -167,9 +167,9 @@ class Network(LayerStack):
         sizes: Counter[int] = Counter()
         for name, view in self.parameters.views.items():
             sizes[number_in(name)] += view.size
-        for depth, layer in walk(self.layers):
+        for place, layer in walk(self.layers):
             count = "" if layer.inside else f"{sizes[layer.number]:,}"
-            rows.append(("  " * depth + layer.describe(), str(layer.inputs), str(layer.outputs), count))
+            rows.append(("  " * place.count(".") + layer.describe(), str(layer.inputs), str(layer.outputs), count))
         frozen = sum(view.size for view in self.parameters.views.values() if not view.trainable)
         total = f"{self.parameters.count:,}"
         rows.append((f"total, {frozen:,} frozen" if frozen else "total", str(self.inputs), str(self.outputs), total))

@@ -227,7 +227,7 @@ class Run:
         self.begin_epoch(self.epoch)
         while self.batch < self.steps_per_epoch and not self.stopped:
             replay_began = time.perf_counter()
-            steps = self.run_steps(self._replay_steps)
+            steps = self.run_steps(min(self._replay_steps, self._until_asked()))
             if self.counters()[counter.FIRST_BAD] >= 0:
                 self._raise_non_finite()
             seconds = time.perf_counter() - replay_began
@@ -239,16 +239,21 @@ class Run:
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the counters to the first step of an epoch."""
+        counters = self.counters_before(epoch * self.steps_per_epoch)
+        self.feed.begin(counters, self.control, another=epoch + 1 < self.settings.epochs)
+        self.batch = 0
+
+    def counters_before(self, step: int) -> np.ndarray:
+        """The counters on the host as they are to be before a step, counted as if all epochs were like these."""
         counters = np.zeros(counter.COUNTERS, np.int64)
-        counters[counter.STEP] = epoch * self.steps_per_epoch + self._extra_steps
+        counters[counter.STEP] = step + self._extra_steps
         counters[counter.FIRST_STEP] = self._first_step
-        counters[counter.EPOCH] = epoch
+        counters[counter.EPOCH] = step // self.steps_per_epoch
         counters[counter.BATCH_SIZE] = self.batch_size
         counters[counter.SEED] = self.settings.seed
         counters[counter.SHUFFLE] = self.settings.shuffle
         counters[counter.FIRST_BAD] = -1
-        self.feed.begin(counters, self.control, another=epoch + 1 < self.settings.epochs)
-        self.batch = 0
+        return counters
 
     def run_steps(self, wanted: int) -> int:
         """Run up to `wanted` steps of one kind, full batches or the short one; returns how many."""
@@ -257,6 +262,12 @@ class Run:
         (self._run_full if full_left > 0 else self._run_short)(steps)
         self.batch += steps
         return steps
+
+    def _until_asked(self) -> int:
+        """How many steps until a callback wants to look, by its `every`."""
+        done = self.epoch * self.steps_per_epoch + self.batch
+        asked = [callback.every - done % callback.every for callback in self.callbacks if callback.every]
+        return min(asked, default=int(self.steps_per_epoch))
 
     def _record_epoch(self, seconds: float) -> None:
         samples = self.samples.x.shape[0]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from bpcore.backends.metering import bytes_of
 from bpcore.errors import InputError, InputTypeError
 from bpcore.layers import walk
 from bpcore.optimizers import OPTIMIZERS, get_optimizer
+from bpcore.testing import references
 from bpcore.train import NonFiniteLossError, Run
 
 
@@ -150,7 +150,18 @@ def test_layers_are_numbered_through(rng: np.random.Generator) -> None:
     net = network(*BLOCKS["nested"](), inputs=5)
     layers = [layer for _, layer in walk(net.layers)]
     assert [layer.number for layer in layers] == list(range(len(layers)))
-    assert [depth for depth, _ in walk(net.layers)] == [0, 0, 1, 2, 2, 1, 0, 1, 2, 0]
+    assert [place for place, _ in walk(net.layers)] == [
+        "1",
+        "2",
+        "2.1",
+        "2.1.1",
+        "2.1.2",
+        "2.2",
+        "3",
+        "3.1",
+        "3.1.1",
+        "4",
+    ]
     assert sorted(net.parameters.views) == ["0.W", "0.b", "3.W", "3.b", "5.W", "5.b", "9.W", "9.b"]
     projecting = network(*BLOCKS["projection"](), inputs=5)
     assert sorted(projecting.parameters.views) == ["0.W", "0.b", "2.W", "2.b", "3.W", "3.b", "4.W", "5.W", "5.b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,10 @@ class Activated(Layer, abstract=True):
         learned = views.get(f"{self.number}.p")
         self.p = learned.value if learned else backend.full((self.outputs,), self._first_parameter, dtype)
         self.dp = learned.grad if learned else None
+
+    @abstractmethod
+    def saved(self, rows: int) -> Array:
+        """What the derivative is a function of, f's output or its input (rows, M), as the last `forward` left it."""
 
     def _declare_parameter(self) -> list[Declaration]:
         """The parameter (M,) where the activation learns it."""
@@ -76,9 +81,13 @@ class Activation(Activated):
         self.x = x
         return self.backend.activate(x, self.no_bias, self.entry, self.a[: x.shape[0]], parameter=self.p)
 
+    def saved(self, rows: int) -> Array:
+        """x or a."""
+        return self.x if self.entry.saves == "input" else self.a[:rows]
+
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
         """delta <- delta * f'(x)."""
-        saved = self.x if self.entry.saves == "input" else self.a[: delta.shape[0]]
+        saved = self.saved(delta.shape[0])
         self.backend.delta(delta, saved, self.entry, self.no_bias_grad, parameter=self.p, parameter_grad=self.dp)
         return delta
 

@@ -125,11 +125,11 @@ def check_layers(layers: Iterable[Layer], what: str) -> list[Layer]:
     return found
 
 
-def walk(layers: Sequence[Layer], depth: int = 0) -> Iterator[tuple[int, Layer]]:
-    """Every layer, a block before the layers in it, and how deep it stands in blocks."""
-    for layer in layers:
-        yield depth, layer
-        yield from walk(layer.inside, depth + 1)
+def walk(layers: Sequence[Layer], above: str = "") -> Iterator[tuple[str, Layer]]:
+    """Every layer with its place, "1", "2", ..., a block before the layers in it, "2.1", "2.2", ..."""
+    for number, layer in enumerate(layers, 1):
+        yield f"{above}{number}", layer
+        yield from walk(layer.inside, f"{above}{number}.")
 
 
 def places(layer: Layer) -> int:

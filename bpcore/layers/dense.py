@@ -73,9 +73,13 @@ class Dense(Activated):
         z, a = self._product(x), self.a[: x.shape[0]]
         return self.backend.activate(z, self.b, self.entry, a, parameter=self.p)
 
+    def saved(self, rows: int) -> Array:
+        """z; it holds a where both share the buffer."""
+        return self.z[:rows]
+
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
         """delta <- delta * f'(z), db (BP2, BP4); then dW and dL/dx."""
-        saved = self.z[: delta.shape[0]]  # a, where both share the buffer
+        saved = self.saved(delta.shape[0])
         self.backend.delta(delta, saved, self.entry, self.db, parameter=self.p, parameter_grad=self.dp)
         return self._product_backward(delta, wants_input)
 

@@ -111,9 +111,9 @@ class ScikitAdam(Adam):
     rate_t = rate sqrt(1 - beta2^t) / (1 - beta1^t), the form at the end of section 2 of Kingma and Ba (2015).
     """
 
-    def table(self, factors: np.ndarray, first: int = 0) -> np.ndarray:
+    def table(self, factors: np.ndarray, first_step: int = 0) -> np.ndarray:
         """The corrected rate, and ones."""
-        table = super().table(factors, first)
+        table = super().table(factors, first_step)
         table[:, 0] *= table[:, 1] / table[:, 2]
         table[:, 1:] = 1.0
         return table
