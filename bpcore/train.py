@@ -111,8 +111,8 @@ class Run:
         self.history = History()
         self.epoch = start.epoch
         self.batch = 0
-        self._first_step = start.step
-        self._extra_steps = start.step - start.epoch * self.steps_per_epoch  # not zero if earlier epochs had more
+        self.first_step = start.step
+        self.extra_steps = start.step - start.epoch * self.steps_per_epoch  # not zero if earlier epochs had more
         self.stopped = ""
         self.restore_best = False
 
@@ -184,24 +184,20 @@ class Run:
     def _step(self, batch: Batch) -> None:
         """One mini-batch: everything between here and the next step happens on the device."""
         backend, network, control = self.backend, self.network, self.control
-        parameters, optimizer = network.parameters, self.settings.optimizer
         backend.gather(self.feed.samples, control, batch)
         delta = network.loss_and_delta(batch, self.settings.loss, control, training=True)
         network.backward(delta)
+        self.update(network.parameters.params, self.state, control)
+        backend.advance(control)
+
+    def update(self, params: Array, state: Array, control: Control) -> None:
+        """The optimizer's update of parameters (P,) and its state (states, P), by the gradients of this step."""
+        backend, optimizer, parameters = self.backend, self.settings.optimizer, self.network.parameters
         if optimizer.penalty:
             backend.penalize(parameters.weights, self.rule_settings, control, self._squares)
         if optimizer.max_norm is not None:
             backend.global_norm(parameters.grads, self.segments, control)
-        backend.update(
-            optimizer.rule,
-            parameters.params,
-            parameters.grads,
-            self.state,
-            self.segments,
-            self.rule_settings,
-            control,
-        )
-        backend.advance(control)
+        backend.update(optimizer.rule, params, parameters.grads, state, self.segments, self.rule_settings, control)
 
     def train(self) -> History:
         """Run to the last epoch, or until someone stops it."""
@@ -239,21 +235,16 @@ class Run:
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the counters to the first step of an epoch."""
-        counters = self.counters_before(epoch * self.steps_per_epoch)
-        self.feed.begin(counters, self.control, another=epoch + 1 < self.settings.epochs)
-        self.batch = 0
-
-    def counters_before(self, step: int) -> np.ndarray:
-        """The counters on the host as they are to be before a step, counted as if all epochs were like these."""
         counters = np.zeros(counter.COUNTERS, np.int64)
-        counters[counter.STEP] = step + self._extra_steps
-        counters[counter.FIRST_STEP] = self._first_step
-        counters[counter.EPOCH] = step // self.steps_per_epoch
+        counters[counter.STEP] = epoch * self.steps_per_epoch + self.extra_steps
+        counters[counter.FIRST_STEP] = self.first_step
+        counters[counter.EPOCH] = epoch
         counters[counter.BATCH_SIZE] = self.batch_size
         counters[counter.SEED] = self.settings.seed
         counters[counter.SHUFFLE] = self.settings.shuffle
         counters[counter.FIRST_BAD] = -1
-        return counters
+        self.feed.begin(counters, self.control, another=epoch + 1 < self.settings.epochs)
+        self.batch = 0
 
     def run_steps(self, wanted: int) -> int:
         """Run up to `wanted` steps of one kind, full batches or the short one; returns how many."""
@@ -306,7 +297,7 @@ class Run:
 
     def training_state(self) -> TrainingState:
         """Where the run stands, between two epochs; another Run can begin there."""
-        step = self.epoch * self.steps_per_epoch + self._extra_steps
+        step = self.epoch * self.steps_per_epoch + self.extra_steps
         return TrainingState(self.epoch, step, np.array(self.backend.to_numpy(self.state)), self.learning_rate_scale)
 
     def running(self) -> Evaluation:
@@ -353,11 +344,11 @@ class Run:
 
     def _raise_non_finite(self) -> None:
         """Name the step and the layer, leave the last weights that gave a finite loss, and raise."""
-        bad = int(self.counters()[counter.FIRST_BAD]) - self._extra_steps
+        bad = int(self.counters()[counter.FIRST_BAD]) - self.extra_steps
         epoch, batch = divmod(bad, self.steps_per_epoch)
         self._rewind(bad)
         layer = self._first_non_finite_layer(self._full if batch < self.full_steps else self._short)
-        self._rewind(max(bad - 1, self._first_step - self._extra_steps))
+        self._rewind(max(bad - 1, self.first_step - self.extra_steps))
         raise NonFiniteLossError(
             f"the loss is not finite at epoch {epoch + 1}, step {batch + 1} of {self.steps_per_epoch}, first in "
             f"{layer}, with learning rate {self.learning_rates[bad] * self.learning_rate_scale:.6g}; the network "

@@ -81,11 +81,6 @@ def test_mnist() -> None:
     assert example("mnist").main(str(folder), epochs=1) > 0.95
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_sklearn_pipeline() -> None:
-    assert example("sklearn_pipeline").main() > 0.95
-
-
 def test_decision_boundaries(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     accuracies = example("decision_boundaries").main(str(tmp_path / "boundaries.png"), epochs=400)
@@ -186,6 +181,11 @@ def test_options_are_read_from_the_command_line(name: str, monkeypatch: pytest.M
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_says_how_it_is_run(name: str) -> None:
     assert f"python examples/{name}.py" in (example(name).__doc__ or "")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_sklearn_pipeline() -> None:
+    assert example("sklearn_pipeline").main() > 0.95
 
 
 def test_every_example_is_tested() -> None:

@@ -172,10 +172,6 @@ class Backend(ABC):
         """
         raise InputError(f"the {self.name} backend has no way to stream data: it takes data sets that fit its memory")
 
-    def __deepcopy__(self, memo: object) -> Backend:
-        """The backend itself: there is one device."""
-        return self
-
     # --- what a device brings that other libraries share ----------------------------------------------------
 
     dlpack_devices: tuple[int, ...] = ()
@@ -187,6 +183,10 @@ class Backend(ABC):
         For the functions of bpcore.ops; asked for arrays in memory of `dlpack_devices` alone.
         """
         raise InputTypeError(f"the {self.name} backend takes no arrays of other libraries")
+
+    def __deepcopy__(self, memo: object) -> Backend:
+        """The backend itself: there is one device."""
+        return self
 
     # --- what follows from that ---------------------------------------------------------------------------
 
