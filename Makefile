@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test check bench bench-save bench-compare gpu coverage clean
+.PHONY: train test check docs bench bench-save bench-compare gpu coverage clean
 
 train: $(VENV)/.run
 	$(BIN)/bpcore train
@@ -16,6 +16,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	rm -rf build/types && mkdir -p build/types && cp -r bpcore build/types/bpcore && cp -r kernels build/types/bpcore/kernels
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p bpcore
+
+# The pages, in build/docs/index.html; a warning is an error.
+docs: $(VENV)/.docs
+	rm -rf build/docs build/docs-read
+	$(BIN)/sphinx-build -q -W --keep-going -j auto -d build/docs-read docs build/docs
 
 coverage: $(VENV)/.dev
 	rm -f .coverage .coverage.*
@@ -80,6 +85,10 @@ $(VENV)/.$(CUDA): $(VENV)/pyvenv.cfg pyproject.toml
 
 $(VENV)/.dev: $(VENV)/pyvenv.cfg pyproject.toml
 	$(BIN)/pip install --quiet -e ".[dev,sample]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/pyvenv.cfg pyproject.toml
+	$(BIN)/pip install --quiet -e ".[docs]"
 	touch $@
 
 clean:

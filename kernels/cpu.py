@@ -369,6 +369,23 @@ def softmax(z: Any, out: Any) -> None:
             out[i, j] /= total
 
 
+def log_softmax(z: Any, out: Any) -> None:
+    """out <- z - log sum e^z, row by row; a large output costs its neighbours no digits."""
+    rows, columns = z.shape
+    for i in range(rows):
+        highest = z[i, 0]
+        for j in range(columns):
+            highest = max(highest, z[i, j])
+        total = 0.0
+        for j in range(columns):
+            below = z[i, j] - highest
+            out[i, j] = below
+            total += math.exp(below)
+        log_total = math.log(total)
+        for j in range(columns):
+            out[i, j] -= log_total
+
+
 def argmax(z: Any, out: Any) -> None:
     """out <- where each row is largest: the first of equals, and the first NaN before any number."""
     rows, columns = z.shape
@@ -396,6 +413,14 @@ def confusion(predicted: Any, targets: Any, counts: Any) -> None:
     for i in range(targets.shape[0]):
         if 0 <= targets[i] < classes and 0 <= predicted[i] < classes:
             counts[targets[i], predicted[i]] += 1
+
+
+def one_hot(labels: Any, out: Any) -> None:
+    """out <- 1 at each row's label, else 0; a row whose label is no column is zero."""
+    rows, columns = out.shape
+    for i in range(rows):
+        for j in range(columns):
+            out[i, j] = 1.0 if labels[i] == j else 0.0
 
 
 def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
@@ -494,8 +519,10 @@ TEMPLATES: dict[str, Kernel] = {
         hadamard,
         add,
         softmax,
+        log_softmax,
         argmax,
         above_zero,
+        one_hot,
         confusion,
         scatter,
         duplicate,
@@ -510,7 +537,7 @@ TEMPLATES: dict[str, Kernel] = {
 }
 
 # Sums may be reordered so that they vectorise; the same machine code always adds in the same order.
-_REORDERED_SUMS = {"loss_head", "softmax", "global_norm"}
+_REORDERED_SUMS = {"loss_head", "softmax", "log_softmax", "global_norm"}
 
 
 def alone(value: float, lane: int) -> float:

@@ -218,6 +218,13 @@ def above_zero(z: Any, out: Any) -> None:
         out[i, j] = 1 if z[i, j] > 0.0 else 0
 
 
+def one_hot(labels: Any, out: Any) -> None:
+    """out <- 1 at each row's label, else 0; a row whose label is no column is zero."""
+    i, j = own_element()
+    if i < out.shape[0] and j < out.shape[1]:
+        out[i, j] = 1.0 if labels[i] == j else 0.0
+
+
 def confusion(predicted: Any, targets: Any, counts: Any) -> None:
     """counts[target, predicted] += 1 for each sample; a label outside the matrix is not counted."""
     classes = counts.shape[0]
@@ -374,6 +381,25 @@ def softmax(z: Any, out: Any) -> None:
     total = all_sum(total, lane)
     for j in range(lane, columns, LANES):
         out[i, j] /= total
+
+
+def log_softmax(z: Any, out: Any) -> None:
+    """out <- z - log sum e^z, row by row."""
+    rows, columns = z.shape
+    i = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+    lane = cuda.threadIdx.x if i < rows else columns  # past the last row there is nothing to do
+    highest = -math.inf
+    for j in range(lane, columns, LANES):
+        highest = max(highest, z[i, j])
+    highest = all_max(highest, lane)
+    total = 0.0
+    for j in range(lane, columns, LANES):
+        below = z[i, j] - highest
+        out[i, j] = below
+        total += math.exp(below)
+    log_total = math.log(all_sum(total, lane))
+    for j in range(lane, columns, LANES):
+        out[i, j] -= log_total
 
 
 def argmax(z: Any, out: Any) -> None:
@@ -597,8 +623,10 @@ PLANS: dict[str, Plan] = {
         Plan(hadamard, 256, elements),
         Plan(add, 256, elements),
         Plan(softmax, 256, row_groups),
+        Plan(log_softmax, 256, row_groups),
         Plan(argmax, 256, row_groups),
         Plan(above_zero, 256, elements),
+        Plan(one_hot, 256, elements, lambda arguments: arguments[1].shape),
         Plan(confusion, 256, elements),
         Plan(scatter, 256, wide_row_groups),
         Plan(duplicate, 256, elements),

@@ -121,9 +121,10 @@ def plain(template: str, dtype: DType) -> Spec:
     hadamard              a, b, out (B, M)
     add                   a, b, out (B, M)
     duplicate             x (B, M), out (B, M)
-    softmax               z (B, M), out (B, M)
+    softmax, log_softmax  z (B, M), out (B, M)
     argmax                z (B, M), out int64 (B,)
     above_zero            z (B, M), out int64 (B, M)
+    one_hot               labels int64 (B,), out (B, M)
     confusion             predicted int64 (B,), targets int64 (B,), counts int64 (M, M)
     dropout               x (B, M), out (B, M), layer, threshold, scale, first_row, counters
     max_pieces            z (B, pieces * M), bias (pieces * M,), out (B, M), winner int32 (B, M)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from local_server import Server
 
 # One thread for each test process: the processes share the cores. Kernels are cached between runs, in the
 # repository's build folder so that nothing of the user's is touched.
@@ -85,3 +86,17 @@ def gpu() -> Backend:
         return get_backend("cupy")
     except BpcoreError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def serve() -> Iterator[type[Server]]:
+    servers: list[Server] = []
+
+    def start(folder: Path, status: int = 0) -> Server:
+        servers.append(Server(folder, status))
+        return servers[-1]
+
+    yield start  # type: ignore[misc]
+    for server in servers:
+        server.server.shutdown()
+        server.server.server_close()

@@ -157,6 +157,8 @@ class _Maker:
             ("hadamard", (self.matrix(), self.matrix(), self.matrix()), True),
             ("add", (self.matrix(), self.matrix(), self.matrix()), True),
             ("softmax", (3 * self.matrix(), self.matrix()), False),
+            ("log_softmax", (3 * self.matrix(), self.matrix()), False),
+            ("one_hot", (self.rng.integers(-1, columns + 1, rows), self.matrix()), True),
             (
                 "dropout",
                 (self.matrix(), self.matrix(), 3, round(0.4 * 2**32), self.dtype.type(1 / 0.6), 2, self.counters()),

@@ -14,7 +14,6 @@ from typing import Any
 import kernel_cases
 import numpy as np
 import pytest
-import test_conformance
 from stand_in import Device, StandInArray
 
 import bpcore.kernels
@@ -24,6 +23,7 @@ from bpcore.backends.base import Batch, Control, Samples
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.errors import InputError, InputTypeError, MissingExtraError
 from bpcore.kernels import cpu
+from bpcore.testing import BackendConformance
 from bpcore.train import Run
 
 # Here the backend is given no cuBLASLt, so that every step is launched operation by operation; test_graphs.py has it.
@@ -40,8 +40,8 @@ def backend(device: Device) -> CupyBackend:
     return CupyBackend(device, device.launch)
 
 
-# The whole conformance suite, collected here with this file's `backend` in place of the installed ones.
-globals().update({name: test for name, test in vars(test_conformance).items() if name.startswith("test_")})
+class TestOnTheStandIn(BackendConformance):
+    """The whole conformance suite, with this file's `backend`."""
 
 
 # --- training: the same run, and all of it on the device ------------------------------------------------------

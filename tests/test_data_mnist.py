@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import socket
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
+from local_server import Server
 
 from bpcore.data import DATASETS, DataUnavailable, download, load_dataset, load_default, load_mnist, mnist, write_idx
 from bpcore.data.mnist import FILES, SOURCES
@@ -37,43 +35,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("BPCORE_DATA_DIR", raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
     return tmp_path / "cache" / "data" / "mnist"
-
-
-class Server:
-    """Serves a folder, or an error, and counts what it is asked for."""
-
-    def __init__(self, folder: Path, status: int = 0) -> None:
-        self.asked: list[str] = []
-        asked = self.asked
-
-        class Handler(SimpleHTTPRequestHandler):
-            def do_GET(self) -> None:
-                asked.append(self.path.rsplit("/", 1)[-1])
-                if status:
-                    self.send_error(status)
-                else:
-                    super().do_GET()
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-        self.url = f"http://127.0.0.1:{self.server.server_port}/"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-
-@pytest.fixture
-def serve() -> Iterator[type[Server]]:
-    servers: list[Server] = []
-
-    def start(folder: Path, status: int = 0) -> Server:
-        servers.append(Server(folder, status))
-        return servers[-1]
-
-    yield start  # type: ignore[misc]
-    for server in servers:
-        server.server.shutdown()
-        server.server.server_close()
 
 
 @pytest.fixture

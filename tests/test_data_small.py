@@ -163,7 +163,9 @@ def test_defective_folders(tmp_path: Path) -> None:
 
 
 def test_unknown_names_and_paths(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"unknown data set 'mnits' \(did you mean 'mnist'\?\); accepted: digits, "):
+    with pytest.raises(
+        InputError, match=r"unknown data set 'mnits' \(did you mean 'mnist'\?\); accepted: cifar10, digits, "
+    ):
         load_dataset("mnits")
     with pytest.raises(InputError, match="unknown data set ''"):
         load_dataset("")
@@ -179,7 +181,7 @@ def test_unknown_names_and_paths(tmp_path: Path) -> None:
         load_dataset("digits", target="y")
     with pytest.raises(InputTypeError, match="is not a path"):
         load_dataset(None)  # type: ignore[arg-type]
-    assert set(DATASETS) == {"mnist", "fashion_mnist", "kmnist", "digits", "mnist_sample"}
+    assert set(DATASETS) == {"mnist", "fashion_mnist", "kmnist", "cifar10", "digits", "mnist_sample"}
 
 
 def test_the_import_brings_no_package_but_numpy() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references
 import stand_in_cublas
 from stand_in import Device
 
@@ -38,6 +37,7 @@ from bpcore.losses import Loss
 from bpcore.probe import NEAR_ZERO, DiagnosticSample, LayerSample, Probe
 from bpcore.samples import to_device
 from bpcore.schedules import Constant
+from bpcore.testing import references
 from bpcore.train import NonFiniteLossError, Run, Settings
 
 

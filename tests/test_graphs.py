@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import stand_in_cublas
-import test_conformance
 from conftest import REPOSITORY, mnist_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,6 +33,7 @@ from bpcore.backends.base import Array, Control
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.backends.operations import Product, Relu
 from bpcore.errors import InputError
+from bpcore.testing import BackendConformance
 from bpcore.train import Run
 
 COMPUTE_32, COMPUTE_TF32, COMPUTE_64 = 68, 77, 70
@@ -53,8 +53,8 @@ def backend(device: Device) -> CupyBackend:
     return backend_on(device)
 
 
-# The conformance suite once more, with cuBLASLt's products.
-globals().update({name: test for name, test in vars(test_conformance).items() if name.startswith("test_")})
+class TestWithCublas(BackendConformance):
+    """The conformance suite once more, with cuBLASLt's products."""
 
 
 # --- products ---------------------------------------------------------------------------------------------------

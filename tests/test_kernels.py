@@ -15,7 +15,6 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-import references
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from bpcore.kernels import build, counter, cpu, spec
 from bpcore.kernels.activations import ACTIVATIONS, Activation
 from bpcore.kernels.losses import LOSSES
 from bpcore.kernels.optimizers import UPDATE_RULES
+from bpcore.testing import references
 
 # Arithmetic in float64; the wrapper that takes a Python float apart does none.
 WIDE = re.compile(r"= (fadd|fsub|fmul|fdiv|fcmp|fpext|sitofp|uitofp)\b.*\bdouble\b")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from bpcore.backends.metering import bytes_of
 from bpcore.errors import InputError, InputTypeError
 from bpcore.layers import walk
 from bpcore.optimizers import OPTIMIZERS, get_optimizer
+from bpcore.testing import references
 from bpcore.train import NonFiniteLossError, Run
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references
 
 import bpcore
 from bpcore import SGD, Callback, Dense, Network
+from bpcore.testing import references
 from bpcore.train import Run
 
 X, TARGETS = np.array([[0.05, 0.10]]), np.array([[0.01, 0.99]])

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bpcore
 from bpcore import SGD, Adam, Callback, Dense, Dropout, EarlyStopping, Network, StopAtLoss
 from bpcore.errors import InputError, InputTypeError
+from bpcore.testing import references
 from bpcore.train import NonFiniteLossError, Run
 
 

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from bpcore.backends.feeding import Feed
 
 Array = Any
-"""A device array of the backend at hand: numpy.ndarray, cupy.ndarray, ..."""
+"""A device array of the backend at hand: numpy.ndarray, cupy.ndarray, ...
+
+It is one that can be written to, and has views: `shape`, `dtype` (NumPy's), `size`, `strides` (in bytes), `T`, slices
+`array[:n]` and `array[:n, :m]`, and `reshape` of contiguous memory, all of which look at the same memory. Where that
+memory lies it says as CuPy's arrays do, by `data.ptr`, or as NumPy's, by `ctypes.data`.
+"""
 
 DTypeLike = Any
 
@@ -146,6 +151,11 @@ class Backend(ABC):
     def describe(self) -> dict[str, str]:
         """The device, its libraries and their versions, for `bpcore info`."""
 
+    @property
+    def array_module(self) -> Any:
+        """The module with NumPy's functions for this backend's arrays, for bpcore.numpy: numpy, cupy, ..."""
+        raise InputError(f"the {self.name} backend brings no module of array functions, which bpcore.numpy needs")
+
     # --- what a device with a memory of its own brings ------------------------------------------------------
 
     def free_bytes(self) -> int | None:
@@ -158,6 +168,18 @@ class Backend(ABC):
         dtype: of the network. Of the device's memory it takes two chunks.
         """
         raise InputError(f"the {self.name} backend has no way to stream data: it takes data sets that fit its memory")
+
+    # --- what a device brings that other libraries share ----------------------------------------------------
+
+    dlpack_devices: tuple[int, ...] = ()
+    """The kinds of memory, by DLPack's numbers (1: the CPU, 2: CUDA), that `from_dlpack` takes arrays from."""
+
+    def from_dlpack(self, array: Any) -> Array:
+        """The array of another library in the same memory, as one of this backend's; whatever DLPack's import raises.
+
+        For the functions of bpcore.ops; asked for arrays in memory of `dlpack_devices` alone.
+        """
+        raise InputTypeError(f"the {self.name} backend takes no arrays of other libraries")
 
     # --- what follows from that ---------------------------------------------------------------------------
 
@@ -185,7 +207,7 @@ class Backend(ABC):
     def require(self, *arrays: object) -> None:
         """Refuse arrays of another backend."""
         for array in arrays:
-            if not isinstance(array, self.array_type):
+            if not self.owns(array):
                 module = type(array).__module__.partition(".")[0]
                 raise InputTypeError(
                     f"the {self.name} backend was given an array of {module} ({type(array).__qualname__}); all "
@@ -311,14 +333,11 @@ class Backend(ABC):
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
         """out <- e^z / sum e^z, row by row; `out` may be z."""
-        if out is None:
-            out = self.empty(z.shape, z.dtype)
-        self.require(z, out)
-        _check("softmax", z.shape, ("out", out, z.shape))
-        if z.shape[1] == 0:
-            raise InputError("softmax: rows of no outputs have no softmax")
-        self.run(spec.plain("softmax", z.dtype), z, out)
-        return out
+        return self._over_rows("softmax", z, out)
+
+    def log_softmax(self, z: Array, out: Array | None = None) -> Array:
+        """out <- z - log sum e^z, row by row; `out` may be z."""
+        return self._over_rows("log_softmax", z, out)
 
     def argmax(self, z: Array, out: Array | None = None) -> Array:
         """out int64 (B,) <- where each row of z (B, M) is largest: the first of equals; the first NaN, if any."""
@@ -340,6 +359,14 @@ class Backend(ABC):
         _check("above_zero", z.shape, ("out", out, z.shape))
         _check_labels("above_zero", ("out", out))
         self.run(spec.plain("above_zero", z.dtype), z, out)
+        return out
+
+    def one_hot(self, labels: Array, out: Array) -> Array:
+        """out (B, M) <- 1 in the column of each label, int64 (B,), else 0; zeros for a label that is no column."""
+        self.require(labels, out)
+        _check("one_hot", out.shape, ("labels", labels, out.shape[:1]))
+        _check_labels("one_hot", ("labels", labels))
+        self.run(spec.plain("one_hot", out.dtype), labels, out)
         return out
 
     def confusion(self, predicted: Array, targets: Array, counts: Array) -> None:
@@ -549,6 +576,16 @@ class Backend(ABC):
         self.require(a, b, out)
         _check(name, a.shape, ("b", b, a.shape), ("out", out, a.shape))
         self.run(spec.plain(name, a.dtype), a, b, out)
+        return out
+
+    def _over_rows(self, name: str, z: Array, out: Array | None) -> Array:
+        if out is None:
+            out = self.empty(z.shape, z.dtype)
+        self.require(z, out)
+        _check(name, z.shape, ("out", out, z.shape))
+        if z.shape[1] == 0:
+            raise InputError(f"{name}: rows of no outputs have no {name}")
+        self.run(spec.plain(name, z.dtype), z, out)
         return out
 
     def _check_pieces(self, name: str, pieces: Array, of_columns: Array, whole: Array, winner: Array) -> None:

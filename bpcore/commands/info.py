@@ -12,8 +12,8 @@ from typing import Any
 from bpcore import __version__
 from bpcore.backends import available_backends, get_backend
 from bpcore.commands.report import Report, columns, shortened
-from bpcore.data import DATASETS
-from bpcore.data.mnist import SOURCES, cache_folder, find_files
+from bpcore.data import DATASETS, DOWNLOADED
+from bpcore.data.places import cache_folder
 from bpcore.errors import BpcoreError
 
 PACKAGES = ("safetensors", "pooch", "pillow", "rich", "typer")
@@ -69,16 +69,16 @@ def collect() -> dict[str, Any]:
 
 def where(name: str) -> str:
     """Where a data set of the table is, or how it would be had."""
-    if name in SOURCES:
+    if name in DOWNLOADED:
         variable = os.environ.get("BPCORE_DATA_DIR")
-        folders = [Path(variable).expanduser()] if variable else []
-        for base in (*folders, cache_folder()):
-            for folder in (base / name, base):
-                try:
-                    if find_files(folder):
-                        return f"here, in {shortened(folder)}"
-                except BpcoreError as error:
-                    return str(error)
+        bases = [Path(variable).expanduser()] if variable else []
+        for base in (*bases, cache_folder() / name):
+            try:
+                folder = DOWNLOADED[name](base)
+            except BpcoreError as error:
+                return str(error)
+            if folder:
+                return f"here, in {shortened(folder)}"
         return "not here; downloaded when it is asked for"
     try:
         return f"here, {DATASETS[name](None, None).source}"

@@ -231,9 +231,8 @@ def _conclude(job: Job, results: dict[str, Any], folder: Path, report: Report) -
     compiled = f" ({results['compile_seconds']:.1f} s to compile)" if results["compile_seconds"] else ""
     rate = f"{results['samples_per_second']:,.0f} samples/s"
     report.result(f"{tested}; trained in {results['train_seconds']:.1f} s{compiled}, {rate}")
-    report.say(
-        f"saved in {folder}; use it: bpcore predict {folder} {'IMAGE' if job.dataset.image_shape else 'ROWS.csv'}"
-    )
+    what = "IMAGE" if job.dataset.image_shape else "ROWS.csv" if codec else None
+    report.say(f"saved in {folder}" + (f"; use it: bpcore predict {folder} {what}" if what else ""))
 
 
 def _subject(job: Job, learned: Learned, results: dict[str, Any]) -> Subject:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+from bpcore.data import cifar, mnist
+from bpcore.data.cifar import load_cifar10
 from bpcore.data.codec import Feature, TableCodec
 from bpcore.data.dataset import Dataset
 from bpcore.data.download import Progress
@@ -13,7 +16,8 @@ from bpcore.data.files import as_path
 from bpcore.data.folder import load_idx_folder
 from bpcore.data.idx import read_idx, write_idx
 from bpcore.data.images import load_image
-from bpcore.data.mnist import SOURCES, DataUnavailable, load_mnist
+from bpcore.data.mnist import SOURCES, load_mnist
+from bpcore.data.places import DataUnavailable
 from bpcore.data.small import load_digits, load_mnist_sample
 from bpcore.data.table import SUFFIXES, load_table
 from bpcore.data.targets import check_task
@@ -21,10 +25,12 @@ from bpcore.errors import InputError, MissingExtraError, unknown_name
 
 __all__ = [
     "DATASETS",
+    "DOWNLOADED",
     "DataUnavailable",
     "Dataset",
     "Feature",
     "TableCodec",
+    "load_cifar10",
     "load_dataset",
     "load_default",
     "load_idx_folder",
@@ -45,10 +51,17 @@ def _mnist_loader(name: str) -> Loader:
 
 DATASETS: dict[str, Loader] = {
     **{name: _mnist_loader(name) for name in SOURCES},
+    cifar.NAME: lambda data_dir, progress: load_cifar10(data_dir=data_dir, progress=progress),
     "digits": lambda data_dir, progress: load_digits(),
     "mnist_sample": lambda data_dir, progress: load_mnist_sample(),
 }
 """The built-in data sets, name -> loader."""
+
+DOWNLOADED: dict[str, Callable[[Path], Path | None]] = {
+    **{name: partial(mnist.find_folder, name) for name in SOURCES},
+    cifar.NAME: cifar.find_folder,
+}
+"""Those that are no part of a package: name -> the folder, at or below the given one, that has its files."""
 
 
 def load_dataset(
@@ -64,7 +77,7 @@ def load_dataset(
     """Load a data set by its name (see DATASETS), or the user's own by its path.
 
     name            of DATASETS; or a folder of IDX files, an .npz or a CSV file
-    data_dir        where mnist, fashion_mnist and kmnist are looked for first
+    data_dir        where the data sets of DOWNLOADED are looked for first
     target, task, test_fraction, seed    for the user's own files, see load_table; built-in ones have a fixed test part
     progress        called as progress(file name, bytes done, bytes in all) during a download
 

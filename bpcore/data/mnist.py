@@ -7,15 +7,15 @@ Local files are accepted by their structure, downloaded ones by their SHA-256 (b
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bpcore.data.dataset import Dataset
 from bpcore.data.download import Progress, download
-from bpcore.data.files import check_folder, readable
+from bpcore.data.files import readable
 from bpcore.data.idx import find_pair, read_pair
+from bpcore.data.places import DataUnavailable, cache_folder, given_folders
 from bpcore.errors import InputError, unknown_name
 
 FILES = (
@@ -84,10 +84,6 @@ SOURCES = {
 }
 
 
-class DataUnavailable(InputError):  # noqa: N818  it is no fault in the input
-    """A data set is neither on this machine nor downloadable."""
-
-
 def load_mnist(
     name: str = "mnist",
     *,
@@ -108,7 +104,7 @@ def load_mnist(
         raise unknown_name("data set", name, SOURCES)
     source = SOURCES[name] if mirrors is None else replace(SOURCES[name], mirrors=tuple(mirrors))
     tried = []
-    for base, said in _folders(data_dir):
+    for base, said in given_folders(data_dir):
         if not base.is_dir():
             tried.append(f"{said} (no such folder)")
             continue
@@ -122,6 +118,14 @@ def load_mnist(
             said = f"{said} (holds {owner})"
         tried.append(said)
     return _from_cache(name, source, tried, progress)
+
+
+def find_folder(name: str, base: Path) -> Path | None:
+    """The folder that has the four files of a data set: base/NAME or base; None where neither has any of them.
+
+    InputError where it has some of them.
+    """
+    return next((folder for folder in (base / name, base) if find_files(folder)), None)
 
 
 def find_files(folder: Path) -> list[Path] | None:
@@ -156,27 +160,6 @@ def read_files(name: str, files: Sequence[Path], classes: tuple[str, ...], sourc
         scale=1 / 255,
         image_shape=_SHAPE,
     )
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: $BPCORE_CACHE_DIR/data, else data in the user's cache folder for bpcore."""
-    chosen = os.environ.get("BPCORE_CACHE_DIR")
-    if chosen:
-        return Path(chosen).expanduser() / "data"
-    import pooch  # slow, and not needed where the data is at hand
-
-    return Path(pooch.os_cache("bpcore")) / "data"
-
-
-def _folders(data_dir: str | Path | None) -> list[tuple[Path, str]]:
-    folders = []
-    if data_dir is not None:
-        folder = check_folder(data_dir)
-        folders.append((folder, str(folder)))
-    variable = os.environ.get("BPCORE_DATA_DIR")
-    if variable:
-        folders.append((Path(variable).expanduser(), f"BPCORE_DATA_DIR={variable}"))
-    return folders
 
 
 def _from_cache(name: str, source: Source, tried: list[str], progress: Progress | None) -> Dataset:
