@@ -6,11 +6,11 @@ forward   bpcore: out <- f(z + bias), one kernel. PyTorch: f(torch.add(z, bias))
 delta     bpcore: delta <- delta * f'(saved) and the bias gradient, one kernel. PyTorch: the backward operation that
           autograd calls for f, then the sum over the rows.
 
-bpcore's kernels stand on a tape as in training, cut into as many parts as there are threads. Each run is many calls in
-a row on the same data, in turns with the other's; what is printed are medians, in microseconds a call, and PyTorch's
-time over bpcore's. bpcore overwrites the delta, which would fade into subnormal numbers, and these are slow: so its
-tape writes it anew before each call, and the time of a tape that does this alone is taken off. PyTorch is not a
-dependency of bpcore: pip install torch.
+bpcore's kernels stand on a tape as in training, cut into as many parts as there are threads. Each contender lives in a
+process of its own; they take turns, and each turn is many calls in a row on the same data, for as long as a replay in
+training lasts. What is printed are medians, in microseconds a call, and PyTorch's time over bpcore's. bpcore overwrites
+the delta, which would fade into subnormal numbers, and these are slow: so its tape writes it anew before each call,
+and the time of a tape that does this alone is taken off. PyTorch is not a dependency of bpcore: pip install torch.
 """
 
 from __future__ import annotations
@@ -18,100 +18,60 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
 from datetime import date
+from importlib.metadata import version
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from bpcore.backends.numpy_backend import NumpyBackend
 from bpcore.backends.operations import Operation
 from bpcore.backends.taping import Cutter, tape_of
+from bpcore.evaluation import REPLAY_SECONDS
 from bpcore.kernels.activations import ACTIVATIONS
 
-NUMBERS = 50_000_000
-"""A run goes over so many numbers, in ten calls at least: starting the tape's threads must not count."""
+PAUSE = 0.03
+"""Seconds before a turn: the other library's threads may still be watching for work."""
 
-PAUSE = 0.003
-"""Seconds before a run: the other library's threads may still be watching for work."""
-
-aten = torch.ops.aten
-Call = Callable[[], object]
-
-FORWARD: dict[str, Callable[[Any], Any]] = {
-    "identity": lambda z: z,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "leaky_relu": lambda z: functional.leaky_relu(z, 0.01),
-    "elu": functional.elu,
-    "selu": functional.selu,
-    "softplus": functional.softplus,
-    "silu": functional.silu,
-    "gelu": functional.gelu,
-}
+NAMES = ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu"]
 SELU = (1.6732632423543772, 1.0507009873554805, 1.0)
-BACKWARD: dict[str, Callable[[Any, Any], Any]] = {
-    "identity": lambda delta, saved: delta,
-    "sigmoid": aten.sigmoid_backward,
-    "tanh": aten.tanh_backward,
-    "relu": lambda delta, saved: aten.threshold_backward(delta, saved, 0),
-    "leaky_relu": lambda delta, saved: aten.leaky_relu_backward(delta, saved, 0.01, False),
-    "elu": lambda delta, saved: aten.elu_backward(delta, 1.0, 1.0, 1.0, True, saved),
-    "selu": lambda delta, saved: aten.elu_backward(delta, *SELU, True, saved),
-    "softplus": lambda delta, saved: aten.softplus_backward(delta, saved, 1.0, 20.0),
-    "silu": aten.silu_backward,
-    "gelu": aten.gelu_backward,
-}
+
+Run = Callable[[int], object]
+"""Makes so many calls."""
 
 
-def on_tape(backend: NumpyBackend, threads: int, calls: int, *operations: Call) -> Call:
-    """So many calls of some operations one after the other, recorded as in training."""
-    written: list[Operation] = []
-    backend.watcher = written.append
-    try:
-        for operation in operations:
-            operation()
-    finally:
-        backend.watcher = None
-    cutter = Cutter(threads)
-    tape = tape_of([entry for operation in written for entry in cutter.entries(operation)])
-    return lambda: tape.replay(calls)
+class Case:
+    """What is computed: an activation, the arrays, the number of threads; the same numbers for everyone."""
+
+    def __init__(self, name: str, rows: int, columns: int, threads: int) -> None:
+        rng = np.random.default_rng(0)
+        self.name, self.rows, self.threads = name, rows, threads
+        self.z, self.delta = (rng.standard_normal((rows, columns), np.float32) for _ in range(2))
+        self.bias = 1e-3 * rng.standard_normal(columns, np.float32)  # bpcore adds it in each call where z is saved
+        self.saves_input = ACTIVATIONS[name].saves == "input"
 
 
-def repeated(call: Call, calls: int) -> Call:
-    def run() -> None:
-        for _ in range(calls):
-            call()
-
-    return run
+# --- the contenders: for forward and delta the runs whose times count, the second taken off the first, and the results
 
 
-def contenders(name: str, rows: int, columns: int, threads: int, calls: int) -> dict[str, tuple[Call, Call, Call]]:
-    """For forward and delta: bpcore's run, what of it is taken off, and PyTorch's run. Both compute the same."""
-    rng, backend, activation = np.random.default_rng(0), NumpyBackend(), ACTIVATIONS[name]
-    z, delta = (rng.standard_normal((rows, columns), np.float32) for _ in range(2))
-    bias = 1e-3 * rng.standard_normal(columns, np.float32)  # added again in each call where the input is saved
-    out, zeros, now, bias_grad = np.empty_like(z), np.zeros_like(z), delta.copy(), np.empty_like(bias)
-    tensor_z, tensor_bias, tensor_delta = (torch.from_numpy(array.copy()) for array in (z, bias, delta))
-    tensor_sum, tensor_grad = torch.empty_like(tensor_z), torch.empty_like(tensor_bias)
-    tensor_out = FORWARD[name](tensor_z + tensor_bias)
-    # PyTorch's derivative of softplus is of the input, bpcore's of the output.
-    tensor_saved = tensor_z + tensor_bias if activation.saves == "input" or name == "softplus" else tensor_out
-    saved = (tensor_saved if activation.saves == "input" else tensor_out).numpy().copy()
+Prepared = dict[str, tuple[Run, Run, list[np.ndarray]]]
+
+
+def own(case: Case) -> Prepared:
+    backend, activation = NumpyBackend(), ACTIVATIONS[case.name]
+    dtype = np.dtype(np.float32)
+    z, out, zeros, fresh, now, saved = (backend.empty(case.z.shape, dtype) for _ in range(6))
+    bias, bias_grad = (backend.empty(case.bias.shape, dtype) for _ in range(2))
+    for host, array in ((case.z, z), (case.bias, bias), (case.delta, fresh), (np.zeros_like(case.z), zeros)):
+        backend.write(host, array)
 
     def anew() -> None:
-        backend.add(delta, zeros, now)
-
-    def torch_forward() -> None:
-        FORWARD[name](torch.add(tensor_z, tensor_bias, out=tensor_sum))
-
-    def torch_delta() -> None:
-        torch.sum(BACKWARD[name](tensor_delta, tensor_saved), 0, out=tensor_grad)
+        backend.add(fresh, zeros, now)
 
     def forward() -> None:
         backend.activate(z, bias, activation, out)
@@ -120,56 +80,180 @@ def contenders(name: str, rows: int, columns: int, threads: int, calls: int) -> 
         backend.delta(now, saved, activation, bias_grad)
 
     forward()
-    np.testing.assert_allclose(out, tensor_out.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+    backend.copy(z if case.saves_input else out, saved)
+    anew()
     backward()
-    torch_delta()
-    np.testing.assert_allclose(bias_grad, tensor_grad.numpy(), rtol=1e-3, atol=1e-3 * math.sqrt(rows), err_msg=name)
+    results = out.copy(), now.copy(), bias_grad.copy()
     return {
-        "forward": (on_tape(backend, threads, calls, forward), lambda: None, repeated(torch_forward, calls)),
+        "forward": (on_tape(backend, case.threads, forward), lambda calls: None, [results[0]]),
         "delta": (
-            on_tape(backend, threads, calls, anew, backward),
-            on_tape(backend, threads, calls, anew),
-            repeated(torch_delta, calls),
+            on_tape(backend, case.threads, anew, backward),
+            on_tape(backend, case.threads, anew),
+            [*results[1:]],
         ),
     }
 
 
-def measure(runs: tuple[Call, Call, Call], calls: int, rounds: int) -> tuple[float, float]:
-    """Median microseconds a call of bpcore and of PyTorch, in turns."""
-    times: list[list[float]] = [[] for _ in runs]
+def on_tape(backend: NumpyBackend, threads: int, *operations: Callable[[], object]) -> Run:
+    """Some operations one after the other, recorded as in training."""
+    written: list[Operation] = []
+    backend.watcher = written.append
+    try:
+        for operation in operations:
+            operation()
+    finally:
+        backend.watcher = None
+    cutter = Cutter(threads)
+    return tape_of([entry for operation in written for entry in cutter.entries(operation)]).replay
+
+
+def torch_s(case: Case) -> Prepared:
+    import torch
+    from torch.nn import functional
+
+    torch.set_num_threads(case.threads)
+    aten = torch.ops.aten
+    f: Callable[[Any], Any] = {
+        "identity": lambda z: z,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "relu": torch.relu,
+        "leaky_relu": lambda z: functional.leaky_relu(z, 0.01),
+        "elu": functional.elu,
+        "selu": functional.selu,
+        "softplus": functional.softplus,
+        "silu": functional.silu,
+        "gelu": functional.gelu,
+    }[case.name]
+    derivative: Callable[[Any, Any], Any] = {
+        "identity": lambda delta, saved: delta,
+        "sigmoid": aten.sigmoid_backward,
+        "tanh": aten.tanh_backward,
+        "relu": lambda delta, saved: aten.threshold_backward(delta, saved, 0),
+        "leaky_relu": lambda delta, saved: aten.leaky_relu_backward(delta, saved, 0.01, False),
+        "elu": lambda delta, saved: aten.elu_backward(delta, 1.0, 1.0, 1.0, True, saved),
+        "selu": lambda delta, saved: aten.elu_backward(delta, *SELU, True, saved),
+        "softplus": lambda delta, saved: aten.softplus_backward(delta, saved, 1.0, 20.0),
+        "silu": aten.silu_backward,
+        "gelu": aten.gelu_backward,
+    }[case.name]
+    z, bias, delta = (torch.from_numpy(array) for array in (case.z, case.bias, case.delta))
+    total, bias_grad = torch.empty_like(z), torch.empty_like(bias)
+    # PyTorch's derivative of softplus is of the input, bpcore's of the output.
+    saved = z + bias if case.saves_input or case.name == "softplus" else f(z + bias)
+
+    def forward(calls: int) -> None:
+        for _ in range(calls):
+            f(torch.add(z, bias, out=total))
+
+    def backward(calls: int) -> None:
+        for _ in range(calls):
+            torch.sum(derivative(delta, saved), 0, out=bias_grad)
+
+    backward(1)
+    results = f(z + bias), derivative(delta, saved), bias_grad
+    out, back, grad = (result.numpy().copy() for result in results)
+    return {
+        "forward": (forward, lambda calls: None, [out]),
+        "delta": (backward, lambda calls: None, [back, grad]),
+    }
+
+
+CONTENDERS: dict[str, Callable[[Case], Prepared]] = {"bpcore": own, "torch": torch_s}
+
+
+# --- their processes --------------------------------------------------------------------------------------------
+
+
+class Contender:
+    """A contender in a process of its own."""
+
+    def __init__(self, name: str) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would take the parent's threads for its own
+        self._pipe, theirs = context.Pipe()
+        context.Process(target=serve, args=(name, theirs), daemon=True).start()
+
+    def ask(self, request: object) -> Any:
+        self._pipe.send(request)
+        return self._pipe.recv()
+
+    def end(self) -> None:
+        self._pipe.send(None)
+
+
+def serve(name: str, pipe: Connection) -> None:
+    """Answer a case by the results of each kind, and a kind by the microseconds that a call takes; None ends it."""
+    prepared: Prepared = {}
+    calls: dict[str, int] = {}
+    while (request := pipe.recv()) is not None:
+        if isinstance(request, str):
+            run, taken_off, _ = prepared[request]
+            pipe.send((timed(run, calls[request]) - timed(taken_off, calls[request])) * 1e6)
+        else:
+            prepared = CONTENDERS[name](Case(*request))
+            calls = {kind: enough(run) for kind, (run, _, _) in prepared.items()}
+            pipe.send({kind: results for kind, (_, _, results) in prepared.items()})
+
+
+def timed(run: Run, calls: int) -> float:
+    """Seconds a call."""
+    began = time.perf_counter()
+    run(calls)
+    return (time.perf_counter() - began) / calls
+
+
+def enough(run: Run) -> int:
+    """How many calls last as long as a replay."""
+    run(10)
+    calls = 10
+    while (seconds := calls * timed(run, calls)) < REPLAY_SECONDS / 4:
+        calls *= 2
+    return max(10, round(calls * REPLAY_SECONDS / seconds))
+
+
+def measure(contenders: dict[str, Contender], kind: str, rounds: int) -> list[float]:
+    """Median microseconds a call of each, in turns; the first turn is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds + 1):
-        for run, found in zip(runs, times, strict=True):
+        for name, contender in contenders.items():
             time.sleep(PAUSE)
-            began = time.perf_counter()
-            run()
-            found.append((time.perf_counter() - began) / calls * 1e6)
-    own, taken_off, other = (statistics.median(found[1:]) for found in times)
-    return own - taken_off, other
+            times[name].append(contender.ask(kind))
+    return [statistics.median(found[1:]) for found in times.values()]
+
+
+def check_alike(name: str, rows: int, mine: list[np.ndarray], theirs: list[np.ndarray]) -> None:
+    for a, b in zip(mine, theirs, strict=True):
+        loose = 1e-5 if a.ndim == 2 else 1e-3 * math.sqrt(rows)
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=loose, err_msg=name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--names", default=",".join(NAMES))
     parser.add_argument("--shapes", default="128x128,512x512,2048x1024")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes.split(",")]
     counts = [int(count) for count in options.threads.split(",")]
+    contenders = {name: Contender(name) for name in CONTENDERS}
     device = NumpyBackend().describe()
-    print(f"{date.today()}  {device['device']}, numba {device['numba']}, torch {torch.__version__}")
-    print(f"medians of {options.rounds} runs, in turns; us a call, and PyTorch's time / bpcore's")
+    print(f"{date.today()}  {device['device']}, numba {device['numba']}, torch {version('torch')}")
+    print(f"medians of {options.rounds} turns; us a call, and PyTorch's time / bpcore's")
     print(f"{'':12}{'':11}{'':9}{'forward':>28}{'delta':>32}")
     print(f"{'activation':12}{'shape':>11}{'threads':>9}" + f"{'bpcore':>12}{'torch':>10}{'ratio':>8}" * 2)
     ratios: dict[int, list[float]] = {count: [] for count in counts}
-    for name, (rows, columns), count in itertools.product(FORWARD, shapes, counts):
-        torch.set_num_threads(count)
-        calls = max(10, NUMBERS // (rows * columns))
+    for name, (rows, columns), count in itertools.product(options.names.split(","), shapes, counts):
+        mine, theirs = (contender.ask((name, rows, columns, count)) for contender in contenders.values())
         line = f"{name:12}{f'{rows}x{columns}':>11}{count:>9}"
-        for runs in contenders(name, rows, columns, count, calls).values():
-            own, other = measure(runs, calls, options.rounds)
-            ratios[count].append(other / own)
-            line += f"{own:12.1f}{other:10.1f}{other / own:8.2f}"
+        for kind in ("forward", "delta"):
+            check_alike(name, rows, mine[kind], theirs[kind])
+            ours, other = measure(contenders, kind, options.rounds)
+            ratios[count].append(other / ours)
+            line += f"{ours:12.1f}{other:10.1f}{other / ours:8.2f}"
         print(line, flush=True)
+    for contender in contenders.values():
+        contender.end()
     for count, found in ratios.items():
         print(f"{count} thread{'s' * (count > 1)}: geometric mean of PyTorch's time / bpcore's", end=" ")
         print(f"{statistics.geometric_mean(found):.2f} over {len(found)}, least {min(found):.2f}")

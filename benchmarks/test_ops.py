@@ -79,13 +79,20 @@ def test_column_sums(backend: Backend, timed: Any) -> None:
 
 def test_max_pieces(backend: Backend, timed: Any) -> None:
     z, out, winner = numbers(backend, B, 2 * M), numbers(backend, B, M), backend.asarray(np.zeros((B, M), np.int32))
-    timed(lambda: backend.max_pieces(z, out, winner))
+    bias = numbers(backend, 2 * M)
+    timed(lambda: backend.max_pieces(z, bias, out, winner))
 
 
 def test_max_pieces_backward(backend: Backend, timed: Any) -> None:
     delta, out = numbers(backend, B, M), numbers(backend, B, 2 * M)
     winner = backend.asarray(np.random.default_rng(0).integers(0, 2, (B, M), np.int32))
-    timed(lambda: backend.max_pieces_backward(delta, winner, out))
+    grad = numbers(backend, 2 * M)
+    timed(lambda: backend.max_pieces_backward(delta, winner, out, grad))
+
+
+def test_duplicate(backend: Backend, timed: Any) -> None:
+    x, out = numbers(backend, B, M), numbers(backend, B, M)
+    timed(lambda: backend.duplicate(x, out))
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -142,7 +149,8 @@ def test_update(backend: Backend, timed: Any, name: str) -> None:
 
 def test_global_norm(backend: Backend, timed: Any) -> None:
     grads, control = numbers(backend, 2**20), backend.control(1, np.float32)
-    timed(lambda: backend.global_norm(grads, control))
+    segments = backend.asarray(np.array([[0, 2**20, 1]]))
+    timed(lambda: backend.global_norm(grads, segments, control))
 
 
 def test_advance(backend: Backend, timed: Any) -> None:

@@ -14,10 +14,11 @@ from bpcore.activations import register_activation
 from bpcore.backends import available_backends, get_backend
 from bpcore.callbacks import Callback, EarlyStopping, StopAtLoss
 from bpcore.data import load_dataset
+from bpcore.diagnostics import Diagnostics
 from bpcore.errors import BpcoreError, InputError, InputTypeError, MissingExtraError
 from bpcore.gradcheck import gradcheck
 from bpcore.history import Evaluation, History
-from bpcore.layers import Activation, Dense, Dropout, Layer
+from bpcore.layers import Activation, Dense, Dropout, Layer, Maxout, Residual
 from bpcore.losses import BinaryCrossEntropy, Hinge, Loss, SoftmaxCrossEntropy, SquaredError
 from bpcore.model import Network
 from bpcore.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
@@ -38,6 +39,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Dense",
+    "Diagnostics",
     "Dropout",
     "EarlyStopping",
     "Evaluation",
@@ -47,6 +49,7 @@ __all__ = [
     "InputTypeError",
     "Layer",
     "Loss",
+    "Maxout",
     "MissingExtraError",
     "Momentum",
     "Nesterov",
@@ -56,6 +59,7 @@ __all__ = [
     "Optimizer",
     "Progress",
     "RMSProp",
+    "Residual",
     "Schedule",
     "SoftmaxCrossEntropy",
     "SquaredError",

@@ -7,28 +7,49 @@ a multiple of 256 bytes, with zeros between, and the optimizer runs over the who
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from bpcore.backends.base import Array, Backend
+from bpcore.errors import InputError
 
 ALIGNMENT = 256  # bytes: what a GPU's vector loads and cuBLAS like best
 
 Kind = Literal["weight", "bias", "slope"]
 _ORDER: tuple[Kind, ...] = ("weight", "bias", "slope")
 
+FREEZABLE: dict[str, Kind] = {"weights": "weight", "bias": "bias", "slope": "slope"}
+"""What can be frozen by its kind, as users say it."""
+
+Freeze = bool | str
+"""What of a layer stays as it begins: one of FREEZABLE, True for all, False for nothing."""
+
+
+def check_freeze(freeze: Freeze) -> None:
+    """One clear line for anything else."""
+    if not isinstance(freeze, bool) and freeze not in FREEZABLE:
+        raise InputError(f"freeze={freeze!r}; accepted: True, False, {', '.join(map(repr, FREEZABLE))}")
+
 
 @dataclass(frozen=True)
 class Declaration:
-    """One parameter array that a layer asks for: its name, shape, kind and first values (on the host)."""
+    """One parameter array that a layer asks for: its name, shape, kind and first values (on the host).
+
+    freeze: the layer's own setting; the array is frozen where that is True or names its kind.
+    """
 
     name: str
     values: np.ndarray
     kind: Kind
-    trainable: bool = True
+    freeze: Freeze = False
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the optimizer changes it, until somebody says otherwise."""
+        return not (self.freeze if isinstance(self.freeze, bool) else FREEZABLE[self.freeze] == self.kind)
 
 
 @dataclass(frozen=True)
@@ -80,6 +101,11 @@ class ParameterBuffer:
     def count(self) -> int:
         """The number of parameters, padding apart."""
         return sum(view.size for view in self.views.values())
+
+    def set_trainable(self, names: Iterable[str], trainable: bool) -> None:
+        """Freeze these arrays or let them learn again; who asked for `segments` before keeps what it was told."""
+        for name in names:
+            self.views[name] = replace(self.views[name], trainable=trainable)
 
     def segments(self) -> np.ndarray:
         """Rows (first, stop, decayed) int64: the stretches an optimizer updates, neighbours joined.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Callback:
     """Override what you need. Each method is given the run, which may be read and told to stop."""
 
+    every: int | None = None
+    """Set by a callback that wants `on_progress` after every so many steps of the run as well."""
     keeps_best = False
     """Set by a callback that calls run.keep_best()."""
     reads_gradients = False

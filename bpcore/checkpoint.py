@@ -21,15 +21,19 @@ def write(path: Path, arrays: dict[str, np.ndarray], config: dict[str, Any]) -> 
     """Write the file whole or not at all."""
     from safetensors.numpy import save
 
-    for layer in config["layers"]:
-        layer.update({name: None for name, value in layer.items() if callable(value)})
-    content = save(arrays, metadata={KEY: json.dumps({"format": FORMAT, **config})})
+    # A function, an initialiser of the user's own, cannot be stored, and is not needed any more.
+    text = json.dumps({"format": FORMAT, **config}, default=lambda value: None if callable(value) else _refuse(value))
+    content = save(arrays, metadata={KEY: text})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the model cannot be written to {path}: {error.strerror or error}") from error
     with replaced(path) as file:
         file.write(content)
+
+
+def _refuse(value: object) -> None:
+    raise TypeError(f"{value!r} is no JSON value")
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -1,7 +1,8 @@
 """The command line: what each command is called with. What it does stands in bpcore/commands.
 
-Exit codes: 0 done; 1 the training failed, since its loss was infinite or NaN (the last good weights are saved); 2 what
-was given cannot be used, and nothing was done; 130 stopped by Ctrl-C (what was learned until then is saved).
+Exit codes: 0 done; 1 the training failed, since its loss was infinite or NaN (the last good weights are saved), or a
+gradient was found wrong; 2 what was given cannot be used, and nothing was done; 130 stopped by Ctrl-C (what was learned
+until then is saved).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bpcore.bench.contenders import PEERS
 from bpcore.bench.data import KINDS as BENCH_DATA
 from bpcore.commands import bench as benching
 from bpcore.commands import evaluate as evaluating
+from bpcore.commands import gradcheck as checking
 from bpcore.commands import info as informing
 from bpcore.commands import options
 from bpcore.commands import predict as predicting
@@ -43,8 +45,8 @@ DEVICES = ["auto", *ALIASES]
 app = typer.Typer(
     name="bpcore",
     help="Train multilayer perceptrons by backpropagation, fast, on the CPU or a CUDA GPU.",
-    epilog="Exit codes: 0 done; 1 the loss became infinite or NaN (the last good weights are saved); 2 something given "
-    "cannot be used (nothing was done); 130 stopped by Ctrl-C (what was learned is saved).",
+    epilog="Exit codes: 0 done; 1 the loss became infinite or NaN (the last good weights are saved), or a gradient is "
+    "wrong; 2 something given cannot be used (nothing was done); 130 stopped by Ctrl-C (what was learned is saved).",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
@@ -65,8 +67,11 @@ def _option(panel: str, text: str, *, flags: Sequence[str] = (), **how: Any) -> 
 
 
 DATA, NETWORK, LEARNING, STOPPING, RUN = "Data", "Network", "Learning", "Stopping", "Run"
+BATCH, DIFFERENCES = "Batch", "Differences"
+WATCHING = "Watching"
 CELLS, METHOD = "What is measured", "How"
 BENCH = benching.Options()
+CHECK = checking.Options()
 SOURCES = f"{', '.join(DATASETS)}, or your own .csv, .npz or folder of IDX files"
 
 Data = Annotated[str | None, typer.Argument(metavar="DATA", help=f"{SOURCES}.", show_default=False)]
@@ -81,6 +86,10 @@ Device = Annotated[
 Json = Annotated[
     str | None,
     _option(RUN, "Write the results to a file as JSON; - for the standard output.", metavar="FILE"),
+]
+ReportFolder = Annotated[
+    str | None,
+    _option(RUN, "Write a page with pictures into a folder: curves, confusion matrix, mistakes.", metavar="FOLDER"),
 ]
 Quiet = Annotated[bool, _option(RUN, "Print nothing but the result.", flags=("--quiet", "-q"))]
 
@@ -162,6 +171,13 @@ def train(
         str | None,
         _option(RUN, "Folder for the model and its results; a new one below runs/ where not given.", metavar="FOLDER"),
     ] = DEFAULTS.output,
+    diagnose: Annotated[
+        bool, _option(WATCHING, "Look into the layers once an epoch: gradients, updates, saturated and dead units.")
+    ] = DEFAULTS.diagnose,
+    diagnose_every: Annotated[
+        int | None, _option(WATCHING, "The same, every so many mini-batches.", min=1, metavar="N")
+    ] = DEFAULTS.diagnose_every,
+    report: ReportFolder = DEFAULTS.report,
     json: Json = None,
     quiet: Quiet = False,
 ) -> int:
@@ -170,8 +186,8 @@ def train(
     The test data is evaluated once, at the end. Ctrl-C stops early and keeps what was learned.
     """
     given = dict(locals())
-    report = Report(given.pop("json"), quiet=given.pop("quiet"))
-    return _run(training.train, Options(**given), report)
+    said = Report(given.pop("json"), quiet=given.pop("quiet"))
+    return _run(training.train, Options(**given), said)
 
 
 @app.command()
@@ -180,6 +196,7 @@ def evaluate(
     data: Data = None,
     data_dir: DataDir = None,
     device: Device = "auto",
+    report: ReportFolder = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> int:
@@ -187,7 +204,8 @@ def evaluate(
 
     Of a table that is named, every row is evaluated.
     """
-    return _run(evaluating.evaluate, model, data, Report(json, quiet=quiet), data_dir=data_dir, device=device)
+    said = Report(json, quiet=quiet)
+    return _run(evaluating.evaluate, model, data, said, data_dir=data_dir, device=device, folder=report)
 
 
 @app.command()
@@ -251,6 +269,63 @@ def bench(
     given = dict(locals())
     report = Report(given.pop("json"), quiet=given.pop("quiet"))
     return _run(benching.bench, benching.Options(**given), report)
+
+
+@app.command()
+def gradcheck(
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help=f"{SOURCES}; random numbers where not given.")
+    ] = CHECK.data,
+    data_dir: DataDir = CHECK.data_dir,
+    target: Annotated[str | None, _option(DATA, "The column of a table that is to be learnt.", metavar="COLUMN")] = (
+        CHECK.target
+    ),
+    samples: Annotated[int, _option(BATCH, "Samples in the batch.", min=1, metavar="N")] = CHECK.samples,
+    inputs: Annotated[
+        int | None,
+        _option(BATCH, f"Features of random data; {checking.RANDOM_INPUTS} where not given.", min=1, metavar="N"),
+    ] = CHECK.inputs,
+    outputs: Annotated[
+        int | None,
+        _option(BATCH, f"Outputs for random data; {checking.RANDOM_OUTPUTS} where not given.", min=1, metavar="M"),
+    ] = CHECK.outputs,
+    network: Annotated[
+        str, _option(NETWORK, "Sizes of the hidden layers, such as 8,6,4; or none.", metavar="SIZES")
+    ] = CHECK.network,
+    activation: Annotated[str, _choice(NETWORK, "Activation of the hidden layers", ACTIVATIONS)] = CHECK.activation,
+    output_activation: Annotated[
+        str, _choice(NETWORK, "Activation of the last layer, below the loss", ACTIVATIONS)
+    ] = CHECK.output_activation,
+    dropout: Annotated[float, _option(NETWORK, "Share of hidden units dropped.", metavar="SHARE")] = CHECK.dropout,
+    loss: Annotated[
+        str | None,
+        _choice(NETWORK, "Loss; softmax_cross_entropy for classes, squared_error for numbers where not given", LOSSES),
+    ] = CHECK.loss,
+    label_smoothing: Annotated[
+        float, _option(NETWORK, "Share of each label spread over all classes.", metavar="SHARE")
+    ] = CHECK.label_smoothing,
+    epsilon: Annotated[
+        float, _option(DIFFERENCES, "How far a point lies from the middle, at most 0.001.", metavar="STEP")
+    ] = CHECK.epsilon,
+    tolerance: Annotated[
+        float, _option(DIFFERENCES, "The largest relative error that passes.", metavar="ERROR")
+    ] = CHECK.tolerance,
+    directions: Annotated[
+        int, _option(DIFFERENCES, "Random directions for each array of more than 64 elements.", min=1, metavar="N")
+    ] = CHECK.directions,
+    seed: Annotated[int, _option(RUN, "Of data, weights, dropout and directions.", min=0, metavar="N")] = CHECK.seed,
+    device: Device = CHECK.device,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> int:
+    """Check backpropagation against central differences: every parameter array, and the input.
+
+    In float64. A difference with a kink in its way (ReLU, hinge) says nothing: it is skipped and counted. Exit code 1
+    where a gradient is wrong, or all of its differences had to be skipped.
+    """
+    given = dict(locals())
+    report = Report(given.pop("json"), quiet=given.pop("quiet"))
+    return _run(checking.check, checking.Options(**given), report)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,9 +15,9 @@ from bpcore.callbacks import Callback
 from bpcore.errors import InputError, InputTypeError
 from bpcore.evaluation import EVALUATION_BATCH, Answer, ConfusionCounter, Evaluator, Predictor
 from bpcore.history import Evaluation, History
-from bpcore.layers import Layer
+from bpcore.layers import Layer, walk
 from bpcore.losses import Loss, get_loss
-from bpcore.network import LayerStack, check_seed
+from bpcore.network import LayerStack, check_seed, number_in
 from bpcore.optimizers import Optimizer, get_optimizer
 from bpcore.schedules import Constant, Schedule, get_schedule
 from bpcore.train import Run, Settings
@@ -157,11 +158,15 @@ class Network(LayerStack):
         """A table of the layers with their sizes and numbers of parameters."""
         self.require_built()
         rows = [("layer", "inputs", "outputs", "parameters")]
-        for number, layer in enumerate(self.layers):
-            views = self.parameters.views.items()
-            count = sum(view.size for name, view in views if name.partition(".")[0] == str(number))
-            rows.append((layer.describe(), str(layer.inputs), str(layer.outputs), f"{count:,}"))
-        rows.append(("total", str(self.inputs), str(self.outputs), f"{self.parameters.count:,}"))
+        sizes: Counter[int] = Counter()
+        for name, view in self.parameters.views.items():
+            sizes[number_in(name)] += view.size
+        for place, layer in walk(self.layers):
+            count = "" if layer.inside else f"{sizes[layer.number]:,}"
+            rows.append(("  " * place.count(".") + layer.describe(), str(layer.inputs), str(layer.outputs), count))
+        frozen = sum(view.size for view in self.parameters.views.values() if not view.trainable)
+        total = f"{self.parameters.count:,}"
+        rows.append((f"total, {frozen:,} frozen" if frozen else "total", str(self.inputs), str(self.outputs), total))
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = ["  ".join([row[0].ljust(widths[0]), *(row[c].rjust(widths[c]) for c in range(1, 4))]) for row in rows]
         rule = "-" * len(lines[0])
@@ -196,15 +201,23 @@ class Network(LayerStack):
         network = cls(checkpoint.layers_from(config, Path(path)), backend=backend, precision=config["precision"])
         network.build(config["inputs"])
         network.set_parameters(arrays)
+        network._restore_frozen(config.get("frozen"))
         network.loss = Loss(**config["loss"]) if config["loss"] else None
         network.classifies, network.about = config["classifies"], config["about"]
         network.scale, network.shift = config["scale"], config["shift"]
         return network
 
+    def _restore_frozen(self, frozen: list[str] | None) -> None:
+        """What is frozen, by name; None from files that do not say, where the layers' own settings stay."""
+        if frozen is not None:
+            self.parameters.set_trainable(self.parameters.views, True)
+            self.parameters.set_trainable(frozen, False)
+
     def _config(self) -> dict[str, Any]:
         return {
             "layers": [layer.config() for layer in self.layers],
             "inputs": self.inputs,
+            "frozen": [name for name, view in self.parameters.views.items() if not view.trainable],
             "precision": self.dtype.name,
             "loss": self.loss.config() if self.loss else None,
             "classifies": self.classifies,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +10,9 @@ from bpcore import memory
 from bpcore.backends import get_backend
 from bpcore.backends.base import Array, Backend, Batch, Control
 from bpcore.backends.metering import bytes_of
-from bpcore.buffers import ParameterBuffer
-from bpcore.errors import InputError, InputTypeError
-from bpcore.layers import Layer
+from bpcore.buffers import FREEZABLE, ParameterBuffer
+from bpcore.errors import InputError
+from bpcore.layers import Layer, check_layers, places, walk
 from bpcore.losses import Loss
 
 
@@ -36,14 +35,7 @@ class LayerStack:
         precision: str = "float32",
         seed: int = 0,
     ) -> None:
-        self.layers = list(layers)
-        if not self.layers:
-            raise InputError("a network needs at least one layer, such as Dense(10)")
-        for layer in self.layers:
-            if not isinstance(layer, Layer):
-                raise InputTypeError(f"{layer!r} is not a layer; accepted: Dense(...), Dropout(...), Activation(...)")
-        if len({id(layer) for layer in self.layers}) < len(self.layers):
-            raise InputError("the same layer object stands twice in the network; make one for each place")
+        self.layers = check_layers(layers, "a network")
         self.backend, self.dtype = get_backend(backend).at_precision(precision)
         self.seed = check_seed(seed)
         self.inputs = 0
@@ -61,21 +53,62 @@ class LayerStack:
             raise InputError(f"a network needs at least one input feature, not {inputs}")
         rng = np.random.Generator(np.random.Philox(self.seed))
         declarations = []
-        outputs = inputs
-        for number, layer in enumerate(self.layers):
+        outputs, number = inputs, 0
+        for place, layer in enumerate(self.layers, 1):
             try:
                 declarations += layer.declare(outputs, number, rng)
             except MemoryError as error:
-                raise InputError(f"not enough memory on the host for layer {number + 1}: {error}") from error
+                raise InputError(f"not enough memory on the host for layer {place}: {error}") from error
             outputs = layer.outputs
+            number += places(layer)
         needs = 2 * self.dtype.itemsize * sum(declared.values.size for declared in declarations)
         memory.require(self.backend, self.dtype, {"parameters and gradients": needs}, "a smaller network")
         self.parameters = ParameterBuffer(self.backend, self.dtype, declarations)
         self.inputs, self.outputs = inputs, outputs
         for layer in self.layers:
             layer.bind(self.backend, self.dtype, self.parameters.views)
-        with_parameters = {int(name.partition(".")[0]) for name in self.parameters.views}
-        self._lowest = min(with_parameters, default=len(self.layers))
+        self.begin_learning()
+
+    def begin_learning(self) -> None:
+        """Take note of what is frozen: the way back ends at the lowest layer that learns something."""
+        learning = (number_in(name) for name, view in self.parameters.views.items() if view.trainable)
+        self._lowest = min(learning, default=sum(map(places, self.layers)))
+
+    def freeze(self, *what: int | str) -> None:
+        """Let parameters stay as they are in every later fit; gradients still flow through them.
+
+        what    the number of a layer (that of a block means all in it), the name of an array ("0.b"), or "weights",
+                "bias" or "slope" for all of a kind; everything where nothing is given
+
+        The network must be built. What is frozen is saved with it. InputError for what is not there.
+        """
+        self.require_built()
+        self.parameters.set_trainable(self._named(what), False)
+
+    def unfreeze(self, *what: int | str) -> None:
+        """Let parameters learn again, named as in `freeze`."""
+        self.require_built()
+        self.parameters.set_trainable(self._named(what), True)
+
+    def _named(self, what: Sequence[int | str]) -> list[str]:
+        """The names of the arrays that are meant."""
+        views = self.parameters.views
+        if not what:
+            return list(views)
+        layers = {layer.number: layer for _, layer in walk(self.layers)}
+        found: list[str] = []
+        for one in what:
+            if isinstance(one, str) and one in FREEZABLE:
+                found += [name for name, view in views.items() if view.kind == FREEZABLE[one]]
+            elif isinstance(one, str) and one in views:
+                found.append(one)
+            elif not isinstance(one, bool) and isinstance(one, int) and one in layers:
+                stop = one + places(layers[one])
+                found += [name for name in views if one <= number_in(name) < stop]
+            else:
+                accepted = f"a layer's number (0 to {len(layers) - 1}), {', '.join(FREEZABLE)}, {', '.join(views)}"
+                raise InputError(f"there is no parameter {one!r} to freeze or unfreeze; accepted: {accepted}")
+        return found
 
     def reserve(self, batch: int) -> None:
         """Make the buffers for batches of up to `batch` rows, unless they are that large already."""
@@ -92,9 +125,8 @@ class LayerStack:
             return 0
 
         def reserve(meter: Backend) -> None:
-            for layer in map(copy.copy, self.layers):
-                layer.backend = meter
-                layer.allocate(batch)
+            for layer in self.layers:
+                layer.measured_by(meter).allocate(batch)
             meter.empty((batch, self.outputs), self.dtype)
 
         return bytes_of(reserve)
@@ -130,6 +162,11 @@ class LayerStack:
         """One clear line for what needs weights before there are any."""
         if not self.inputs:
             raise InputError("the network has no weights yet: give inputs=..., or call fit first")
+
+
+def number_in(name: str) -> int:
+    """The number of the layer that an array belongs to, from its name: 3 of "3.W"."""
+    return int(name.partition(".")[0])
 
 
 def check_seed(seed: int) -> int:

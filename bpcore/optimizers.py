@@ -63,8 +63,8 @@ class Optimizer:
         shared = (self.l2, getattr(self, "weight_decay", 0.0), self.max_norm or 0.0, 0.0)
         return np.array([*shared, *own, *[0.0] * (4 - len(own))])
 
-    def table(self, factors: np.ndarray) -> np.ndarray:
-        """(steps, 3) float64: the learning rate and the rule's two factors of each step."""
+    def table(self, factors: np.ndarray, first_step: int = 0) -> np.ndarray:
+        """(steps, 3) float64: the learning rate and the rule's two factors of each step, from `first_step` on."""
         table = np.ones((len(factors), 3))
         table[:, 0] = self.learning_rate * factors
         return table
@@ -124,10 +124,10 @@ class Adam(Optimizer, name="adam", rule="adam"):
         """The two decays, and epsilon."""
         return (self.beta1, self.beta2, self.epsilon)
 
-    def table(self, factors: np.ndarray) -> np.ndarray:
+    def table(self, factors: np.ndarray, first_step: int = 0) -> np.ndarray:
         """The bias corrections 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)."""
-        table = super().table(factors)
-        t = np.arange(1, len(factors) + 1)
+        table = super().table(factors, first_step)
+        t = first_step + np.arange(1, len(factors) + 1)
         table[:, 1] = 1.0 / (1.0 - self.beta1**t)
         table[:, 2] = 1.0 / np.sqrt(1.0 - self.beta2**t)
         return table

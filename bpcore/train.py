@@ -26,6 +26,7 @@ from bpcore.errors import BpcoreError, InputError
 from bpcore.evaluation import COPIES_OF_A_RECORDING, REPLAY_SECONDS, Evaluator, read_slots
 from bpcore.history import Evaluation, History
 from bpcore.kernels import counter
+from bpcore.layers import Layer
 from bpcore.losses import Loss
 from bpcore.network import LayerStack
 from bpcore.optimizers import Optimizer
@@ -96,6 +97,10 @@ class Run:
         self.restore_best = False
 
         dtype, parameters = network.dtype, network.parameters
+        segments = parameters.segments()
+        if not len(segments):
+            frozen = "every parameter is frozen; network.unfreeze(...) lets some learn again"
+            raise InputError(f"there is nothing to learn: {frozen if parameters.views else 'no layer has parameters'}")
         steps = settings.epochs * self.steps_per_epoch
         factors = settings.schedule.factors(steps, self.steps_per_epoch)
         self.learning_rates = settings.optimizer.learning_rate * factors
@@ -106,10 +111,11 @@ class Run:
         self.feed, *of_validation = memory.feeds(backend, dtype, wishes, self._needs)
 
         network.reserve(self.batch_size)
+        network.begin_learning()
         self.control = self._new_control(backend)
         self.learning_rate_scale = 1.0
         self.state = backend.full((settings.optimizer.rule.states, *parameters.params.shape), 0.0, dtype)
-        self.segments = backend.asarray(parameters.segments())
+        self.segments = backend.asarray(segments)
         self.rule_settings = backend.asarray(settings.optimizer.settings(), dtype)
         self._full = batch_for(backend, samples, self.batch_size, dtype)
         self._short = self._full.rows(self.short_rows)
@@ -160,7 +166,7 @@ class Run:
         delta = network.loss_and_delta(batch, self.settings.loss, control, training=True)
         network.backward(delta)
         if optimizer.max_norm is not None:
-            backend.global_norm(parameters.grads, control)
+            backend.global_norm(parameters.grads, self.segments, control)
         backend.update(
             optimizer.rule,
             parameters.params,
@@ -196,7 +202,7 @@ class Run:
         self.begin_epoch(self.epoch)
         while self.batch < self.steps_per_epoch and not self.stopped:
             replay_began = time.perf_counter()
-            steps = self.run_steps(self._replay_steps)
+            steps = self.run_steps(min(self._replay_steps, self._until_asked()))
             if self.counters()[counter.FIRST_BAD] >= 0:
                 self._raise_non_finite()
             seconds = time.perf_counter() - replay_began
@@ -225,6 +231,12 @@ class Run:
         (self._run_full if full_left > 0 else self._run_short)(steps)
         self.batch += steps
         return steps
+
+    def _until_asked(self) -> int:
+        """How many steps until a callback wants to look, by its `every`."""
+        done = self.epoch * self.steps_per_epoch + self.batch
+        asked = [callback.every - done % callback.every for callback in self.callbacks if callback.every]
+        return min(asked, default=int(self.steps_per_epoch))
 
     def _record_epoch(self, seconds: float) -> None:
         samples = self.samples.x.shape[0]
@@ -319,12 +331,16 @@ class Run:
     def _first_non_finite_layer(self, batch: Batch) -> str:
         self.feed.ready(self.batch)
         self.backend.gather(self.feed.samples, self.control, batch)
-        x = batch.x
-        for number, layer in enumerate(self.network.layers, 1):
-            x = layer.forward(x, self.control)
+        return self._first_non_finite(self.network.layers, batch.x) or "the loss"
+
+    def _first_non_finite(self, layers: Sequence[Layer], x: Array) -> str:
+        """The first of these layers with an output that is not finite; of a block, the first such layer in it."""
+        for place, layer in enumerate(layers, 1):
+            below, x = x, layer.forward(x, self.control)
             if not np.isfinite(self.backend.to_numpy(x)).all():
-                return f"layer {number} ({layer.describe()})"
-        return "the loss"
+                inside = self._first_non_finite(layer.inside, below)
+                return f"layer {place} ({layer.describe()})" + (f", in it {inside}" if inside else "")
+        return ""
 
 
 @contextmanager

@@ -169,11 +169,12 @@ def update(
     scale: Any,
     norm: Any,
     counters: Any,
+    first: int,
 ) -> None:
     """One pass over the flat buffers.
 
     segments: rows (first, stop, 1 where L2 and weight decay apply). settings: (l2, weight decay, largest
-    gradient norm or 0, 0, the optimizer's own four).
+    gradient norm or 0, 0, the optimizer's own four). first: the number of the parameter that grads begins with.
     """
     step = counters[STEP]
     rate = table[step, 0] * scale[0]
@@ -188,7 +189,7 @@ def update(
         keep = real(1.0) - decayed * rate * settings[1]
         # Slices, so that the loop runs from 0: an index that might be negative would keep it from vectorising.
         w = params[segments[s, 0] : segments[s, 1]]
-        g = grads[segments[s, 0] : segments[s, 1]]
+        g = grads[segments[s, 0] - first : segments[s, 1] - first]
         rows = state_rows(state, segments[s, 0], segments[s, 1])
         for i in range(w.shape[0]):
             gradient = g[i] * clip + l2 * w[i]
@@ -345,6 +346,14 @@ def _add_in_place(a: Any, b: Any) -> None:
             a[i, j] += b[i, j]
 
 
+def duplicate(x: Any, out: Any) -> None:
+    """out <- x."""
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            out[i, j] = x[i, j]
+
+
 def softmax(z: Any, out: Any) -> None:
     """out <- e^z / sum e^z, row by row."""
     rows, columns = z.shape
@@ -358,6 +367,23 @@ def softmax(z: Any, out: Any) -> None:
             total += out[i, j]
         for j in range(columns):
             out[i, j] /= total
+
+
+def log_softmax(z: Any, out: Any) -> None:
+    """out <- z - log sum e^z, row by row; a large output costs its neighbours no digits."""
+    rows, columns = z.shape
+    for i in range(rows):
+        highest = z[i, 0]
+        for j in range(columns):
+            highest = max(highest, z[i, j])
+        total = 0.0
+        for j in range(columns):
+            below = z[i, j] - highest
+            out[i, j] = below
+            total += math.exp(below)
+        log_total = math.log(total)
+        for j in range(columns):
+            out[i, j] -= log_total
 
 
 def argmax(z: Any, out: Any) -> None:
@@ -389,6 +415,14 @@ def confusion(predicted: Any, targets: Any, counts: Any) -> None:
             counts[targets[i], predicted[i]] += 1
 
 
+def one_hot(labels: Any, out: Any) -> None:
+    """out <- 1 at each row's label, else 0; a row whose label is no column is zero."""
+    rows, columns = out.shape
+    for i in range(rows):
+        for j in range(columns):
+            out[i, j] = 1.0 if labels[i] == j else 0.0
+
+
 def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
     """The reverse of a gather that does not shuffle: the batch's rows to their places among the samples."""
     first = (counters[BATCH] - counters[FIRST_BATCH]) * counters[BATCH_SIZE] + first_row
@@ -396,38 +430,45 @@ def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
         copy_target(batch, i, out, first + i, 0)
 
 
-def max_pieces(z: Any, out: Any, winner: Any) -> None:
-    """Maxout: out[i, j] <- the largest of z[i, j + k M] over the pieces k, winner <- the first such k."""
+def max_pieces(z: Any, bias: Any, out: Any, winner: Any) -> None:
+    """Maxout: out[i, j] <- the largest of (z + bias)[i, j + k M] over the pieces k, winner <- the first such k."""
     rows, columns = out.shape
     pieces = z.shape[1] // columns
     for i in range(rows):
         for j in range(columns):
-            best = z[i, j]
-            which = 0
-            for k in range(1, pieces):
-                candidate = z[i, j + k * columns]
-                if candidate > best or candidate != candidate:
-                    best = candidate
-                    which = k
-            out[i, j] = best
-            winner[i, j] = which
+            out[i, j] = z[i, j] + bias[j]
+            winner[i, j] = 0
+        for k in range(1, pieces):
+            piece, its_bias = z[i, k * columns : (k + 1) * columns], bias[k * columns : (k + 1) * columns]
+            for j in range(columns):
+                candidate = piece[j] + its_bias[j]
+                wins = candidate > out[i, j] or candidate != candidate
+                out[i, j] = candidate if wins else out[i, j]
+                winner[i, j] = k if wins else winner[i, j]
 
 
-def max_pieces_backward(delta: Any, winner: Any, out: Any) -> None:
-    """The way back: delta goes to the piece that won, zero to the others."""
+def max_pieces_backward(delta: Any, winner: Any, out: Any, bias_grad: Any) -> None:
+    """The way back: delta goes to the piece that won, zero to the others (BP2); bias_grad <- column sums (BP4)."""
     rows, columns = delta.shape
     pieces = out.shape[1] // columns
+    for j in range(bias_grad.shape[0]):
+        bias_grad[j] = 0.0
     for i in range(rows):
         for k in range(pieces):
+            piece, its_grad = out[i, k * columns : (k + 1) * columns], bias_grad[k * columns : (k + 1) * columns]
             for j in range(columns):
-                out[i, j + k * columns] = delta[i, j] if winner[i, j] == k else 0.0
+                share = delta[i, j] if winner[i, j] == k else 0.0
+                piece[j] = share
+                its_grad[j] += share
 
 
-def global_norm(grads: Any, norm: Any) -> None:
-    """norm <- the Euclidean norm of all gradients together."""
+def global_norm(grads: Any, segments: Any, norm: Any) -> None:
+    """norm <- the Euclidean norm of the gradients of all segments together: of what is trained."""
     total = 0.0
-    for i in range(grads.shape[0]):
-        total += grads[i] * grads[i]
+    for s in range(segments.shape[0]):
+        g = grads[segments[s, 0] : segments[s, 1]]
+        for i in range(g.shape[0]):
+            total += g[i] * g[i]
     norm[0] = math.sqrt(total)
 
 
@@ -478,10 +519,13 @@ TEMPLATES: dict[str, Kernel] = {
         hadamard,
         add,
         softmax,
+        log_softmax,
         argmax,
         above_zero,
+        one_hot,
         confusion,
         scatter,
+        duplicate,
         max_pieces,
         max_pieces_backward,
         global_norm,
@@ -493,7 +537,7 @@ TEMPLATES: dict[str, Kernel] = {
 }
 
 # Sums may be reordered so that they vectorise; the same machine code always adds in the same order.
-_REORDERED_SUMS = {"loss_head", "softmax", "global_norm"}
+_REORDERED_SUMS = {"loss_head", "softmax", "log_softmax", "global_norm"}
 
 
 def alone(value: float, lane: int) -> float:

@@ -161,6 +161,7 @@ def update(
     scale: Any,
     norm: Any,
     counters: Any,
+    first: int,
 ) -> None:
     """One pass over the flat buffers: a thread for each parameter, and cpu.py says what the arguments hold."""
     i, _ = own_element()
@@ -174,7 +175,7 @@ def update(
             if settings[2] > 0.0 and norm[0] > settings[2]:
                 clip = settings[2] / norm[0]
             decayed = real(segments[s, 2])
-            gradient = grads[i] * clip + decayed * settings[0] * params[i]
+            gradient = grads[i - first] * clip + decayed * settings[0] * params[i]
             params[i] *= real(1.0) - decayed * rate * settings[1]
             element(i, params, gradient, state_rows(state, 0, params.shape[0]), factors, own)
 
@@ -217,6 +218,13 @@ def above_zero(z: Any, out: Any) -> None:
         out[i, j] = 1 if z[i, j] > 0.0 else 0
 
 
+def one_hot(labels: Any, out: Any) -> None:
+    """out <- 1 at each row's label, else 0; a row whose label is no column is zero."""
+    i, j = own_element()
+    if i < out.shape[0] and j < out.shape[1]:
+        out[i, j] = 1.0 if labels[i] == j else 0.0
+
+
 def confusion(predicted: Any, targets: Any, counts: Any) -> None:
     """counts[target, predicted] += 1 for each sample; a label outside the matrix is not counted."""
     classes = counts.shape[0]
@@ -225,29 +233,27 @@ def confusion(predicted: Any, targets: Any, counts: Any) -> None:
         cuda.atomic.add(counts, (targets[i], predicted[i]), 1)
 
 
-def max_pieces(z: Any, out: Any, winner: Any) -> None:
-    """Maxout: out[i, j] <- the largest of z[i, j + k M] over the pieces k, winner <- the first such k."""
+def duplicate(x: Any, out: Any) -> None:
+    """out <- x."""
+    i, j = own_element()
+    if i < x.shape[0] and j < x.shape[1]:
+        out[i, j] = x[i, j]
+
+
+def max_pieces(z: Any, bias: Any, out: Any, winner: Any) -> None:
+    """Maxout: out[i, j] <- the largest of (z + bias)[i, j + k M] over the pieces k, winner <- the first such k."""
     rows, columns = out.shape
     i, j = own_element()
     if i < rows and j < columns:
-        best = z[i, j]
+        best = z[i, j] + bias[j]
         which = 0
         for k in range(1, z.shape[1] // columns):
-            candidate = z[i, j + k * columns]
+            candidate = z[i, j + k * columns] + bias[j + k * columns]
             if candidate > best or candidate != candidate:
                 best = candidate
                 which = k
         out[i, j] = best
         winner[i, j] = which
-
-
-def max_pieces_backward(delta: Any, winner: Any, out: Any) -> None:
-    """The way back: delta goes to the piece that won, zero to the others."""
-    rows, columns = delta.shape
-    i, j = own_element()
-    if i < rows and j < columns:
-        for k in range(out.shape[1] // columns):
-            out[i, j + k * columns] = delta[i, j] if winner[i, j] == k else 0.0
 
 
 # --- the templates: a few columns for each block ------------------------------------------------------------
@@ -286,6 +292,22 @@ def delta_learned(delta: Any, saved: Any, parameter: Any, bias_grad: Any, parame
     if j < columns and cuda.threadIdx.y == 0:
         bias_grad[j] = total
         parameter_grad[j] = by_parameter
+
+
+def max_pieces_backward(delta: Any, winner: Any, out: Any, bias_grad: Any) -> None:
+    """The way back: delta goes to the piece that won, zero to the others (BP2); bias_grad <- column sums (BP4)."""
+    rows, columns = delta.shape
+    j = cuda.grid(1)
+    total = 0.0
+    if j < out.shape[1]:
+        piece, column = j // columns, j % columns
+        for i in range(cuda.threadIdx.y, rows, cuda.blockDim.y):
+            share = delta[i, column] if winner[i, column] == piece else 0.0
+            out[i, j] = share
+            total += share
+    total = sum_down(total)
+    if j < out.shape[1] and cuda.threadIdx.y == 0:
+        bias_grad[j] = total
 
 
 def column_sums(x: Any, out: Any) -> None:
@@ -359,6 +381,25 @@ def softmax(z: Any, out: Any) -> None:
     total = all_sum(total, lane)
     for j in range(lane, columns, LANES):
         out[i, j] /= total
+
+
+def log_softmax(z: Any, out: Any) -> None:
+    """out <- z - log sum e^z, row by row."""
+    rows, columns = z.shape
+    i = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+    lane = cuda.threadIdx.x if i < rows else columns  # past the last row there is nothing to do
+    highest = -math.inf
+    for j in range(lane, columns, LANES):
+        highest = max(highest, z[i, j])
+    highest = all_max(highest, lane)
+    total = 0.0
+    for j in range(lane, columns, LANES):
+        below = z[i, j] - highest
+        out[i, j] = below
+        total += math.exp(below)
+    log_total = math.log(all_sum(total, lane))
+    for j in range(lane, columns, LANES):
+        out[i, j] -= log_total
 
 
 def argmax(z: Any, out: Any) -> None:
@@ -457,11 +498,12 @@ def loss_head(
             counters[FIRST_BAD] = counters[STEP]
 
 
-def global_norm(grads: Any, norm: Any) -> None:
-    """norm <- the Euclidean norm of all gradients together."""
+def global_norm(grads: Any, segments: Any, norm: Any) -> None:
+    """norm <- the Euclidean norm of the gradients of all segments together: of what is trained."""
     total = 0.0
-    for i in range(cuda.threadIdx.y, grads.shape[0], cuda.blockDim.y):
-        total += grads[i] * grads[i]
+    for s in range(segments.shape[0]):
+        for i in range(segments[s, 0] + cuda.threadIdx.y, segments[s, 1], cuda.blockDim.y):
+            total += grads[i] * grads[i]
     total = sum_down(total)
     if cuda.threadIdx.y == 0:
         norm[0] = math.sqrt(total)
@@ -581,12 +623,15 @@ PLANS: dict[str, Plan] = {
         Plan(hadamard, 256, elements),
         Plan(add, 256, elements),
         Plan(softmax, 256, row_groups),
+        Plan(log_softmax, 256, row_groups),
         Plan(argmax, 256, row_groups),
         Plan(above_zero, 256, elements),
+        Plan(one_hot, 256, elements, lambda arguments: arguments[1].shape),
         Plan(confusion, 256, elements),
         Plan(scatter, 256, wide_row_groups),
-        Plan(max_pieces, 256, elements, lambda arguments: arguments[1].shape),
-        Plan(max_pieces_backward, 256, elements),
+        Plan(duplicate, 256, elements),
+        Plan(max_pieces, 256, elements, lambda arguments: arguments[2].shape),
+        Plan(max_pieces_backward, 1024, column_tiles, lambda arguments: arguments[2].shape),
         Plan(global_norm, 1024, one_block),
         Plan(column_sums, 1024, column_tiles),
         Plan(fold_factors, 1, single_thread),

@@ -76,7 +76,8 @@ def loss_head(loss: Loss, dtype: DType, *, labels: bool, weighted: bool) -> Spec
 @functools.cache
 def update(rule: UpdateRule, dtype: DType) -> Spec:
     """Arguments: params (P,), grads (P,), state (rule.states, P), segments int64 (S, 3), settings (8,), table
-    (steps, 3), scale (1,), norm (1,), counters.
+    (steps, 3), scale (1,), norm (1,), counters, first. first: the number of the parameter that grads begins with, where
+    it holds fewer.
     """
     state_rows = (no_rows, one_row, two_rows)[rule.states]
     return Spec("update", dtype, (("element", rule.element), ("state_rows", state_rows)))
@@ -119,14 +120,16 @@ def plain(template: str, dtype: DType) -> Spec:
 
     hadamard              a, b, out (B, M)
     add                   a, b, out (B, M)
-    softmax               z (B, M), out (B, M)
+    duplicate             x (B, M), out (B, M)
+    softmax, log_softmax  z (B, M), out (B, M)
     argmax                z (B, M), out int64 (B,)
     above_zero            z (B, M), out int64 (B, M)
+    one_hot               labels int64 (B,), out (B, M)
     confusion             predicted int64 (B,), targets int64 (B,), counts int64 (M, M)
     dropout               x (B, M), out (B, M), layer, threshold, scale, first_row, counters
-    max_pieces            z (B, pieces * M), out (B, M), winner int32 (B, M)
-    max_pieces_backward   delta (B, M), winner int32 (B, M), out (B, pieces * M)
-    global_norm           grads (P,), norm (1,)
+    max_pieces            z (B, pieces * M), bias (pieces * M,), out (B, M), winner int32 (B, M)
+    max_pieces_backward   delta (B, M), winner int32 (B, M), out (B, pieces * M), bias_grad (pieces * M,)
+    global_norm           grads (P,), segments int64 (S, 3), norm (1,)
     fold_factors          table (steps, 3), scale (1,), settings (8,), counters, factors (3,)
     column_sums           x (B, M), out (M,)
     add_slots             parts (parts, slots), out (slots,), counters (the CPU alone)

@@ -92,9 +92,11 @@ class _Maker:
                 arguments = (
                     self.numbers(size), self.numbers(size), abs(self.numbers(rule.states, size)), segments, settings,
                     np.array([[9, 9, 9], [0.1, 1.5, 2.5]], self.dtype), np.array([0.5], self.dtype),
-                    np.array([2.0], self.dtype), self.counters(step=1),
+                    np.array([2.0], self.dtype), self.counters(step=1), 0,
                 )  # fmt: skip
                 yield Case(f"update {name}{' clipped' if longest else ''}", spec.update(rule, self.dtype), arguments)
+            panel = (arguments[0], arguments[1][1:], arguments[2], segments + np.array([[2, 0, 0], [0, 0, 0]]))
+            yield Case(f"update {name} of a panel", spec.update(rule, self.dtype), (*panel, *arguments[4:-1], 1))
 
     def gathers(self) -> Iterator[Case]:
         samples = 2 * self.rows + 3
@@ -144,21 +146,32 @@ class _Maker:
         table, scale, settings = (
             np.array(values, self.dtype) for values in ([[9, 9, 9], [0.25, 1, 1]], [0.5], [0.125, *[0] * 7])
         )
+        size = rows * columns
+        segments = np.array([[0, size // 2, 1], [size // 2 + 1, size, 0]], np.int64)  # one gradient is in none
+
+        def wide() -> np.ndarray:
+            return self.numbers(rows, pieces * columns)
+
+        unknown = np.where(self.rng.random((rows, pieces * columns)) < 0.3, np.nan, wide()).astype(self.dtype)
         cases: list[tuple[str, tuple[Any, ...], bool]] = [
             ("hadamard", (self.matrix(), self.matrix(), self.matrix()), True),
             ("add", (self.matrix(), self.matrix(), self.matrix()), True),
             ("softmax", (3 * self.matrix(), self.matrix()), False),
+            ("log_softmax", (3 * self.matrix(), self.matrix()), False),
+            ("one_hot", (self.rng.integers(-1, columns + 1, rows), self.matrix()), True),
             (
                 "dropout",
                 (self.matrix(), self.matrix(), 3, round(0.4 * 2**32), self.dtype.type(1 / 0.6), 2, self.counters()),
                 True,
             ),
-            ("max_pieces", (self.numbers(rows, pieces * columns), self.matrix(), winner), True),
-            ("max_pieces_backward", (self.matrix(), won, self.numbers(rows, pieces * columns)), True),
-            ("global_norm", (self.numbers(rows * columns), self.numbers(1)), False),
+            ("duplicate", (self.matrix(), self.matrix()), True),
+            ("max_pieces", (wide(), self.numbers(pieces * columns), self.matrix(), winner), True),
+            ("max_pieces of NaN", (unknown, self.numbers(pieces * columns), self.matrix(), winner), True),
+            ("max_pieces_backward", (self.matrix(), won, wide(), self.numbers(pieces * columns)), False),
+            ("global_norm", (self.numbers(size), segments, self.numbers(1)), False),
             ("column_sums", (self.matrix(), self.line()), False),
             ("fold_factors", (table, scale, settings, self.counters(step=1), self.numbers(3)), True),
             ("advance", (self.counters(),), True),
         ]
         for name, arguments, exact in cases:
-            yield Case(name, spec.plain(name, self.dtype), arguments, exact)
+            yield Case(name, spec.plain(name.partition(" ")[0], self.dtype), arguments, exact)

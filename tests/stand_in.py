@@ -55,17 +55,17 @@ class StandInArray:
 
     # Views.
     data = property(lambda self: SimpleNamespace(ptr=self._content.ctypes.data))
-    T = property(lambda self: StandInArray(self._device, self._content.T, self._use))
+    T = property(lambda self: type(self)(self._device, self._content.T, self._use))
 
     def __getitem__(self, key: Any) -> StandInArray:
         for part in key if isinstance(key, tuple) else (key,):
             assert isinstance(part, slice), "indexing by anything but a slice copies on a GPU"
-        return StandInArray(self._device, self._content[key], self._use)
+        return type(self)(self._device, self._content[key], self._use)
 
     def reshape(self, *shape: Any) -> StandInArray:
         content = self._content.reshape(*shape)
         assert np.shares_memory(content, self._content) or not content.size, "a reshape that copies"
-        return StandInArray(self._device, content, self._use)
+        return type(self)(self._device, content, self._use)
 
     # The two doors.
     def get(self) -> np.ndarray:
@@ -193,7 +193,7 @@ class Graph:
 class Device:
     """The stand-in for CuPy's module, and for the launcher. The counts start at zero."""
 
-    ndarray = StandInArray
+    ndarray: type[StandInArray] = StandInArray
     __version__ = "0.0 (stand-in)"
 
     def __init__(self, memory: int = 2**34) -> None:
@@ -349,7 +349,7 @@ class Device:
         self.most_used = max(self.most_used, self.used)
         use = Use(content.shape)
         weakref.finalize(use, self._free, size)
-        return StandInArray(self, content, use)
+        return self.ndarray(self, content, use)
 
     def _free(self, size: int) -> None:
         self.used -= size

@@ -135,7 +135,7 @@ def test_a_gpu_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) 
 def test_without_matplotlib_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bpcore.bench.plot.find_spec", lambda _: None)
+    monkeypatch.setattr("bpcore.style.find_spec", lambda _: None)
     assert cli.main(["bench", "--device", "cpu", "--plot", str(tmp_path / "a.svg")]) == 2
     assert capsys.readouterr().err == 'bpcore: error: --plot needs an optional package: pip install "bpcore[plot]"\n'
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pretenders import job_of, measured, pretenders
 
+from bpcore import style
 from bpcore.bench import measure, plot, report
 
 
@@ -109,7 +110,7 @@ def test_numbers() -> None:
     assert report.geometric_mean([0.5, 2.0]) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("suffix", plot.SUFFIXES)
+@pytest.mark.parametrize("suffix", style.SUFFIXES)
 def test_the_picture(results: dict[str, Any], tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("matplotlib")
     both = json.loads(json.dumps(results))

@@ -14,16 +14,16 @@ from typing import Any
 import kernel_cases
 import numpy as np
 import pytest
-import test_conformance
 from stand_in import Device, StandInArray
 
 import bpcore.kernels
-from bpcore import Adam, Callback, Dense, Dropout, Network
+from bpcore import Adam, Callback, Dense, Dropout, Maxout, Network, Residual, gradcheck
 from bpcore.backends import cupy_backend, get_backend
 from bpcore.backends.base import Batch, Control, Samples
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.errors import InputError, InputTypeError, MissingExtraError
 from bpcore.kernels import cpu
+from bpcore.testing import BackendConformance
 from bpcore.train import Run
 
 # Here the backend is given no cuBLASLt, so that every step is launched operation by operation; test_graphs.py has it.
@@ -40,8 +40,8 @@ def backend(device: Device) -> CupyBackend:
     return CupyBackend(device, device.launch)
 
 
-# The whole conformance suite, collected here with this file's `backend` in place of the installed ones.
-globals().update({name: test for name, test in vars(test_conformance).items() if name.startswith("test_")})
+class TestOnTheStandIn(BackendConformance):
+    """The whole conformance suite, with this file's `backend`."""
 
 
 # --- training: the same run, and all of it on the device ------------------------------------------------------
@@ -66,6 +66,13 @@ def test_a_run_gives_what_the_cpu_gives(backend: CupyBackend, rng: np.random.Gen
     for name, array in networks[0].parameters_by_name().items():
         np.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(networks[0].predict(x), networks[1].predict(x))
+
+
+def test_the_gradient_check_on_the_device(backend: CupyBackend, rng: np.random.Generator) -> None:
+    layers = [Dense(6, "relu", bias=0.1), Residual([Dropout(0.3), Dense(6, "prelu")]), Maxout(5), Dense(3)]
+    network = Network(layers, backend=backend, precision="float64")
+    check = gradcheck(network, rng.standard_normal((5, 4)), rng.integers(0, 3, 5))
+    assert check.ok, str(check)
 
 
 class Watched(CupyBackend):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_in import Device
@@ -23,6 +22,7 @@ from bpcore.errors import InputError
 from bpcore.evaluation import Evaluator
 from bpcore.kernels.losses import LOSSES
 from bpcore.losses import get_loss
+from bpcore.testing import references
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bpcore import SGD, Callback, Dense, Dropout, Layer, Momentum, Network
-from bpcore.backends import fusion, get_backend
+from bpcore import SGD, Adam, AdamW, Callback, Dense, Dropout, Layer, Momentum, Nesterov, Network, RMSProp
+from bpcore.backends import fusion, get_backend, taping
 from bpcore.backends.base import Backend
-from bpcore.backends.fusion import fold_updates
+from bpcore.backends.fusion import Panels, fold_updates
 from bpcore.backends.operations import Kernel, Operation, Product
 from bpcore.train import Run
 
@@ -31,11 +31,11 @@ class Steps(Callback):
         self.folded = fold_updates(backend, self.written)
 
 
-def step_of(layers: list[Layer], **options: Any) -> Steps:
+def step_of(layers: list[Layer], features: int = 5, **options: Any) -> Steps:
     rng = np.random.default_rng(3)
     steps = Steps()
     network = Network(layers, backend="numpy", precision="float64", seed=2)
-    x, y = rng.standard_normal((20, 5)), rng.integers(0, 3, 20)
+    x, y = rng.standard_normal((20, features)), rng.integers(0, 3, 20)
     network.fit(x, y, epochs=1, batch_size=10, callbacks=[steps], **options)
     return steps
 
@@ -97,6 +97,40 @@ def test_nothing_is_left_to_update_without_biases() -> None:
 def test_where_it_would_be_wrong_nothing_is_folded(optimizer: Any) -> None:
     steps = step_of([Dense(8, "relu"), Dense(3)], optimizer=optimizer)
     assert steps.folded is steps.written
+
+
+@pytest.mark.parametrize("optimizer", [Momentum(l2=0.3), Nesterov(), RMSProp(), Adam(), AdamW(weight_decay=0.1)])
+@pytest.mark.parametrize("size", [1, 300, 10**6])
+def test_a_step_in_panels_is_the_step(optimizer: Any, size: int) -> None:
+    steps = step_of([Dense(13, "tanh"), Dropout(0.4), Dense(6, "prelu"), Dense(3)], optimizer=optimizer)
+    backend, parameters, state = steps.run.backend, steps.run.network.parameters, steps.run.state
+    in_panels = fold_updates(backend, steps.written, panels=Panels(smallest=8 * 20, size=size))
+    rows = {1: 5 + 7, 300: 3 + 3, 10**6: 2}[size]  # of (5, 13) and (13, 6) float64; (6, 3) is too small
+    assert len(updates(in_panels)) == rows + 1
+    assert len(products(in_panels)) == len(products(steps.written)) - 2 + rows
+    before = parameters.params.copy(), state.copy()
+    results = []
+    for operations in (steps.written, in_panels):
+        parameters.params[:], state[:] = before
+        parameters.grads[:] = np.nan
+        steps.run.begin_epoch(0)
+        run(backend, operations)
+        results.append((parameters.params.copy(), state.copy()))
+    assert not np.array_equal(results[0][0], before[0])
+    for written, folded in zip(*results, strict=True):
+        np.testing.assert_allclose(folded, written, rtol=1e-12, atol=1e-15)
+    unused = [name for name, view in parameters.views.items() if np.isnan(view.grad).all()]
+    assert unused == ["0.W", "2.W"]
+
+
+def test_threads_make_panels_without_waiting_for_one_another() -> None:
+    steps = step_of([Dense(64, "relu", bias=False), Dense(64, bias=False)], optimizer=Adam(), features=64)
+    in_panels = fold_updates(steps.run.backend, steps.written, panels=Panels(smallest=0, size=8 * 64 * 32))
+    first = in_panels.index(updates(in_panels)[0]) - 1
+    panels = in_panels[first : first + 8]
+    assert len(updates(panels)) == len(products(panels)) == 4
+    cutter = taping.Cutter(2)
+    assert not any(taping.waits([entry for one in panels for entry in cutter.entries(one)])[1:])
 
 
 def test_a_gradient_stays_where_another_operation_needs_it_or_overwrites_what_it_is_made_of() -> None:
@@ -179,3 +213,19 @@ def test_gradients_are_kept_for_callbacks_that_read_them(monkeypatch: pytest.Mon
         assert (seen[-1] > 0) == callback.reads_gradients
         weights.append(network.parameters_by_name()["0.W"])
     np.testing.assert_allclose(weights[0], weights[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_run_in_panels_is_the_run(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BPCORE_NUM_THREADS", threads)
+    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)  # two threads although the network is small
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 70)), rng.integers(0, 3, 50)
+    weights = []
+    for smallest in (10**9, 0):
+        monkeypatch.setattr(taping, "PANELS", Panels(smallest, size=8 * 33 * 40))
+        network = Network([Dense(33, "relu"), Dense(3)], backend=get_backend("numpy"), precision="float64")
+        network.fit(x, y, epochs=3, batch_size=16, optimizer=Adam(learning_rate=0.01, l2=0.1))
+        weights.append(network.parameters_by_name())
+    for name, array in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], array, rtol=1e-11, atol=1e-14)

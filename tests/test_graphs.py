@@ -9,18 +9,31 @@ from typing import Any
 import numpy as np
 import pytest
 import stand_in_cublas
-import test_conformance
 from conftest import REPOSITORY, mnist_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_in import Device
 
-from bpcore import SGD, Activation, Adam, Callback, Dense, Dropout, Layer, Momentum, Network, load_dataset
+from bpcore import (
+    SGD,
+    Activation,
+    Adam,
+    Callback,
+    Dense,
+    Dropout,
+    Layer,
+    Maxout,
+    Momentum,
+    Network,
+    Residual,
+    load_dataset,
+)
 from bpcore.backends import fusion, get_backend, graphs
 from bpcore.backends.base import Array, Control
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.backends.operations import Product, Relu
 from bpcore.errors import InputError
+from bpcore.testing import BackendConformance
 from bpcore.train import Run
 
 COMPUTE_32, COMPUTE_TF32, COMPUTE_64 = 68, 77, 70
@@ -40,8 +53,8 @@ def backend(device: Device) -> CupyBackend:
     return backend_on(device)
 
 
-# The conformance suite once more, with cuBLASLt's products.
-globals().update({name: test for name, test in vars(test_conformance).items() if name.startswith("test_")})
+class TestWithCublas(BackendConformance):
+    """The conformance suite once more, with cuBLASLt's products."""
 
 
 # --- products ---------------------------------------------------------------------------------------------------
@@ -137,6 +150,30 @@ def test_a_recorded_run_gives_what_the_cpu_gives(
     expected = networks[1].parameters_by_name()
     for name, array in networks[0].parameters_by_name().items():
         np.testing.assert_allclose(array, expected[name], rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("epilogues", [False, True])
+@pytest.mark.parametrize("optimizer", [SGD(l2=0.01), Adam(max_norm=1.0)])
+def test_maxout_blocks_and_frozen_arrays_as_on_the_cpu(
+    device: Device, epilogues: bool, optimizer: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block's copy of the delta and its sum are operations of the step, or a graph would leave them out."""
+    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
+    x, y, _ = data(rng, 200)
+    networks = []
+    for chosen in (backend_on(device, epilogues=epilogues), "numpy"):
+        layers = [
+            Dense(16, "relu"),
+            Residual([Dense(9, "relu", freeze="bias"), Dropout(0.2), Dense(16, "relu")]),
+            Residual([Activation("gelu"), Maxout(7, 3)], projection=True),
+            Dense(3, freeze="weights"),
+        ]
+        networks.append(Network(layers, backend=chosen, seed=4, precision="float64"))
+        networks[-1].fit(x, y, optimizer=optimizer, epochs=3, batch_size=16, validation=(x, y))
+    assert len(device.graph_launches) > 30
+    expected = networks[1].parameters_by_name()
+    for name, array in networks[0].parameters_by_name().items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 def test_a_graph_has_the_bits_of_plain_steps(device: Device, rng: np.random.Generator) -> None:

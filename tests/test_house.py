@@ -23,7 +23,9 @@ FLOORS = [
     ["bpcore.memory"],
     ["bpcore.network", "bpcore.checkpoint"],
     ["bpcore.evaluation"],
-    ["bpcore.callbacks", "bpcore.train", "bpcore.gradcheck", "bpcore.progress", "bpcore.bar"],
+    ["bpcore.callbacks", "bpcore.train", "bpcore.gradcheck", "bpcore.progress", "bpcore.bar", "bpcore.probe"],
+    ["bpcore.advice"],
+    ["bpcore.diagnostics"],
     ["bpcore.model"],
     ["bpcore"],
 ]
@@ -117,7 +119,8 @@ def test_import_is_quick() -> None:
 
 
 @pytest.mark.parametrize(
-    "heavy", ["numba", "cupy", "matplotlib", "typer", "rich", "pooch", "PIL", "safetensors", "sklearn"]
+    "heavy",
+    ["numba", "cupy", "matplotlib", "typer", "rich", "pooch", "PIL", "safetensors", "sklearn", "pytest", "hypothesis"],
 )
 def test_import_brings_nothing_heavy(heavy: str) -> None:
     program = f"import sys, bpcore; sys.exit({heavy!r} in sys.modules)"

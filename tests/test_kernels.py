@@ -15,7 +15,6 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-import references
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from bpcore.kernels import build, counter, cpu, spec
 from bpcore.kernels.activations import ACTIVATIONS, Activation
 from bpcore.kernels.losses import LOSSES
 from bpcore.kernels.optimizers import UPDATE_RULES
+from bpcore.testing import references
 
 # Arithmetic in float64; the wrapper that takes a Python float apart does none.
 WIDE = re.compile(r"= (fadd|fsub|fmul|fdiv|fcmp|fpext|sitofp|uitofp)\b.*\bdouble\b")
@@ -123,7 +123,7 @@ def test_float32_heads_and_updates_hold_no_float64() -> None:
         assert not WIDE.search(llvm_of(kernel, arguments))
     for rule in UPDATE_RULES.values():
         arguments = (row, row, np.zeros((rule.states, 3), np.float32), np.zeros((1, 3), np.int64))
-        numbers = (np.zeros(8, np.float32), np.ones((1, 3), np.float32), row, row, ints)
+        numbers = (np.zeros(8, np.float32), np.ones((1, 3), np.float32), row, row, ints, 0)
         assert not WIDE.search(llvm_of(spec.update(rule, z.dtype), (*arguments, *numbers)))
 
 
@@ -382,8 +382,9 @@ def test_every_template_runs(rng: np.random.Generator) -> None:
     backend = network.backend
     out, winner = backend.empty((5, 2), np.float32), backend.empty((5, 2), np.int32)
     pieces = backend.asarray(x, np.float32)
-    backend.max_pieces(pieces, out, winner)
-    backend.max_pieces_backward(out, winner, pieces)
+    backend.max_pieces(pieces, backend.full((4,), 0.0, np.float32), out, winner)
+    backend.max_pieces_backward(out, winner, pieces, backend.empty((4,), np.float32))
+    backend.duplicate(out, backend.empty((5, 2), np.float32))
     backend.hadamard(out, out)
     backend.add(out, out)
     backend.softmax(out)

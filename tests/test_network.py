@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references
 
 import bpcore
 from bpcore import Activation, Dense, Dropout, Network
@@ -17,6 +16,7 @@ from bpcore.backends import available_backends, get_backend
 from bpcore.backends.numpy_backend import NumpyBackend
 from bpcore.errors import BpcoreError, InputError, InputTypeError
 from bpcore.initializers import INITIALIZERS, draw
+from bpcore.testing import references
 
 
 def network(*layers: bpcore.Layer, **options: Any) -> Network:

@@ -42,7 +42,11 @@ def every_kernel() -> list[kernel_cases.Case]:
     wide = kernel_cases.every_case(np.float32, 5, 150)
     return [
         *kernels.values(),
-        *(case for case in wide if case.name.startswith(("softmax", "argmax")) or "labels weighted" in case.name),
+        *(
+            case
+            for case in wide
+            if case.name.startswith(("softmax", "log_softmax", "argmax")) or "labels weighted" in case.name
+        ),
     ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import bpcore
-from bpcore import Activation, Adam, Dense, Dropout, Layer, Network
+from bpcore import Activation, Adam, Dense, Dropout, Layer, Maxout, Network, Residual
 from bpcore.backends import operations, taping
 from bpcore.backends.base import Array, Control
 from bpcore.backends.taping import TapeMaker
@@ -83,6 +83,22 @@ def test_every_optimizer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_recorded_is_plain(
         lambda: [Dense(8, "tanh"), Dense(4)], monkeypatch, 2, optimizer=get_optimizer(name), precision="float64"
     )
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("optimizer", [bpcore.SGD(l2=0.01), Adam(max_norm=0.5)])
+def test_maxout_and_blocks(parts: int, optimizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With updates folded into the weights, and with the gradient clipped; some of it frozen."""
+    assert_recorded_is_plain(
+        lambda: [
+            Dense(6, "tanh", freeze="bias"),
+            Residual([Dense(7, "relu", bias=0.1), Dropout(0.3), Residual([Activation("gelu")]), Dense(6)]),
+            Maxout(5, 3),
+            Residual([Maxout(4, bias=False)], projection=True),
+            Dense(4, freeze="weights"),
+        ],
+        monkeypatch, parts, precision="float64", optimizer=optimizer,
+    )  # fmt: skip
 
 
 def test_large_batches_are_cut_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bpcore
 from bpcore import SGD, Adam, Callback, Dense, Dropout, EarlyStopping, Network, StopAtLoss
 from bpcore.errors import InputError, InputTypeError
+from bpcore.testing import references
 from bpcore.train import NonFiniteLossError, Run
 
 
@@ -190,22 +190,6 @@ def test_uint8_is_scaled_and_floats_are_not(rng: np.random.Generator) -> None:
     by_pixel.fit(pixels, y, epochs=2)
     by_number.fit(pixels.reshape(20, 6) / 255, y, epochs=2)
     np.testing.assert_allclose(by_pixel.output(pixels), by_number.output(pixels.reshape(20, 6) / 255), atol=1e-6)
-
-
-def test_mazur_with_biases_updated() -> None:
-    """A step by step example of backpropagation (M. Mazur 2015): 0.29837 before, 0.28047145 after one step."""
-    start = {
-        "0.W": [[0.15, 0.25], [0.20, 0.30]], "0.b": [0.35, 0.35],
-        "1.W": [[0.40, 0.50], [0.45, 0.55]], "1.b": [0.60, 0.60],
-    }  # fmt: skip
-    net = network(Dense(2, "sigmoid"), Dense(2, "sigmoid"), precision="float64", inputs=2)
-    net.set_parameters({name: np.array(values) for name, values in start.items()})
-    x, y = np.array([[0.05, 0.10]]), np.array([[0.01, 0.99]])
-    history = net.fit(x, y, loss="squared_error", optimizer=SGD(learning_rate=0.5), epochs=1)
-    assert history["loss"][0] == pytest.approx(0.29837110876, abs=1e-11)
-    assert net.evaluate(x, y).loss == pytest.approx(0.28047145, abs=5e-9)
-    net.fit(x, y, loss="squared_error", optimizer=SGD(learning_rate=0.5), epochs=9999)
-    assert net.evaluate(x, y).loss == pytest.approx(2.44756e-6, abs=5e-12)
 
 
 # --- callbacks, and ends ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from bpcore.backends.base import Backend
+from bpcore.backends.cupy_module import load_cupy
 from bpcore.errors import BpcoreError, InputError, unknown_name
 
 if TYPE_CHECKING:
@@ -55,20 +56,27 @@ def get_backend(name: str | Backend = "auto") -> Backend:
     """
     if isinstance(name, Backend):
         return name
+    other, reason = other_than_numpy(name)
+    backend = _make("numpy") if other is None else other
+    if reason:
+        backend.reason = reason
+    return backend
+
+
+def other_than_numpy(name: str | Backend = "auto") -> tuple[Backend | None, str]:
+    """As get_backend, and why it was chosen; None stands for NumPy's backend, which is not loaded (it brings Numba)."""
+    if isinstance(name, Backend):
+        return (None if name.name == "numpy" else name), ""
     if name != "auto":
-        return _make(name)
+        return (None if name == "numpy" else _make(name)), ""
     chosen = os.environ.get("BPCORE_BACKEND", "auto")
     if chosen != "auto":
-        backend = _make(chosen)
-        backend.reason = f"BPCORE_BACKEND={chosen}"
-        return backend
+        return other_than_numpy(chosen)[0], f"BPCORE_BACKEND={chosen}"
     try:
-        backend = _make("cupy")
-        backend.reason = "a CUDA GPU is there"
+        load_cupy()
+        return _make("cupy"), "a CUDA GPU is there"
     except BpcoreError as error:
-        backend = _make("numpy")
-        backend.reason = f"no GPU: {error}"
-    return backend
+        return None, f"no GPU: {error}"
 
 
 def _make(name: str) -> Backend:

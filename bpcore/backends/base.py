@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from bpcore.backends.feeding import Feed
 
 Array = Any
-"""A device array of the backend at hand: numpy.ndarray, cupy.ndarray, ..."""
+"""A device array of the backend at hand: numpy.ndarray, cupy.ndarray, ...
+
+It is one that can be written to, and has views: `shape`, `dtype` (NumPy's), `size`, `strides` (in bytes), `T`, slices
+`array[:n]` and `array[:n, :m]`, and `reshape` of contiguous memory, all of which look at the same memory. Where that
+memory lies it says as CuPy's arrays do, by `data.ptr`, or as NumPy's, by `ctypes.data`.
+"""
 
 DTypeLike = Any
 
@@ -146,6 +151,11 @@ class Backend(ABC):
     def describe(self) -> dict[str, str]:
         """The device, its libraries and their versions, for `bpcore info`."""
 
+    @property
+    def array_module(self) -> Any:
+        """The module with NumPy's functions for this backend's arrays, for bpcore.numpy: numpy, cupy, ..."""
+        raise InputError(f"the {self.name} backend brings no module of array functions, which bpcore.numpy needs")
+
     # --- what a device with a memory of its own brings ------------------------------------------------------
 
     def free_bytes(self) -> int | None:
@@ -158,6 +168,18 @@ class Backend(ABC):
         dtype: of the network. Of the device's memory it takes two chunks.
         """
         raise InputError(f"the {self.name} backend has no way to stream data: it takes data sets that fit its memory")
+
+    # --- what a device brings that other libraries share ----------------------------------------------------
+
+    dlpack_devices: tuple[int, ...] = ()
+    """The kinds of memory, by DLPack's numbers (1: the CPU, 2: CUDA), that `from_dlpack` takes arrays from."""
+
+    def from_dlpack(self, array: Any) -> Array:
+        """The array of another library in the same memory, as one of this backend's; whatever DLPack's import raises.
+
+        For the functions of bpcore.ops; asked for arrays in memory of `dlpack_devices` alone.
+        """
+        raise InputTypeError(f"the {self.name} backend takes no arrays of other libraries")
 
     # --- what follows from that ---------------------------------------------------------------------------
 
@@ -185,7 +207,7 @@ class Backend(ABC):
     def require(self, *arrays: object) -> None:
         """Refuse arrays of another backend."""
         for array in arrays:
-            if not isinstance(array, self.array_type):
+            if not self.owns(array):
                 module = type(array).__module__.partition(".")[0]
                 raise InputTypeError(
                     f"the {self.name} backend was given an array of {module} ({type(array).__qualname__}); all "
@@ -288,29 +310,34 @@ class Backend(ABC):
         _check("delta", delta.shape, ("parameter_grad", parameter_grad, columns))
         self.run(spec.delta(activation, delta.dtype), delta, saved, parameter, bias_grad, parameter_grad)
 
-    def max_pieces(self, z: Array, out: Array, winner: Array) -> None:
-        """Maxout (Goodfellow et al. 2013): out (B, M) <- the largest of the k pieces of z (B, k M).
+    def duplicate(self, x: Array, out: Array) -> Array:
+        """out (B, M) <- x (B, M), as an operation of a step: one path may then overwrite what another needs."""
+        self.require(x, out)
+        _check("duplicate", x.shape, ("out", out, x.shape))
+        self.run(spec.plain("duplicate", x.dtype), x, out)
+        return out
+
+    def max_pieces(self, z: Array, bias: Array, out: Array, winner: Array) -> Array:
+        """Maxout (Goodfellow et al. 2013): out (B, M) <- the largest of the k pieces of z + bias, (B, k M).
 
         winner int32 (B, M) <- which piece that was; the pieces stand one after the other in a row.
         """
-        self._check_pieces("max_pieces", z, out, winner)
-        self.run(spec.plain("max_pieces", z.dtype), z, out, winner)
+        self._check_pieces("max_pieces", z, bias, out, winner)
+        self.run(spec.plain("max_pieces", z.dtype), z, bias, out, winner)
+        return out
 
-    def max_pieces_backward(self, delta: Array, winner: Array, out: Array) -> None:
-        """out (B, k M) <- delta (B, M) at the piece that won, zero at the others."""
-        self._check_pieces("max_pieces_backward", out, delta, winner)
-        self.run(spec.plain("max_pieces_backward", delta.dtype), delta, winner, out)
+    def max_pieces_backward(self, delta: Array, winner: Array, out: Array, bias_grad: Array) -> None:
+        """out (B, k M) <- delta (B, M) at the piece that won, zero at the others; bias_grad (k M,) <- column sums."""
+        self._check_pieces("max_pieces_backward", out, bias_grad, delta, winner)
+        self.run(spec.plain("max_pieces_backward", delta.dtype), delta, winner, out, bias_grad)
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
         """out <- e^z / sum e^z, row by row; `out` may be z."""
-        if out is None:
-            out = self.empty(z.shape, z.dtype)
-        self.require(z, out)
-        _check("softmax", z.shape, ("out", out, z.shape))
-        if z.shape[1] == 0:
-            raise InputError("softmax: rows of no outputs have no softmax")
-        self.run(spec.plain("softmax", z.dtype), z, out)
-        return out
+        return self._over_rows("softmax", z, out)
+
+    def log_softmax(self, z: Array, out: Array | None = None) -> Array:
+        """out <- z - log sum e^z, row by row; `out` may be z."""
+        return self._over_rows("log_softmax", z, out)
 
     def argmax(self, z: Array, out: Array | None = None) -> Array:
         """out int64 (B,) <- where each row of z (B, M) is largest: the first of equals; the first NaN, if any."""
@@ -332,6 +359,14 @@ class Backend(ABC):
         _check("above_zero", z.shape, ("out", out, z.shape))
         _check_labels("above_zero", ("out", out))
         self.run(spec.plain("above_zero", z.dtype), z, out)
+        return out
+
+    def one_hot(self, labels: Array, out: Array) -> Array:
+        """out (B, M) <- 1 in the column of each label, int64 (B,), else 0; zeros for a label that is no column."""
+        self.require(labels, out)
+        _check("one_hot", out.shape, ("labels", labels, out.shape[:1]))
+        _check_labels("one_hot", ("labels", labels))
+        self.run(spec.plain("one_hot", out.dtype), labels, out)
         return out
 
     def confusion(self, predicted: Array, targets: Array, counts: Array) -> None:
@@ -422,12 +457,13 @@ class Backend(ABC):
             control.scale,
             control.norm,
             control.counters,
+            0,
         )
 
-    def global_norm(self, grads: Array, control: Control) -> None:
-        """control.norm <- the Euclidean norm of grads (P,), without the host."""
-        self.require(grads)
-        self.run(spec.plain("global_norm", grads.dtype), grads, control.norm)
+    def global_norm(self, grads: Array, segments: Array, control: Control) -> None:
+        """control.norm <- the Euclidean norm of grads (P,) within the segments of `update`, without the host."""
+        self.require(grads, segments)
+        self.run(spec.plain("global_norm", grads.dtype), grads, segments, control.norm)
 
     def gather(self, samples: Samples, control: Control, batch: Batch) -> None:
         """Fill a batch with the rows whose turn it is, in the epoch's order, scaled in the same pass.
@@ -542,10 +578,21 @@ class Backend(ABC):
         self.run(spec.plain(name, a.dtype), a, b, out)
         return out
 
-    def _check_pieces(self, name: str, pieces: Array, whole: Array, winner: Array) -> None:
-        self.require(pieces, whole, winner)
+    def _over_rows(self, name: str, z: Array, out: Array | None) -> Array:
+        if out is None:
+            out = self.empty(z.shape, z.dtype)
+        self.require(z, out)
+        _check(name, z.shape, ("out", out, z.shape))
+        if z.shape[1] == 0:
+            raise InputError(f"{name}: rows of no outputs have no {name}")
+        self.run(spec.plain(name, z.dtype), z, out)
+        return out
+
+    def _check_pieces(self, name: str, pieces: Array, of_columns: Array, whole: Array, winner: Array) -> None:
+        self.require(pieces, of_columns, whole, winner)
         columns = whole.shape[1]
         _check(name, whole.shape, ("winner", winner, whole.shape))
+        _check(name, pieces.shape, ("bias or its gradient", of_columns, pieces.shape[1:]))
         if columns == 0 or pieces.shape[0] != whole.shape[0] or pieces.shape[1] % columns:
             raise InputError(
                 f"{name}: {pieces.shape} does not hold pieces of {whole.shape}; the columns must be a multiple"

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from bpcore.backends.base import Array, Backend, Control, DTypeLike, Samples
+from bpcore.backends.cupy_module import first_line, load_cupy, missing
 from bpcore.backends.feeding import Feed
 from bpcore.backends.graphs import GraphMaker
 from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward, address, is_array, is_number
 from bpcore.backends.recording import Recording
 from bpcore.backends.streaming import Stream
-from bpcore.errors import InputError, MissingExtraError, bytes_in_words
+from bpcore.errors import InputError, bytes_in_words
 from bpcore.kernels import cublas
 from bpcore.kernels.cublas import WORKSPACE_BYTES, Call, Precision, Products, layout
 from bpcore.kernels.spec import Spec
@@ -46,11 +47,12 @@ class CupyBackend(Backend):
     """
 
     name = "cupy"
+    dlpack_devices = (2, 13)  # a GPU's own memory, and what CUDA moves there by itself
 
     def __init__(
         self, xp: Any = None, launch: Launcher | None = None, library: Any = None, *, epilogues: bool = False
     ) -> None:
-        self._xp = _cupy() if xp is None else xp
+        self._xp = load_cupy() if xp is None else xp
         self._launch = _numba_launcher() if launch is None else launch
         self._epilogues = epilogues
         self._precision: Precision = "float32"
@@ -67,6 +69,11 @@ class CupyBackend(Backend):
         """cupy.ndarray."""
         kind: type = self._xp.ndarray
         return kind
+
+    @property
+    def array_module(self) -> Any:
+        """CuPy, or the module that was given in its place."""
+        return self._xp
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """A new array of undefined content."""
@@ -106,6 +113,10 @@ class CupyBackend(Backend):
         """out <- source, on the device."""
         self.require(source, out)
         self._xp.copyto(out, source)
+
+    def from_dlpack(self, array: Any) -> Array:
+        """As Backend.from_dlpack; CuPy lets its current stream wait for what the other library has begun."""
+        return self._xp.from_dlpack(array)
 
     def synchronize(self) -> None:
         """Wait for CuPy's current stream."""
@@ -268,41 +279,13 @@ def _installed(package: str) -> str:
         return "not installed"
 
 
-def _cupy() -> Any:
-    """CuPy with a GPU that it can use."""
-    try:
-        import cupy
-    except ModuleNotFoundError as error:
-        if error.name != "cupy":
-            raise InputError(f"CuPy is installed but cannot be loaded: {_first_line(error)}") from error
-        raise _missing() from error
-    except ImportError as error:
-        raise InputError(f"CuPy is installed but cannot be loaded: {_first_line(error)}") from error
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise InputError(f"CuPy finds no CUDA GPU that it can use: {_first_line(error)}") from error
-    if count == 0:
-        raise InputError("CuPy finds no CUDA GPU that it can use: there are 0 devices")
-    return cupy
-
-
 def _numba_launcher() -> Launcher:
     """numba-cuda with NVIDIA's compiler."""
     try:
         from bpcore.kernels import cuda
     except ImportError as error:
-        raise _missing(f" ({_first_line(error)})") from error
+        raise missing(f" ({first_line(error)})") from error
     problem = cuda.compiler_problem()
     if problem:
-        raise _missing(f" ({problem})")
+        raise missing(f" ({problem})")
     return cuda.launch
-
-
-def _missing(why: str = "") -> MissingExtraError:
-    return MissingExtraError(f"the CuPy backend (NVIDIA GPUs, CUDA 12 or 13){why}", "cuda12", "cuda13")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =-")]
-    return lines[0] if lines else type(error).__name__

@@ -8,13 +8,17 @@ and the gradient is never written down, nor read again by the update. The factor
 kernel computes them on the device at the step's beginning. The product moves to the step's end, since W is still needed
 for BP2.
 
+**Panels.** Any other optimizer keeps values for each weight, and changes them and the weight by the gradient. There the
+product is made a few rows at a time, and each of these panels is followed by its own part of the update: the gradient
+never leaves the cache.
+
 **Epilogues.** A GPU's product can end with ReLU and its bias, or with ReLU's derivative and the sums that make the bias
 gradient: what follows a product in its layer, or in the layer below on the way back, is then no kernel of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -34,69 +38,97 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class _Update:
-    """The arguments of the update kernel that matter here; its segments on the host."""
+class Panels:
+    """How products are made in panels.
 
+    smallest   gradients of fewer bytes are left as they are
+    size       the bytes of a panel, at most
+    """
+
+    smallest: int
+    size: int
+
+
+@dataclass(frozen=True)
+class _Update:
+    """The update kernel, its arguments that matter here, and its segments on the host."""
+
+    kernel: Kernel
     params: Array
     grads: Array
     segments: np.ndarray
-    settings: Array
-    table: Array
-    scale: Array
-    counters: Array
+
+    @classmethod
+    def of(cls, kernel: Kernel, backend: Backend) -> _Update:
+        """The update that this kernel is."""
+        params, grads, _, segments, *_ = kernel.arguments
+        return cls(kernel, params, grads, np.array(backend.to_numpy(segments)))
+
+    @property
+    def descends(self) -> bool:
+        """Whether it is plain gradient descent."""
+        return self.kernel.spec.holes[0] == ("element", UPDATE_RULES["sgd"].element)
+
+    def on(self, segments: np.ndarray, backend: Backend, grads: Array = None, first: int = 0) -> Kernel:
+        """The update of some segments alone; grads: gradients that begin with that of the parameter `first`."""
+        params, all_grads, state, _, *others, _ = self.kernel.arguments
+        given = all_grads if grads is None else grads
+        return Kernel(self.kernel.spec, (params, given, state, backend.asarray(segments), *others, first))
 
 
-def fold_updates(backend: Backend, operations: Sequence[Operation], smallest: int = 0) -> Sequence[Operation]:
+def fold_updates(
+    backend: Backend, operations: Sequence[Operation], smallest: int = 0, panels: Panels | None = None
+) -> Sequence[Operation]:
     """The step with its weight gradients folded into the weights, where that gives the same.
 
-    That is so for an update by plain gradient descent, and for each gradient that nothing but this update reads, so
-    long as what it is made of is still there at the step's end. smallest: arrays of fewer bytes are left as they are.
+    That is so for each gradient that nothing but the update reads, so long as what it is made of is still there at the
+    step's end. smallest: arrays of fewer bytes are not folded. panels: for updates other than plain gradient descent;
+    without it these are left as they are.
     """
-    places = [place for place, operation in enumerate(operations) if _descends(operation)]
+    places = [place for place, operation in enumerate(operations) if _is_update(operation)]
     if len(places) != 1:
         return operations
-    place = places[0]
-    kernel = operations[place]
+    before, kernel, after = operations[: places[0]], operations[places[0]], operations[places[0] + 1 :]
     assert isinstance(kernel, Kernel)
-    update = _update_of(backend, kernel)
-    before, after = list(operations[:place]), list(operations[place + 1 :])
-    folded = [
-        product
-        for number, product in enumerate(before)
-        if isinstance(product, Product)
-        and product.out.size * product.out.dtype.itemsize >= smallest
-        and _may_fold(product, before[:number], before[number + 1 :], update)
-    ]
+    update = _Update.of(kernel, backend)
+    if update.descends:
+        folded = _foldable(before, update, smallest)
+    else:
+        folded = _foldable(before, update, panels.smallest) if panels else []
     if not folded:
         return operations
-    now = backend.empty((3,), update.params.dtype)
-    factors = Kernel(
-        spec.plain("fold_factors", update.params.dtype),
-        (update.table, update.scale, update.settings, update.counters, now),
-    )
+    kept = [operation for operation in before if operation not in folded]
     left = _segments_without([_range_of(product, update) for product in folded], update.segments)
-    rest = (*kernel.arguments[:3], backend.asarray(left), *kernel.arguments[4:])
+    rest = [update.on(left, backend)] if len(left) else []
+    if update.descends:
+        factors = _factors(backend, update)
+        return [factors, *kept, *(_onto_weights(one, update, factors.writes[0]) for one in folded), *rest, *after]
+    assert panels is not None
+    numbers = max(panels.size // update.params.dtype.itemsize, *(product.out.shape[1] for product in folded), 1)
+    panel = backend.empty((numbers,), update.params.dtype)
+    return [*kept, *(one for product in folded for one in _in_panels(backend, product, update, panel)), *rest, *after]
+
+
+def _is_update(operation: Operation) -> bool:
+    return isinstance(operation, Kernel) and operation.spec.template == "update"
+
+
+def _foldable(operations: Sequence[Operation], update: _Update, smallest: int) -> list[Product]:
+    """The products whose result goes into the update and nowhere else, and is large enough."""
     return [
-        factors,
-        *(operation for operation in before if operation not in folded),
-        *(_onto_weights(product, update, now) for product in folded),
-        *([Kernel(kernel.spec, rest)] if len(left) else []),
-        *after,
+        product
+        for place, product in enumerate(operations)
+        if isinstance(product, Product)
+        and product.out.size * product.out.dtype.itemsize >= smallest
+        and _may_fold(product, operations[:place], operations[place + 1 :], update)
     ]
 
 
-def _descends(operation: Operation) -> bool:
-    """Whether an operation is the update of plain gradient descent."""
-    return (
-        isinstance(operation, Kernel)
-        and operation.spec.template == "update"
-        and operation.spec.holes[0] == ("element", UPDATE_RULES["sgd"].element)
-    )
-
-
-def _update_of(backend: Backend, kernel: Kernel) -> _Update:
-    params, grads, _, segments, settings, table, scale, _, counters = kernel.arguments
-    return _Update(params, grads, np.array(backend.to_numpy(segments)), settings, table, scale, counters)
+def _factors(backend: Backend, update: _Update) -> Kernel:
+    """What computes this step's factors of plain gradient descent."""
+    _, _, _, _, settings, table, scale, _, counters, _ = update.kernel.arguments
+    factors = backend.empty((3,), update.params.dtype)
+    return Kernel(spec.plain("fold_factors", factors.dtype), (table, scale, settings, counters, factors))
 
 
 def _range_of(product: Product, update: _Update) -> tuple[int, int]:
@@ -105,7 +137,7 @@ def _range_of(product: Product, update: _Update) -> tuple[int, int]:
     return first, first + product.out.size
 
 
-def _may_fold(product: Product, earlier: list[Operation], later: list[Operation], update: _Update) -> bool:
+def _may_fold(product: Product, earlier: Sequence[Operation], later: Sequence[Operation], update: _Update) -> bool:
     first, stop = _range_of(product, update)
     if product.scaled or not product.out.flags.c_contiguous or not 0 <= first < stop <= update.grads.size:
         return False
@@ -119,8 +151,27 @@ def _may_fold(product: Product, earlier: list[Operation], later: list[Operation]
 def _onto_weights(product: Product, update: _Update, factors: Array) -> Product:
     first, stop = _range_of(product, update)
     weights = update.params[first:stop].reshape(product.out.shape)
-    decayed = next(decayed for low, high, decayed in update.segments.tolist() if low <= first < high)
-    return Product(product.a, product.b, weights, factors[0:1], factors[1:2] if decayed else factors[2:3])
+    keep = factors[1:2] if _decayed(first, update) else factors[2:3]
+    return Product(product.a, product.b, weights, factors[0:1], keep)
+
+
+def _in_panels(backend: Backend, product: Product, update: _Update, panel: Array) -> Iterator[Operation]:
+    """The product a few rows at a time, and after each of these its own part of the update."""
+    first, _ = _range_of(product, update)
+    rows, columns = product.out.shape
+    panels = -(-rows // (panel.size // columns))
+    height = -(-rows // panels)
+    for top in range(0, rows, height):
+        bottom = min(top + height, rows)
+        grads = panel[: (bottom - top) * columns]
+        yield Product(product.a[top:bottom], product.b, grads.reshape(bottom - top, columns))
+        low, high = first + top * columns, first + bottom * columns
+        yield update.on(np.array([[low, high, _decayed(first, update)]]), backend, grads, low)
+
+
+def _decayed(first: int, update: _Update) -> int:
+    """Whether the parameters from the first on are decayed."""
+    return next(int(decayed) for low, high, decayed in update.segments if low <= first < high)
 
 
 def _segments_without(ranges: Sequence[tuple[int, int]], segments: np.ndarray) -> np.ndarray:

@@ -22,6 +22,8 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     array_type = np.ndarray
+    dlpack_devices = (1,)
+    array_module = np
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """A new array of undefined content, which begins at a cache line."""
@@ -54,6 +56,10 @@ class NumpyBackend(Backend):
     def copy(self, source: Array, out: Array) -> None:
         """out <- source."""
         np.copyto(out, source)
+
+    def from_dlpack(self, array: Any) -> Array:
+        """As Backend.from_dlpack."""
+        return np.from_dlpack(array)
 
     def synchronize(self) -> None:
         """Nothing to wait for: NumPy returns when it is done."""

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bpcore.kernels.spec import Spec
 
 Array = Any
@@ -25,12 +27,16 @@ ROLES = {
     "hadamard": "rrR",
     "add": "rrR",
     "softmax": "rR",
+    "log_softmax": "rR",
     "argmax": "rR",
     "above_zero": "rR",
+    "one_hot": "rR",
     "scatter": "rWfw",
-    "max_pieces": "rRR",
-    "max_pieces_backward": "rrR",
-    "update": "WwWswwwww",
+    "duplicate": "rR",
+    "max_pieces": "rwRR",
+    "max_pieces_backward": "rrRO",
+    "global_norm": "wwW",
+    "update": "PpPswwwwwo",
     "fold_factors": "wwwwW",
 }
 """What each argument of a kernel is: a letter for each, a capital where it is written.
@@ -40,6 +46,9 @@ w  whole: every part sees all of it
 O  own: sums over the samples; a part adds up its own, and the parts' are added up afterwards
 L  likewise, and of the slots of a control block only that of the batch at hand
 s  segments: the parameters that the optimizer changes (Backend.update)
+P  an entry (or a column) for each parameter, of which a part changes those of its segments alone
+p  likewise, and read; its first entry is that of the parameter whose number stands at o
+o  that number
 f  the number of the part's first row
 -  a scalar, or an array that is not looked at
 
@@ -123,7 +132,7 @@ class Kernel:
     @property
     def reads(self) -> list[Array]:
         """The arrays it depends on."""
-        return [a for role, a in zip(self.roles, self.arguments, strict=True) if role not in "-f" and is_array(a)]
+        return [a for role, a in zip(self.roles, self.arguments, strict=True) if role not in "-fo" and is_array(a)]
 
     @property
     def writes(self) -> list[Array]:
@@ -161,6 +170,42 @@ def span(array: Array) -> Span:
 def meet(some: Sequence[Span], others: Sequence[Span]) -> bool:
     """Whether any of some overlaps any of the others."""
     return any(a < d and c < b for a, b in some for c, d in others)
+
+
+def same_place(a: Array, b: Array) -> bool:
+    """Whether two arrays are one and the same: element for element in the same memory."""
+    if a is b:
+        return True
+    if (address(a), a.shape, a.dtype) != (address(b), b.shape, b.dtype):
+        return False
+    return all(n <= 1 or one == other for n, one, other in zip(a.shape, a.strides, b.strides, strict=True))
+
+
+def overlap(a: Array, b: Array) -> bool:
+    """Whether two arrays have an element in common; where that takes too long to tell, whether they might have."""
+    try:
+        return np.shares_memory(view_at(a), view_at(b), max_work=10_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def view_at(array: Array) -> np.ndarray:
+    """NumPy's view of the memory where an array lies, as one to write to; on the host it may be looked at."""
+    return np.asarray(_Memory(array))
+
+
+class _Memory:
+    """What NumPy is told of memory that it does not own; it keeps the owner alive."""
+
+    def __init__(self, owner: Array) -> None:
+        self.owner = owner
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (address(owner), False),
+            "shape": owner.shape,
+            "strides": owner.strides,
+            "typestr": owner.dtype.str,
+        }
 
 
 def touch(arrays: Sequence[Array], others: Sequence[Array]) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from bpcore.backends.fusion import fold_updates
+from bpcore.backends.fusion import Panels, fold_updates
 from bpcore.backends.operations import Kernel, Operation, Product, Span, is_array, meet, span
 from bpcore.backends.recording import NotRecordableError, Replay
 from bpcore.kernels import memory, spec, tape
@@ -29,8 +29,13 @@ from bpcore.kernels import product as products
 if TYPE_CHECKING:
     from bpcore.backends.base import Backend
 
+_NO_SEGMENTS = np.zeros((0, 3), np.int64)
+
 CUT = "rROLs"
 """The roles of what is cut; a kernel without any runs on one thread."""
+
+PANELS = Panels(smallest=2**20, size=2**19)
+"""Gradients that would fill a core's cache are made in panels that do not."""
 
 ROWS_WORTH_CUTTING = 16
 """A product with fewer rows a part is cut by columns: each part then reads a share of the weights, not all of them."""
@@ -69,7 +74,7 @@ class TapeMaker:
 
     def fused(self, operations: Sequence[Operation]) -> Sequence[Operation]:
         """Updates folded into the products of the weight gradients."""
-        return fold_updates(self._backend, operations) if self._folds else operations
+        return fold_updates(self._backend, operations, panels=PANELS) if self._folds else operations
 
     def make(self, operations: Sequence[Operation]) -> Replay:
         """A tape, on as many threads as the operations are worth."""
@@ -177,18 +182,23 @@ class Cutter:
             return None
         given: list[Any] = []
         reads, writes = [], []
+        segments, offset = self._places(kernel, part)
         for place, (role, argument) in enumerate(zip(kernel.roles, kernel.arguments, strict=True)):
             if role in "rR":
                 given.append(argument[first:stop])
             elif role in "OL":
                 given.append(own[place][part])
             elif role == "s":
-                given.append(self._segments(argument, part, memory.LINE // kernel.spec.dtype.itemsize))
+                given.append(segments)
             elif role == "f":
                 given.append(first)
             else:
                 given.append(argument)
-            if role.isupper():
+            if role == "P":
+                writes += [row[low:high] for low, high, _ in segments for row in np.atleast_2d(argument)]
+            elif role == "p":
+                reads += [argument[low - offset : high - offset] for low, high, _ in segments]
+            elif role.isupper():
                 writes.append(given[-1])
             elif role in "rws":
                 reads.append(given[-1])
@@ -199,6 +209,12 @@ class Cutter:
         units = -(-count // unit)
         first, stop = (min(unit * (number * units // self.parts), count) for number in (part, part + 1))
         return first, stop
+
+    def _places(self, kernel: Kernel, part: int) -> tuple[np.ndarray, int]:
+        """A part's share of the segments of a kernel that has any, and the number of the first gradient."""
+        given = dict(zip(kernel.roles, kernel.arguments, strict=True))
+        unit = memory.LINE // kernel.spec.dtype.itemsize
+        return self._segments(given.get("s", _NO_SEGMENTS), part, unit), given.get("o", 0)
 
     def _segments(self, segments: np.ndarray, part: int, unit: int) -> np.ndarray:
         """A part's share of each segment, cut at multiples of a cache line."""

@@ -4,7 +4,6 @@ beside each other."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,7 @@ from bpcore.bench.report import (
     ratio_to,
     title,
 )
-from bpcore.errors import InputError, MissingExtraError
-
-SUFFIXES = (".svg", ".png", ".pdf")
-
-# Okabe and Ito's colours, which colour-blind readers can tell apart; with as many markers as have no common divisor.
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C7A00"]
-MARKERS = ["o", "s", "^", "D", "v"]
+from bpcore.style import check_picture, cycle, finish, new_figure, require_matplotlib
 
 Results = Mapping[str, Any]
 Panel = Callable[[Any, Results, str], None]
@@ -33,22 +26,18 @@ Panel = Callable[[Any, Results, str], None]
 
 def check(path: Path) -> None:
     """Refuse what could not be drawn later."""
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("--plot", "plot")
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path} cannot be drawn; accepted: a name that ends in {', '.join(SUFFIXES)}")
+    require_matplotlib("--plot")
+    check_picture(path)
 
 
 def draw(results: Results, path: Path) -> None:
     """Draw it into a file."""
-    from matplotlib.figure import Figure
-
     devices = devices_of(results)
     drawn = [(panel, device) for device in devices for panel in (_ratios, _batches, _widths, _shares)]
-    figure = Figure(figsize=(18, 5.5 * (len(devices) + (len(devices) > 1))), layout="constrained")
+    figure = new_figure(18, 5.5 * (len(devices) + (len(devices) > 1)))
     grid = figure.subplots(len(devices) + (len(devices) > 1), 4, squeeze=False)
     for axis, (panel, device) in zip(grid.flat, drawn, strict=False):
-        axis.set_prop_cycle(color=COLOURS * len(MARKERS), marker=MARKERS * len(COLOURS))
+        cycle(axis)
         panel(axis, results, device)
         if not axis.has_data():
             axis.set_axis_off()
@@ -136,11 +125,7 @@ def _devices(axis: Any, results: Results, devices: Sequence[str]) -> None:
 
 
 def _finish(axis: Any, said: str, across: str, up: str, *, log: bool = False) -> None:
-    axis.set_title(said, fontsize=10)
     axis.set_xscale("log", base=2)
     if log:
         axis.set_yscale("log")
-    axis.set_xlabel(across)
-    axis.set_ylabel(up)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
+    finish(axis, said, across, up, legend=True)

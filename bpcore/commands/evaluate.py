@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import numpy as np
 
+from bpcore.commands import result_page
 from bpcore.commands.datasets import all_rows, load
 from bpcore.commands.devices import choose_device, device_rows
-from bpcore.commands.measure import in_words, measure
+from bpcore.commands.measure import in_figures, in_words, measure
 from bpcore.commands.model_file import Model, open_model
 from bpcore.commands.report import Report, columns
+from bpcore.commands.result_page import Subject
 from bpcore.data.files import as_path
 from bpcore.errors import InputError
 
 
-def evaluate(path: str, data: str | None, report: Report, *, data_dir: str | None, device: str) -> int:
-    """Evaluate a model on a data set's test part, or on every row of a table. Returns the exit code."""
+def evaluate(
+    path: str, data: str | None, report: Report, *, data_dir: str | None, device: str, folder: str | None
+) -> int:
+    """Evaluate a model on a data set's test part, or on every row of a table. Returns the exit code.
+
+    folder: for a page with pictures, None for none
+    """
+    result_page.check(folder)
     backend = choose_device(device)
     model = open_model(path, backend)
     if data is not None and model.codec is not None:
@@ -30,7 +39,35 @@ def evaluate(path: str, data: str | None, report: Report, *, data_dir: str | Non
     report.result(in_words(results, model.codec.target if model.codec else None))
     facts = {"model": str(model.path), "data": source, "samples": len(x), "device": backend.describe()["device"]}
     report.write(facts | results)
+    if folder is not None:
+        command = ["bpcore", "evaluate", path, *([] if data is None else [data])]
+        page = result_page.write(_subject(model, x, y, results, facts, command), folder)
+        report.say(f"the page about it: {page}")
     return 0
+
+
+def _subject(
+    model: Model,
+    x: np.ndarray,
+    y: np.ndarray,
+    results: dict[str, Any],
+    facts: dict[str, Any],
+    command: list[str],
+) -> Subject:
+    """What the page of --report shows: as that of a training, without its course."""
+    parameters = model.network.parameters.count
+    return Subject(
+        title=f"{model.path}, evaluated",
+        figures=[*in_figures(results), ("samples", f"{len(x):,}"), ("parameters", f"{parameters:,}")],
+        facts=[(name, str(value)) for name, value in facts.items()],
+        command=shlex.join(command),
+        network=model.network,
+        x=x,
+        y=y,
+        classes=model.classes,
+        image_shape=model.image_shape,
+        codec=model.codec,
+    )
 
 
 def _test_part(

@@ -43,6 +43,18 @@ def in_words(results: dict[str, Any], target: str | None = None) -> str:
     return f"{first}, loss {results['test_loss']:.4f}"
 
 
+def in_figures(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """The measures as pairs of a name and a value; of several targets the first."""
+    if "test_loss" not in results:
+        return []
+    if "test_accuracy" in results:
+        found = [("test accuracy", percent(results["test_accuracy"] / 100))]
+    else:
+        rmse, r2 = (value[0] if isinstance(value, list) else value for value in (results["rmse"], results["r2"]))
+        found = [("test RMSE", _number(rmse)), ("test R2", "unknown" if math.isnan(r2) else f"{r2:.4f}")]
+    return [*found, ("test loss", f"{results['test_loss']:.4f}")]
+
+
 def _one_or_all(values: np.ndarray) -> Any:
     return float(values[0]) if len(values) == 1 else values.tolist()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, fields
 
 from bpcore.activations import get_activation
 from bpcore.backends.base import PRECISIONS
 from bpcore.callbacks import Callback, EarlyStopping, StopAtLoss
 from bpcore.data.dataset import Dataset
+from bpcore.diagnostics import Diagnostics
 from bpcore.errors import InputError, unknown_name
 from bpcore.layers import Dense, Dropout, Layer
 from bpcore.losses import Loss
@@ -57,6 +59,10 @@ class Options:
     device: str = "auto"
     precision: str = "float32"
     output: str | None = None
+
+    diagnose: bool = False
+    diagnose_every: int | None = None  # steps; None: once an epoch
+    report: str | None = None
 
 
 def hidden_sizes(text: str) -> list[int]:
@@ -109,6 +115,23 @@ def default_epochs(samples: int, batch_size: int) -> int:
     """How many epochs where none are given."""
     steps = -(-samples // batch_size)
     return max(FEWEST_EPOCHS, -(-FEWEST_STEPS // steps))
+
+
+def diagnostics(options: Options) -> Diagnostics | None:
+    """The callback that looks into the layers, where it is wanted."""
+    if not options.diagnose and options.diagnose_every is None:
+        return None
+    return Diagnostics(options.diagnose_every)
+
+
+def command_line(options: Options, data: str) -> str:
+    """The command that trains the same again: what differs from the defaults; where results went is left out."""
+    words = ["bpcore", "train", data]
+    for one in fields(Options):
+        value = getattr(options, one.name)
+        if one.name not in ("data", "output", "report") and value != one.default:
+            words += [f"--{one.name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def stopping(options: Options) -> list[Callback]:

@@ -10,27 +10,32 @@ from typing import Any
 
 import numpy as np
 
+from bpcore import __version__
 from bpcore.callbacks import Callback
+from bpcore.commands import diagnosis, result_page
 from bpcore.commands import options as chosen
 from bpcore.commands.datasets import SPLIT_SEED, load
 from bpcore.commands.devices import choose_device, device_rows
-from bpcore.commands.measure import in_words, measure
+from bpcore.commands.measure import in_figures, in_words, measure
 from bpcore.commands.model_file import FILE, about
 from bpcore.commands.options import Options
 from bpcore.commands.report import Report, columns, write_json
+from bpcore.commands.result_page import Subject
 from bpcore.commands.run_folder import run_folder
 from bpcore.data.dataset import Dataset
 from bpcore.data.split import split
+from bpcore.diagnostics import Diagnostics
 from bpcore.errors import InputError
 from bpcore.history import History
 from bpcore.layers import Dense
 from bpcore.losses import Loss
 from bpcore.model import Network
 from bpcore.optimizers import Optimizer
-from bpcore.progress import Compilation, Progress
+from bpcore.progress import Compilation, Progress, duration
 from bpcore.train import STOPPED_BY_CTRL_C, NonFiniteLossError, Run
 
 RESULTS = "results.json"
+DIAGNOSTICS = "diagnostics.json"
 INTERRUPTED = 130
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -49,6 +54,7 @@ class Job:
     optimizer: Optimizer
     loss: Loss
     callbacks: Sequence[Callback]
+    diagnostics: Diagnostics | None
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,13 @@ def train(options: Options, report: Report) -> int:
         job.network.save(folder / FILE)  # before anything else can go wrong
         results = collect(job, learned) | {"model": str(folder / FILE)}
         write_json(folder / RESULTS, results)
+        if job.diagnostics is not None:
+            write_json(folder / DIAGNOSTICS, job.diagnostics.to_json())
     report.write(results)
     _conclude(job, results, folder, report)
+    if options.report is not None:
+        page = result_page.write(_subject(job, learned, results), options.report)
+        report.say(f"the page about it: {page}")
     return INTERRUPTED if learned.history.stopped == STOPPED_BY_CTRL_C else 0
 
 
@@ -85,9 +96,11 @@ def prepare(options: Options, report: Report) -> Job:
     optimizer = chosen.chosen_optimizer(options)
     chosen.check_names(options)
     callbacks = chosen.stopping(options)
+    diagnostics = chosen.diagnostics(options)
     backend = choose_device(options.device)
     with run_folder(options.output, "run"):
         pass  # a folder that cannot be written is known before anything is downloaded
+    result_page.check(options.report)
     dataset = load(
         options.data,
         report,
@@ -109,7 +122,7 @@ def prepare(options: Options, report: Report) -> Job:
     source = {"target": options.target, "task": options.task, "test_fraction": options.test_fraction}
     network.about = about(dataset, {"name": options.data or dataset.name} | source)
     settled = replace(options, loss=loss.name, learning_rate=optimizer.learning_rate, epochs=epochs)
-    return Job(settled, dataset, training, held_out, network, optimizer, loss, callbacks)
+    return Job(settled, dataset, training, held_out, network, optimizer, loss, callbacks, diagnostics)
 
 
 def learn(job: Job, report: Report) -> Learned:
@@ -120,6 +133,8 @@ def learn(job: Job, report: Report) -> Learned:
         Progress(report.stream) as progress,
         Compilation(lambda line: None if report.quiet else progress.note(line)).watched() as compilation,
     ):
+        if job.diagnostics is not None:
+            job.diagnostics.notify = lambda line: None if report.quiet else progress.note(f"warning: {line}")
         history = job.network.fit(
             *job.training,
             loss=job.loss,
@@ -128,7 +143,13 @@ def learn(job: Job, report: Report) -> Learned:
             epochs=options.epochs,
             batch_size=options.batch_size,
             validation=job.held_out,
-            callbacks=[_TellStreaming(report), *([] if report.quiet else [progress]), *job.callbacks, watch],
+            callbacks=[
+                _TellStreaming(report),
+                *([] if report.quiet else [progress]),
+                *([] if job.diagnostics is None else [job.diagnostics]),
+                *job.callbacks,
+                watch,
+            ],
             seed=options.seed,
             scale=job.dataset.scale,
             shift=job.dataset.shift,
@@ -202,6 +223,8 @@ def _introduce(job: Job, report: Report) -> None:
 def _conclude(job: Job, results: dict[str, Any], folder: Path, report: Report) -> None:
     codec = job.dataset.codec
     report.say("")
+    if job.diagnostics is not None:
+        diagnosis.show(job.diagnostics, report)
     if results["stopped"]:
         report.say(f"{results['stopped']}; complete: {_count(results['epochs'], 'epoch')}")
     tested = in_words(results, codec.target if codec else None) if "test_loss" in results else "no test data"
@@ -210,6 +233,51 @@ def _conclude(job: Job, results: dict[str, Any], folder: Path, report: Report) -
     report.result(f"{tested}; trained in {results['train_seconds']:.1f} s{compiled}, {rate}")
     what = "IMAGE" if job.dataset.image_shape else "ROWS.csv" if codec else None
     report.say(f"saved in {folder}" + (f"; use it: bpcore predict {folder} {what}" if what else ""))
+
+
+def _subject(job: Job, learned: Learned, results: dict[str, Any]) -> Subject:
+    """What the page of --report shows."""
+    options, dataset, history, data = job.options, job.dataset, learned.history, results["dataset"]
+    parts = (f"{data[f'{part}_samples']:,} {part}" for part in ("train", "validation", "test"))
+    facts = [
+        ("data", f"{dataset.name} ({dataset.source})"),
+        ("samples", ", ".join(parts)),
+        ("loss", _settings(job.loss.config())),
+        ("optimizer", _settings(job.optimizer.config())),
+        ("schedule", options.schedule),
+        ("epochs", f"{len(history)} of {options.epochs}" + (f": {history.stopped}" if history.stopped else "")),
+        ("batch size", f"{min(options.batch_size, len(job.training[0])):,}"),
+        ("seed", str(options.seed)),
+        ("precision", options.precision),
+        ("device", f"{results['device']} ({results['backend']})"),
+        ("bpcore", __version__),
+    ]
+    figures = [
+        *in_figures(results),
+        ("epochs", str(len(history))),
+        ("trained in", duration(learned.seconds)),
+        ("parameters", f"{results['parameters']:,}"),
+    ]
+    return Subject(
+        title=f"{dataset.name}: a trained network",
+        figures=figures,
+        facts=facts,
+        command=chosen.command_line(options, job.network.about["data"]["name"]),
+        network=job.network,
+        x=dataset.x_test,
+        y=dataset.y_test,
+        classes=dataset.classes,
+        image_shape=dataset.image_shape,
+        codec=dataset.codec,
+        history=history,
+        diagnostics=job.diagnostics,
+    )
+
+
+def _settings(config: dict[str, Any]) -> str:
+    """A name and its settings, those apart that are not set."""
+    others = (f"{name} {value}" for name, value in config.items() if name != "name" and value)
+    return ", ".join([config["name"], *others])
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,23 +12,27 @@ erf = np.vectorize(math.erf, otypes=[float])
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
-def sigmoid(z: np.ndarray) -> np.ndarray:
+def sigmoid(z: Any) -> Any:
+    """1 / (1 + e^-z)."""
     return 1.0 / (1.0 + np.exp(-z))
 
 
-def phi(z: np.ndarray) -> np.ndarray:
+def phi(z: Any) -> Any:
+    """The density of the normal distribution."""
     return np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
-def cdf(z: np.ndarray) -> np.ndarray:
+def cdf(z: Any) -> Any:
+    """The normal distribution function."""
     return (1 + erf(z / math.sqrt(2))) / 2
 
 
 def selu_derivative(z: np.ndarray) -> np.ndarray:
+    """Klambauer et al. 2017."""
     return np.where(z > 0, SELU_SCALE, SELU_SCALE * SELU_ALPHA * np.exp(np.minimum(z, 0)))
 
 
-Pair = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
+Pair = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
 # name -> (f(z), f'(z)), with the table's own parameters
 ACTIVATIONS: dict[str, Pair] = {
@@ -48,9 +53,16 @@ ACTIVATIONS: dict[str, Pair] = {
 }
 
 
-def softmax(z: np.ndarray) -> np.ndarray:
+def softmax(z: Any) -> Any:
+    """e^z / sum e^z, row by row."""
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
+
+
+def log_softmax(z: Any) -> Any:
+    """z - log sum e^z, row by row, in float64."""
+    shifted = z.astype(float) - z.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def loss_and_delta(
@@ -108,7 +120,7 @@ def epoch_order(samples: int, epoch: int, seed: int) -> list[int]:
     bits = max(samples - 1, 0).bit_length()
     key = [seed % 2**32, seed >> 32]
     keys = [word for i in range(2) for word in philox4x32([i, 0xFFFFFFFF, epoch % 2**32, epoch >> 32], key)]
-    low_size, high_size = 2 ** (bits // 2), 2 ** (bits - bits // 2)
+    low_size, high_size = 1 << (bits // 2), 1 << (bits - bits // 2)
 
     def mix(word: int) -> int:
         word = word * 0x9E3779B1 % 2**32

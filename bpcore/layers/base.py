@@ -1,0 +1,147 @@
+"""What every layer is: how the stack calls it, and what it may be asked.
+
+Shapes: B batch, N inputs, M outputs. x (B, N), W (N, M), b (M,), delta (B, M). A layer owns no memory but the
+views it is given; its buffers are sized at the largest batch, and a short batch takes leading rows.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from bpcore.backends.base import Array, Backend, Control
+from bpcore.buffers import Declaration, ParameterView
+from bpcore.errors import InputError, InputTypeError
+
+
+class Layer(ABC):
+    """One layer of the stack.
+
+    The stack calls, in this order: `declare` once (the layer learns its sizes and says which parameters it
+    wants), `bind` once (it is given them), `allocate` for each larger batch, then `forward` and `backward`.
+    """
+
+    kinds: ClassVar[dict[str, type[Layer]]] = {}
+    inputs: int = 0
+    outputs: int = 0
+    number: int = 0
+    """Counted through the whole network, a block before the layers in it; it names the parameters, as in "3.W", and
+    keys the dropout masks."""
+
+    def __init_subclass__(cls, abstract: bool = False) -> None:
+        if not abstract:
+            Layer.kinds[cls.__name__] = cls
+
+    @property
+    def inside(self) -> Sequence[Layer]:
+        """The layers that this one is made of, where it is a block."""
+        return ()
+
+    def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
+        """Take the sizes, check the settings, and say which parameters are wanted, with their first values."""
+        self.inputs = self.outputs = inputs
+        self.number = number
+        return []
+
+    def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
+        """Take the views of the parameters that `declare` asked for."""
+        self.backend = backend
+        self.dtype = dtype
+        self.no_bias = backend.full((self.outputs,), 0.0, dtype)
+        self.no_bias_grad = backend.full((self.outputs,), 0.0, dtype)
+
+    @abstractmethod
+    def allocate(self, batch: int) -> None:
+        """Make the buffers for batches of up to `batch` rows."""
+
+    @abstractmethod
+    def forward(self, x: Array, control: Control | None) -> Array:
+        """The output (B, M) for x (B, N), in the layer's own buffer. control is given in training alone.
+
+        x is left as it is: the layer below needs it again, and in a block another path may.
+        """
+
+    @abstractmethod
+    def backward(self, delta: Array, wants_input: bool) -> Array | None:
+        """Take dL/d(output) (B, M), which may be overwritten; fill the gradients and return dL/dx (B, N).
+
+        None where it is not wanted: nothing stands below the first layer. What is returned may be overwritten too.
+        """
+
+    def forward_to_head(self, x: Array, control: Control | None) -> tuple[Array, Array, Array]:
+        """As `forward` for the last layer: the output, a bias the loss head adds, and where its gradient goes."""
+        return self.forward(x, control), self.no_bias, self.no_bias_grad
+
+    def backward_from_head(self, delta: Array, wants_input: bool) -> Array | None:
+        """As `backward` for the last layer, whose delta comes from the loss head."""
+        return self.backward(delta, wants_input)
+
+    def measured_by(self, meter: Backend) -> Self:
+        """A copy that asks another backend for its buffers; the layer itself stays as it is."""
+        twin = copy.copy(self)
+        twin.backend = meter
+        return twin
+
+    def config(self) -> dict[str, Any]:
+        """What rebuilds this layer: its class and its fields."""
+        return {"layer": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self) if f.init}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_config(cls, settings: dict[str, Any]) -> Self:
+        """The layer of these fields."""
+        return cls(**settings)
+
+    def describe(self) -> str:
+        """One line for the summary."""
+        return type(self).__name__
+
+
+def layer_from_config(config: dict[str, Any]) -> Layer:
+    """The layer that `Layer.config` described."""
+    settings = dict(config)
+    kind = settings.pop("layer", None)
+    if kind not in Layer.kinds:
+        raise InputError(f"the model has a layer of kind {kind!r}; known: {', '.join(Layer.kinds)}")
+    return Layer.kinds[kind].from_config(settings)
+
+
+def check_layers(layers: Iterable[Layer], what: str) -> list[Layer]:
+    """These layers as a list; one clear line where there is none, or something else among them, or one twice."""
+    if not isinstance(layers, Iterable) or isinstance(layers, str):
+        raise InputTypeError(f"{what} takes a list of layers, not {layers!r}")
+    found = list(layers)
+    if not found:
+        raise InputError(f"{what} needs at least one layer, such as Dense(10)")
+    for layer in found:
+        if not isinstance(layer, Layer):
+            raise InputTypeError(f"{layer!r} is not a layer; accepted: Dense(...), Dropout(...), Activation(...), ...")
+    if len({id(layer) for _, layer in walk(found)}) < len(list(walk(found))):
+        raise InputError(f"the same layer object stands twice in {what}; make one for each place")
+    return found
+
+
+def walk(layers: Sequence[Layer], above: str = "") -> Iterator[tuple[str, Layer]]:
+    """Every layer with its place, "1", "2", ..., a block before the layers in it, "2.1", "2.2", ..."""
+    for number, layer in enumerate(layers, 1):
+        yield f"{above}{number}", layer
+        yield from walk(layer.inside, f"{above}{number}.")
+
+
+def places(layer: Layer) -> int:
+    """How many numbers a layer takes: one, and those of the layers in it."""
+    return sum(1 for _ in walk([layer]))
+
+
+def positive(what: str, value: object, least: int = 1) -> int:
+    """A number of units or the like, as an int."""
+    accepted = "a positive integer" if least == 1 else f"an integer of {least} or more"
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InputTypeError(f"the number of {what} must be {accepted}, not {value!r}")
+    if value < least:
+        raise InputError(f"the number of {what} must be {accepted}, not {value}")
+    return int(value)

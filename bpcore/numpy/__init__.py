@@ -1,0 +1,37 @@
+"""NumPy on the device at hand: a script that changes one line runs on a GPU.
+
+    import bpcore.numpy as np
+
+    x = np.ones((1000, 1000), np.float32)
+    print(np.linalg.norm(x @ x))
+
+The arrays are real ones, numpy.ndarray or cupy.ndarray, and on the CPU the functions are NumPy's own. The names are
+those of the Python array API standard 2025.12 and all others that NumPy has; a function takes NumPy's arguments and the
+standard's. The device is the one given to `use`, or $BPCORE_BACKEND, else a GPU where one can be used.
+
+What CuPy lacks is computed on the host, with one warning for each name. A seed gives the same random numbers on both
+devices, because NumPy draws them. `transfers()` lists what crossed between host and device, and where.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpcore.numpy.border import FallbackWarning as FallbackWarning
+from bpcore.numpy.border import Transfer as Transfer
+from bpcore.numpy.choice import backend_name as backend_name
+from bpcore.numpy.choice import to_numpy as to_numpy
+from bpcore.numpy.choice import transfers as transfers
+from bpcore.numpy.choice import use as use
+from bpcore.numpy.namespace import Namespace
+
+if TYPE_CHECKING:
+    from numpy import *  # noqa: F403  what checkers and editors are shown: NumPy's names and types
+else:
+    from bpcore.numpy import fft, linalg, random, testing  # noqa: F401
+
+    _namespace = Namespace(
+        "", globals(), ("FallbackWarning", "Transfer", "backend_name", "to_numpy", "transfers", "use")
+    )
+    __getattr__ = _namespace.find
+    __dir__ = _namespace.names

@@ -1,0 +1,204 @@
+"""The border between host and device: what crosses it, for which line of the script, and whether it may."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import array_api_compat
+import numpy as np
+
+from bpcore.backends.base import Array, Backend
+from bpcore.errors import InputError, bytes_in_words
+
+Policy = Literal["warn", "raise", "ignore"]
+POLICIES = ("warn", "raise", "ignore")
+
+Direction = Literal["to host", "to device"]
+Why = Literal["fallback", "argument", "creation", "random", "by nature", "asked for"]
+"""fallback    the device lacks it, so NumPy computed it on the host
+argument    an array or a list on the host was given to a function of the device
+creation    an array was made of numbers on the host
+random      numbers were drawn by NumPy, so that a seed gives the same ones on every device
+by nature   printing, files, comparisons in tests
+asked for   to_numpy"""
+
+_FOLDERS = tuple(os.path.dirname(file) + os.sep for file in (__file__, np.__file__, array_api_compat.__file__))
+
+computing_on_host: ContextVar[bool] = ContextVar("computing_on_host", default=False)
+"""While NumPy computes on the host and calls a function of the user's, that function's names are NumPy's as well."""
+
+
+class FallbackWarning(UserWarning):
+    """Something that the device lacks was computed on the host."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What one function in one line of a script sent across: how many arrays, and how many bytes in all."""
+
+    place: str
+    """file:line"""
+    name: str
+    """The function, as "block" or "linalg.multi_dot"."""
+    direction: Direction
+    why: Why
+    arrays: int
+    bytes: int
+
+    def __str__(self) -> str:
+        what = f"{self.arrays} arrays" if self.arrays > 1 else "1 array"
+        return f"{self.place}: {self.name}: {what}, {bytes_in_words(self.bytes)} {self.direction} ({self.why})"
+
+
+def _line() -> tuple[str, int]:
+    """The file and line that called into bpcore.numpy, however deep in NumPy that is."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDERS):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+class Border:
+    """The only way for bpcore.numpy between the host and a device; it counts, and holds what fallback= says."""
+
+    def __init__(self, backend: Backend, fallback: Policy) -> None:
+        self.backend = backend
+        self._fallback = fallback
+        self._warned: set[str] = set()
+        self._crossed: dict[tuple[str, str, Direction, Why], tuple[int, int]] = {}
+
+    def transfers(self) -> list[Transfer]:
+        """All that crossed; the largest first."""
+        found = [Transfer(*key, *counts) for key, counts in self._crossed.items()]
+        return sorted(found, key=lambda transfer: -transfer.bytes)
+
+    def allow(self, name: str, problem: str) -> None:
+        """Warn, or raise InputError, before something crosses that the user may not expect to; once for each name."""
+        if self._fallback == "raise":
+            raise InputError(f"bpcore.numpy.{name} {problem}; fallback='raise' forbids it")
+        if self._fallback == "warn" and name not in self._warned:
+            self._warned.add(name)
+            warnings.warn_explicit(f"bpcore.numpy.{name} {problem}", FallbackWarning, *_line())
+
+    def count(self, name: str, direction: Direction, why: Why, size: int) -> None:
+        """One array of so many bytes crossed."""
+        file, line = _line()
+        key = (f"{file}:{line}", name, direction, why)
+        arrays, before = self._crossed.get(key, (0, 0))
+        self._crossed[key] = (arrays + 1, before + size)
+
+    def bring(self, host: np.ndarray, name: str, why: Why) -> Array:
+        """An array from the host on the device, in the same memory order."""
+        self.count(name, "to device", why, host.nbytes)
+        if host.flags.f_contiguous and not host.flags.c_contiguous:
+            return self.backend.asarray(host.T).T
+        return self.backend.asarray(host)
+
+    def on_host(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        why: Why,
+        problem: str = "",
+        writes: Iterable[int | str] = (),
+        back: bool = True,
+    ) -> Any:
+        """function(*args, **kwargs) by NumPy on the host: device arrays go there, and the results come back.
+
+        writes   the arguments that the function writes into, by place or keyword; one that it returns need not be told
+        back     whether results come back
+        """
+        crossing = _Crossing(self, name, why, problem)
+        host_args, host_kwargs = crossing.fetch(args), crossing.fetch(kwargs)
+        before = computing_on_host.set(True)
+        try:
+            result = function(*host_args, **host_kwargs)
+        finally:
+            computing_on_host.reset(before)
+        for value, its_host in zip(written(args, kwargs, writes), written(host_args, host_kwargs, writes), strict=True):
+            crossing.write_back(value, its_host)
+        return crossing.bring(result) if back else result
+
+    def fits(self, host: np.ndarray) -> bool:
+        """Whether a device can hold it: booleans and numbers of up to 64 bits (complex: 128), no subclasses."""
+        return type(host) is np.ndarray and host.dtype.kind in "biufc" and host.dtype.char not in "gG"
+
+
+def written(args: tuple[Any, ...], kwargs: dict[str, Any], writes: Iterable[int | str]) -> list[Any]:
+    """The arguments that a function writes into, of those that were given."""
+    by_place = [args[which] for which in writes if isinstance(which, int) and which < len(args)]
+    return by_place + [kwargs[which] for which in writes if isinstance(which, str) and which in kwargs]
+
+
+class _Crossing:
+    """One call that is computed on the host."""
+
+    def __init__(self, border: Border, name: str, why: Why, problem: str) -> None:
+        self._border, self._name, self._why, self._problem = border, name, why, problem
+        self._pairs: dict[int, tuple[Array, np.ndarray]] = {}
+        """Each array of the device, and its copy on the host; by the identity of either."""
+        self._written: list[np.ndarray] = []
+        """What the function wrote into and is on the device again, or was on the host from the beginning."""
+
+    def fetch(self, value: Any) -> Any:
+        """The value with copies on the host in place of device arrays; itself where there are none in it."""
+        if self._border.backend.owns(value):
+            if id(value) not in self._pairs:
+                self._allow()
+                host = self._border.backend.to_numpy(value)
+                self._border.count(self._name, "to host", self._why, host.nbytes)
+                self._pairs[id(value)] = self._pairs[id(host)] = (value, host)
+            return self._pairs[id(value)][1]
+        return _mapped(self.fetch, value)
+
+    def bring(self, value: Any) -> Any:
+        """The value with device arrays in place of NumPy's; what a device cannot hold stays as it is."""
+        if id(value) in self._pairs:
+            array, host = self._pairs[id(value)]
+            self.write_back(array, host)
+            return array
+        if isinstance(value, np.ndarray):
+            if not self._border.fits(value) or any(value is one for one in self._written):
+                return value
+            self._allow()
+            return self._border.bring(value, self._name, self._why)
+        return _mapped(self.bring, value)
+
+    def write_back(self, value: Any, host: Any) -> None:
+        """What the function wrote into the copy, into the value itself."""
+        if isinstance(host, np.ndarray):
+            if value is not host and not any(host is one for one in self._written):
+                new = self._border.bring(host, self._name, self._why)
+                self._border.backend.array_module.copyto(value, new)
+            self._written.append(host)
+        elif isinstance(value, list) and value is not host:
+            value[:] = [self._pairs[id(one)][0] if id(one) in self._pairs else one for one in host]
+        elif isinstance(value, tuple):
+            for one, its_host in zip(value, host, strict=True):
+                self.write_back(one, its_host)
+
+    def _allow(self) -> None:
+        if self._why == "fallback":
+            self._border.allow(self._name, f"is computed on the host, and its arrays are copied: {self._problem}")
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """The function at each element of a list, a tuple or a dict; the same object where nothing changes."""
+    if isinstance(value, dict):
+        changed = {key: function(one) for key, one in value.items()}
+        return value if all(changed[key] is value[key] for key in value) else type(value)(changed)
+    if isinstance(value, list | tuple):
+        elements = [function(one) for one in value]
+        if all(one is before for one, before in zip(elements, value, strict=True)):
+            return value
+        return type(value)(*elements) if hasattr(value, "_fields") else type(value)(elements)
+    return value

@@ -1,0 +1,198 @@
+"""A call of NumPy's, made by the device: its arguments as the device's function takes them.
+
+It is tried on the device's module (CuPy), then on what array-api-compat makes of that. Where neither takes the
+arguments, or the device says that it cannot (NotImplementedError, TypeError), the call is unfit for the device.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from bpcore.numpy import standard
+from bpcore.numpy.border import Border
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+ARRAYS = _words(
+    "A X a a1 a2 a_max a_min append ar ar1 ar2 arr array ary aweights b bins condition element f filt fp fweights ind "
+    "indices m mask max mean min object p prepend q sample seq_of_zeros sorter src test_elements to_begin to_end u v "
+    "val values w weights where x x1 x2 xp y z"
+)
+"""NumPy's parameters that take an array or a list."""
+
+NOT_ARRAYS = _words("histogram2d.bins histogramdd.bins")
+"""Where a parameter of that name takes other things."""
+
+SEQUENCES = _words("args arrays arys choicelist choices condlist keys multi_index tup xi")
+"""NumPy's parameters that take several arrays."""
+
+WEAK = _words("choicelist choices condition object")
+"""Where a plain number is no array of a dtype of its own; elsewhere in first place it is one."""
+
+STANDARD_FIRST = _words("broadcast_arrays ceil floor meshgrid trunc")
+"""Where array-api-compat gives what NumPy gives and CuPy does not: tuples, and whole numbers that stay integers."""
+
+NAMED_RESULTS = _words("linalg.eig linalg.eigh linalg.qr linalg.slogdet linalg.svd")
+"""Functions whose results NumPy names, where CuPy's are plain tuples."""
+
+
+class UnfitError(Exception):
+    """The device does not take this call; the reason in words. Never raised to a user."""
+
+
+class Calls:
+    """Makes calls on the device of one border."""
+
+    def __init__(self, border: Border) -> None:
+        self.border = border
+        self.xp = border.backend.array_module
+        self._standard = array_api_compat.array_namespace(border.backend.empty((0,), np.float32))
+        self.no_such = f"the {border.backend.name} backend has no such function"
+
+    def candidates(self, path: str, name: str) -> list[Any]:
+        """The device's objects of that name, the one to be tried first in front."""
+        found = []
+        for module in (self.xp, self._standard):
+            space = getattr(module, path, None) if path else module
+            candidate = getattr(space, name, None)
+            if candidate is not None and candidate not in found:
+                found.append(candidate)
+        return found[::-1] if name in STANDARD_FIRST else found
+
+    def call(self, name: str, host: Any, candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call of NumPy's function `host` by the first of the candidates that takes it; else UnfitError."""
+        if not candidates:
+            raise UnfitError(self.no_such)
+        problem = ""
+        positional, named = self.arguments(name, host, candidates, args, kwargs)
+        for candidate in candidates:
+            fitting = _fitting(candidate, host, positional, named)
+            if fitting is None:
+                problem = f"the {self.border.backend.name} backend's function does not take these arguments"
+                continue
+            try:
+                result = tried(candidate, *positional, **fitting)
+            except UnfitError as error:
+                problem = str(error)
+                continue
+            return type(host(np.eye(1)))(*result) if name in NAMED_RESULTS and type(result) is tuple else result
+        raise UnfitError(problem)
+
+    def arguments(
+        self, name: str, host: Any, candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """What goes by place and what by name; lists and host arrays have become arrays of the device.
+
+        By place go NumPy's parameters without a default: CuPy has them in the same order, often under other names. The
+        others have the same names, now and then in another order. TypeError where NumPy does not take the call.
+        """
+        if isinstance(host, np.ufunc):
+            return [*(self.operand(name, value) for value in args[: host.nin]), *args[host.nin :]], kwargs
+        known = standard.signature(host)
+        bound = known.bind(*args, **kwargs) if known is not None else _first_bound(candidates, args, kwargs)
+        for place, (key, value) in enumerate(bound.arguments.items()):
+            if bound.signature.parameters[key].kind is not inspect.Parameter.VAR_KEYWORD:
+                bound.arguments[key] = self._argument(name, key, value, place)
+        return ([*bound.args], {**bound.kwargs}) if known is None else _by_place_and_name(bound)
+
+    def _argument(self, name: str, key: str, value: Any, place: int) -> Any:
+        strong = key not in WEAK
+        if key in SEQUENCES and isinstance(value, list | tuple):
+            return type(value)([self.operand(name, one, number=strong) for one in value])
+        if (key in ARRAYS and f"{name}.{key}" not in NOT_ARRAYS) or (isinstance(value, np.ndarray) and key != "out"):
+            return self.operand(name, value, number=strong and place == 0)
+        return value
+
+    def operand(self, name: str, value: Any, *, number: bool = False) -> Any:
+        """An array or a list of the host as an array of the device, and with `number` a plain number too.
+
+        UnfitError where it holds what a device cannot hold: text, objects, dates.
+        """
+        if isinstance(value, list | tuple) and self.has_arrays(value):
+            return tried(self.xp.asarray, value)
+        is_number = number and isinstance(value, bool | int | float | complex | np.generic)
+        if not isinstance(value, np.ndarray | list | tuple) and not is_number:
+            return value
+        host = np.asarray(value)
+        if not self.border.fits(host):
+            raise UnfitError(f"a device cannot hold {host.dtype}")
+        if isinstance(value, np.ndarray):
+            self.border.allow(name, "was given an array on the host, and copies it to the device at each call")
+        return self.border.bring(host, name, "argument")
+
+    def has_arrays(self, value: Any) -> bool:
+        """Whether there are arrays of the device in it."""
+        if isinstance(value, list | tuple):
+            return any(map(self.has_arrays, value))
+        if isinstance(value, dict):
+            return any(map(self.has_arrays, value.values()))
+        return self.border.backend.owns(value)
+
+
+def tried(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """function(*args, **kwargs); UnfitError with the first line of what it says, where it says that it cannot."""
+    try:
+        return function(*args, **kwargs)
+    except (NotImplementedError, TypeError) as error:
+        raise UnfitError(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
+
+
+def _first_bound(candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    """The arguments with the names that the device's function gives them, where NumPy's does not tell its own."""
+    for signature in filter(None, map(standard.signature, candidates)):
+        try:
+            return signature.bind(*args, **kwargs)
+        except TypeError:
+            continue
+    raise UnfitError("the device's function does not take these arguments")
+
+
+def _by_place_and_name(bound: inspect.BoundArguments) -> tuple[list[Any], dict[str, Any]]:
+    """Parameters without a default by place, the others by name."""
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    for key, value in bound.arguments.items():
+        parameter = bound.signature.parameters[key]
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named.update(value)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            positional.extend(value)
+        elif parameter.kind is parameter.POSITIONAL_ONLY or parameter.default is parameter.empty:
+            positional.append(value)
+        else:
+            named[key] = value
+    return positional, named
+
+
+def _fitting(candidate: Any, host: Any, positional: list[Any], named: dict[str, Any]) -> dict[str, Any] | None:
+    """The keywords for this function; None where it does not take the call.
+
+    Keywords that it has not are left out where they ask for what it does anyway: NumPy's default.
+    """
+    theirs, known = standard.signature(candidate), standard.signature(host)
+    if theirs is None:
+        return named
+    defaults = {} if known is None else {key: parameter.default for key, parameter in known.parameters.items()}
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in theirs.parameters.values())
+    kept = {
+        key: value
+        for key, value in named.items()
+        if open_ended or key in theirs.parameters or key not in defaults or not _same(value, defaults[key])
+    }
+    try:
+        theirs.bind(*positional, **kept)
+    except TypeError:
+        return None
+    return kept
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or (isinstance(value, bool | int | float | str) and bool(value == default))

@@ -1,0 +1,14 @@
+"""numpy.fft and the array API's extension `fft`, on the device at hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpcore.numpy.namespace import Namespace
+
+if TYPE_CHECKING:
+    from numpy.fft import *  # noqa: F403
+else:
+    _namespace = Namespace("fft", globals())
+    __getattr__ = _namespace.find
+    __dir__ = _namespace.names

@@ -1,0 +1,14 @@
+"""numpy.random on the device at hand: the same seed gives the same numbers on every device (drawing.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpcore.numpy.namespace import Namespace
+
+if TYPE_CHECKING:
+    from numpy.random import *  # noqa: F403
+else:
+    _namespace = Namespace("random", globals())
+    __getattr__ = _namespace.find
+    __dir__ = _namespace.names

@@ -1,0 +1,145 @@
+"""NumPy's names, and what the Python array API standard has beyond them.
+
+NumPy conforms to the standard from 2.1 on but for a few keywords and results, which come from array-api-compat; here
+NumPy's function takes both its own arguments and the standard's. Nearly everything is NumPy's own object.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+VERSION = "2025.12"
+"""Of the standard: https://data-apis.org/array-api/2025.12/."""
+
+ADDED = {"": ("__array_api_version__", "__array_namespace_info__")}
+"""Names that numpy.__all__ has not, or not in all versions."""
+
+KEYWORDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "": {"sort": ("descending",), "argsort": ("descending",)},
+    "fft": {"fftfreq": ("dtype", "device"), "rfftfreq": ("dtype", "device")},
+}
+"""Keywords of the standard that NumPy's function of that name has not, or not in all versions."""
+
+INSTEAD = {"linalg": ("eig", "eigvals")}
+"""Where results differ, the standard's: eigenvalues are always complex, as CuPy's are."""
+
+
+def numpy_module(path: str) -> ModuleType:
+    """numpy itself for "", or numpy.linalg, ..."""
+    return importlib.import_module(f"numpy.{path}" if path else "numpy")
+
+
+def compat_module(path: str) -> ModuleType:
+    """What array-api-compat makes of it; loaded where it is needed alone, for it loads all of NumPy."""
+    return importlib.import_module(f"array_api_compat.numpy.{path}" if path else "array_api_compat.numpy")
+
+
+def names(path: str) -> list[str]:
+    """Every public name of NumPy's module and of the standard."""
+    module = numpy_module(path)
+    public = getattr(module, "__all__", None) or [name for name in dir(module) if not name.startswith("_")]
+    return sorted({*public, *ADDED.get(path, ())})
+
+
+def find(path: str, name: str) -> Any:
+    """NumPy's object of that name, where need be made to take the standard's keywords as well."""
+    if not path and name in _OWN:
+        return _OWN[name]
+    if not path and name == "__array_namespace_info__":
+        return compat_module(path).__array_namespace_info__
+    own = getattr(numpy_module(path), name)
+    if name in INSTEAD.get(path, ()):
+        return _with_keywords(own, getattr(compat_module(path), name), [], always=True)
+    wanted = KEYWORDS.get(path, {}).get(name, ())
+    lacking = [keyword for keyword in wanted if keyword not in inspect.signature(own).parameters]
+    return _with_keywords(own, getattr(compat_module(path), name), lacking) if lacking else own
+
+
+@functools.cache
+def signature(function: Any) -> inspect.Signature | None:
+    """A function's signature; None where it does not tell it, as some of C do not."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _with_keywords(
+    own: Callable[..., Any], standard: Callable[..., Any], keywords: list[str], *, always: bool = False
+) -> Callable[..., Any]:
+    """NumPy's function with these keywords beside its own; where one is given, or always, the standard's computes."""
+    known, theirs = inspect.signature(own), inspect.signature(standard).parameters
+    extra = [theirs[keyword].replace(kind=inspect.Parameter.KEYWORD_ONLY) for keyword in keywords]
+
+    @functools.wraps(own)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        given = {keyword: kwargs.pop(keyword) for keyword in keywords if keyword in kwargs}
+        if not given and not always:
+            return own(*args, **kwargs)
+        named = known.bind(*args, **kwargs).arguments
+        operand = named.pop(next(iter(named)))
+        return standard(operand, **named, **given)
+
+    function.__signature__ = known.replace(parameters=[*known.parameters.values(), *extra])  # type: ignore[attr-defined]
+    function.__module__ = "bpcore.numpy"
+    return function
+
+
+NOTHING: Any = inspect.signature(np.clip).parameters["a_min"].default
+"""By which NumPy tells that an argument was not given."""
+
+
+def clip_by(function: Callable[..., Any]) -> Callable[..., Any]:
+    """numpy.clip by a function that takes a, a_min, a_max; bounds may be named as in NumPy and as in the standard."""
+
+    def clip(
+        a: Any,
+        min: Any = NOTHING,
+        max: Any = NOTHING,
+        out: Any = None,
+        *,
+        a_min: Any = NOTHING,
+        a_max: Any = NOTHING,
+        **kwargs: Any,
+    ) -> Any:
+        return function(a, *_bounds(min, max, a_min, a_max), out=out, **kwargs)
+
+    clip.__doc__, clip.__module__, clip.__qualname__ = np.clip.__doc__, "bpcore.numpy", "clip"
+    return clip
+
+
+def _bounds(low: Any, high: Any, a_min: Any, a_max: Any) -> tuple[Any, Any]:
+    """One bound of each pair of names; None where neither was given."""
+    if (low is not NOTHING and a_min is not NOTHING) or (high is not NOTHING and a_max is not NOTHING):
+        raise ValueError("clip() got a bound by both of its names, min and a_min or max and a_max")
+    low, high = (a_min if low is NOTHING else low), (a_max if high is NOTHING else high)
+    return (None if low is NOTHING else low), (None if high is NOTHING else high)
+
+
+class _OfArrays(type):
+    """NumPy's class that takes an array as well, for the limits of its dtype; isinstance sees NumPy's."""
+
+    def __call__(cls, dtype: Any) -> Any:
+        is_array = not isinstance(dtype, type) and hasattr(dtype, "dtype")
+        return cls.__base__(dtype.dtype if is_array else dtype)  # type: ignore[misc]
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, cls.__base__)  # type: ignore[arg-type]
+
+
+class finfo(np.finfo, metaclass=_OfArrays):  # noqa: N801
+    """numpy.finfo, of a dtype or of an array."""
+
+
+class iinfo(np.iinfo, metaclass=_OfArrays):  # noqa: N801
+    """numpy.iinfo, of a dtype or of an array."""
+
+
+_OWN = {"clip": clip_by(np.clip), "finfo": finfo, "iinfo": iinfo, "__array_api_version__": VERSION}

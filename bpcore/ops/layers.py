@@ -1,0 +1,224 @@
+"""A layer and its way back: products, activations, delta (BP2) and the bias gradient (BP4)."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import NamedTuple
+
+from bpcore.activations import get_activation
+from bpcore.backends.base import Array, check_product
+from bpcore.errors import InputError
+from bpcore.kernels.activations import Activation
+from bpcore.ops.arguments import Call, as_matrix, for_product, number
+
+
+class Saved(NamedTuple):
+    """A layer's output, and what `delta` needs on the way back: the same array, or the activation's input z."""
+
+    a: Array
+    saved: Array
+
+
+class Deltas(NamedTuple):
+    """dL/dz (B, M), its column sums, and the gradient of the activation's parameter where it is a learned one."""
+
+    delta: Array
+    bias_grad: Array
+    parameter_grad: Array | None
+
+
+def matmul(
+    a: Array,
+    b: Array,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    out: Array | None = None,
+) -> Array:
+    """alpha op(a) @ op(b) + beta out, where op transposes a matrix if told to, without a copy.
+
+    `out` overlaps neither a nor b, and its rows are contiguous. beta other than 0 needs an `out`.
+    """
+    call = Call("matmul", a=a, b=b)
+    alpha, beta = number("matmul", "alpha", alpha), number("matmul", "beta", beta)
+    if beta != 0.0 and out is None:
+        raise InputError(f"matmul: beta={beta} adds to what is in out, but no out was given")
+    shape = check_product(call.matrix("a"), call.matrix("b"), None, transpose_a, transpose_b)
+    out = call.out(out, shape, in_rows=True)
+    return call.backend.matmul(
+        for_product(call, "a"),
+        for_product(call, "b"),
+        out,
+        transpose_a=transpose_a,
+        transpose_b=transpose_b,
+        alpha=alpha,
+        beta=beta,
+    )
+
+
+def linear(
+    x: Array,
+    W: Array,
+    b: Array | None = None,
+    activation: str = "identity",
+    *,
+    parameter: Array | float | None = None,
+    out: Array | None = None,
+) -> Array:
+    """f(x @ W + b) for x (B, N), W (N, M), b (M,): a product, and one pass for bias and activation.
+
+    activation      a name of the table, also one of your own (bpcore.register_activation)
+    parameter       the activation's slope or scale, (M,) or a number; the table's where not given
+
+    The rows of `out` are contiguous. For training see `linear_saving`.
+    """
+    return linear_saving(x, W, b, activation, parameter=parameter, out=out).a
+
+
+def linear_saving(
+    x: Array,
+    W: Array,
+    b: Array | None = None,
+    activation: str = "identity",
+    *,
+    parameter: Array | float | None = None,
+    out: Array | None = None,
+) -> Saved:
+    """As `linear`, with what `delta` needs on the way back: the output itself, or z = x @ W + b in an own array."""
+    call, entry = _with_activation("linear", activation, parameter, x=x, W=W, b=b)
+    shape = check_product(call.matrix("x"), call.matrix("W"), None, False, False)
+    _check_columns(call, shape[1], "W")
+    out = call.out(out, shape, in_rows=True)
+    z = call.backend.empty(shape, call.dtype) if entry.saves == "input" else out
+    call.backend.matmul(for_product(call, "x"), for_product(call, "W"), z)
+    if activation != "identity" or b is not None:
+        call.backend.activate(z, _bias(call, shape[1]), entry, out, parameter=_parameter(call, shape[1], parameter))
+    return Saved(out, z)
+
+
+def activate(
+    z: Array,
+    activation: str,
+    bias: Array | None = None,
+    *,
+    parameter: Array | float | None = None,
+    out: Array | None = None,
+) -> Array:
+    """f(z + bias) for z (B, M) or (M,), bias (M,). `out` may be z. activation and parameter as in `linear`."""
+    return activate_saving(z, activation, bias, parameter=parameter, out=out).a
+
+
+def activate_saving(
+    z: Array,
+    activation: str,
+    bias: Array | None = None,
+    *,
+    parameter: Array | float | None = None,
+    out: Array | None = None,
+) -> Saved:
+    """As `activate`, with what `delta` needs: the output itself, or z + bias in an array of its own."""
+    call, entry = _with_activation("activate", activation, parameter, z=z, bias=bias)
+    z = call.elements("z")
+    _check_columns(call, z.shape[-1], "z")
+    out = call.out(out, z.shape, may_be=["z"])
+    kept = z
+    if entry.saves == "input":  # the backend adds the bias to z in place
+        kept = call.backend.empty(z.shape, call.dtype)
+        call.backend.copy(z, kept)
+    columns = z.shape[-1]
+    call.backend.activate(
+        as_matrix(kept),
+        _bias(call, columns),
+        entry,
+        as_matrix(out),
+        parameter=_parameter(call, columns, parameter),
+    )
+    return Saved(out, kept if entry.saves == "input" else out)
+
+
+def saves(activation: str) -> str:
+    """What `delta` needs of this activation: its "output" a, or its "input" z."""
+    return get_activation(activation).saves
+
+
+def delta(
+    delta: Array,
+    saved: Array,
+    activation: str,
+    *,
+    parameter: Array | float | None = None,
+    out: Array | None = None,
+    bias_grad: Array | None = None,
+    parameter_grad: Array | None = None,
+) -> Deltas:
+    """delta * f'(saved) for dL/da (B, M) (BP2), and its column sums (BP4), in one pass.
+
+    saved           (B, M), what the `_saving` functions gave: a or z, see `saves`
+    parameter       as it was on the way there
+    out             for the result; it may be delta
+    bias_grad       (M,), for the column sums
+    parameter_grad  (M,), for the gradient of a parameter that is learned
+    """
+    call, entry = _with_activation("delta", activation, parameter, delta=delta, saved=saved)
+    if parameter_grad is not None and not entry.learned:
+        raise InputError(f"delta: {activation} learns no parameter, so there is nothing to write to parameter_grad")
+    delta, saved = call.matrix("delta"), call["saved"]
+    columns = delta.shape[1]
+    call.expect("saved", delta.shape, "delta")
+    _check_columns(call, columns, "delta")
+    out = call.out(out, delta.shape, may_be=["delta"])
+    bias_grad = call.out(bias_grad, (columns,), name="bias_grad")
+    if entry.learned:
+        parameter_grad = call.out(parameter_grad, (columns,), name="parameter_grad")
+    if out is not delta:
+        call.backend.copy(delta, out)
+    call.backend.delta(
+        out,
+        saved,
+        entry,
+        bias_grad,
+        parameter=_parameter(call, columns, parameter),
+        parameter_grad=parameter_grad,
+    )
+    return Deltas(out, bias_grad, parameter_grad)
+
+
+def column_sums(x: Array, *, out: Array | None = None) -> Array:
+    """The sum of each column of x (B, M), always added in the same order: the bias gradient where delta is dL/dz."""
+    call = Call("column_sums", x=x)
+    x = call.matrix("x")
+    out = call.out(out, x.shape[1:])
+    call.backend.column_sums(x, out)
+    return out
+
+
+def _with_activation(
+    name: str, activation: str, parameter: Array | float | None, **arrays: Array | None
+) -> tuple[Call, Activation]:
+    entry = get_activation(activation)
+    given = None if parameter is None or isinstance(parameter, Real) else parameter
+    return Call(name, (), **arrays, parameter=given), entry
+
+
+def _check_columns(call: Call, columns: int, beside: str) -> None:
+    """Bias and parameter have one number for each column."""
+    for name in ("b", "bias", "parameter"):
+        call.expect(name, (columns,), beside)
+
+
+def _bias(call: Call, columns: int) -> Array:
+    """The bias that was given, or zeros."""
+    for name in ("b", "bias"):
+        bias = call.get(name)
+        if bias is not None:
+            return bias
+    return call.backend.full((columns,), 0.0, call.dtype)
+
+
+def _parameter(call: Call, columns: int, parameter: Array | float | None) -> Array | None:
+    """The activation's parameter as one number for each column; None for the table's."""
+    if isinstance(parameter, Real):
+        return call.backend.full((columns,), number(call.name, "parameter", parameter), call.dtype)
+    return call.get("parameter")

@@ -1,0 +1,47 @@
+"""The control block of one step, which a function makes of its arguments.
+
+A training run keeps its block on the device for all its steps. A function has one step, so what it needs goes there
+with the call: the integers in one transfer, the numbers in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from bpcore.backends.base import Array, Control
+from bpcore.kernels import counter
+from bpcore.ops.arguments import Call
+
+ONES = (1.0, 1.0, 1.0)
+
+
+def control_of(
+    call: Call,
+    *,
+    seed: int = 0,
+    step: int = 0,
+    rates: Iterable[float] = ONES,
+    integers: Iterable[int] = (),
+    numbers: Iterable[float] = (),
+) -> tuple[Control, Array, Array]:
+    """A control block with one slot, and more integers and numbers that the kernel reads, in arrays of their own.
+
+    rates   the learning rate and the optimizer's two factors, of step 0
+    """
+    counters = [0] * counter.COUNTERS
+    counters[counter.SEED], counters[counter.STEP], counters[counter.FIRST_BAD] = seed, step, -1
+    whole = call.backend.asarray(np.array([*counters, 0, *integers], np.int64))
+    real = call.backend.asarray(np.array([0.0, 0.0, *rates, 1.0, 0.0, *numbers]), call.dtype)
+    stop = counter.COUNTERS
+    control = Control(
+        counters=whole[:stop],
+        losses=real[0:1],
+        totals=real[1:2],
+        correct=whole[stop : stop + 1],
+        table=real[2:5].reshape(1, 3),
+        scale=real[5:6],
+        norm=real[6:7],
+    )
+    return control, whole[stop + 1 :], real[7:]

@@ -1,0 +1,72 @@
+"""An optimizer's step: parameters and state are changed in place."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bpcore.backends.base import Array
+from bpcore.ops.arguments import Call, is_contiguous, natural, number
+from bpcore.ops.steps import control_of
+from bpcore.optimizers import Optimizer, get_optimizer
+
+
+def optimizer_state(params: Array, optimizer: str | Optimizer) -> Array:
+    """The state that `update` keeps for parameters of any shape, before the first step: zeros (states, *shape)."""
+    call = Call("optimizer_state", params=params)
+    return call.backend.full((get_optimizer(optimizer).rule.states, *call["params"].shape), 0.0, call.dtype)
+
+
+def update(
+    params: Array,
+    grads: Array,
+    state: Array,
+    optimizer: str | Optimizer,
+    *,
+    step: int,
+    decayed: bool = True,
+    learning_rate_factor: float = 1.0,
+) -> Array:
+    """One step of an optimizer: params and state are changed in one pass; returns params.
+
+    params                  of any shape, contiguous; best all parameters of a network in one array, with views for each
+    grads                   their gradients; left as they are
+    state                   of `optimizer_state`
+    optimizer               a name (sgd, momentum, nesterov, rmsprop, adam, adamw), or one with settings, such as
+                            bpcore.Adam(learning_rate=0.01, max_norm=1.0)
+    step                    the number of steps before this one: 0 at the first
+    decayed                 whether the optimizer's l2 and weight_decay apply to these parameters; of biases they do not
+    learning_rate_factor    a schedule's factor on the learning rate
+
+    max_norm is held against the norm of these gradients together.
+    """
+    chosen = get_optimizer(optimizer)
+    call = Call("update", params=params, grads=grads, state=state)
+    step = natural("update", "step", step, 2**63 - 1)
+    factor = number("update", "learning_rate_factor", learning_rate_factor)
+    call.expect("grads", call["params"].shape, "params")
+    call.expect("state", (chosen.rule.states, *call["params"].shape), "params")
+    params, state = call.written("params"), call.written("state")
+    size = math.prod(params.shape)
+    grads = call["grads"]
+    flat = (grads if is_contiguous(grads) else call.backend.asarray(grads)).reshape(size)
+    control, segments, settings = control_of(
+        call,
+        rates=chosen.table(np.array([factor]), step)[0],
+        integers=[0, size, int(decayed)],
+        numbers=chosen.settings(),
+    )
+    segments = segments.reshape(1, 3)
+    if chosen.max_norm is not None:
+        call.backend.global_norm(flat, segments, control)
+    call.backend.update(
+        chosen.rule,
+        params.reshape(size),
+        flat,
+        state.reshape(chosen.rule.states, size),
+        segments,
+        settings,
+        control,
+    )
+    return params

@@ -1,0 +1,311 @@
+"""The kernels, by the names of their templates, with the arguments that bpcore.kernels.spec lists.
+
+A kernel is given the functions that fill its holes: the activation's `f`, the loss's `row`, ... They are the scalar
+functions of bpcore's tables, made callable by `functions`; where there is a compiler, `build.bind` hands them to it.
+So an activation that a user registers is there at once, and so is a loss that a later bpcore adds.
+
+Shapes: B batch, N inputs, M outputs. All arrays but `out` and what is said to change are read alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bpcore.kernels import build, counter
+from bpcore.kernels.spec import Spec
+
+Functions = dict[str, Callable[..., Any]]
+
+NUMPY_MATH: dict[Any, object] = {
+    getattr(math, name): getattr(np, name) for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")
+}
+"""Python's functions raise where a device gives infinity or NaN, and take no arrays."""
+
+
+def alone(value: float, lane: int) -> float:
+    """A row function is written for workers that share a row; here one worker has all of it."""
+    return value
+
+
+@functools.cache
+def functions(spec: Spec) -> Functions:
+    """What fills the holes of this kernel, with constants of its dtype."""
+    holes = {"real": spec.dtype.type, "LANES": 1, "all_sum": alone, "all_max": alone, **dict(spec.holes)}
+    return {
+        name: build.bind(function, spec.dtype, holes, replace=NUMPY_MATH, compile_callee=lambda callee: callee)
+        for name, function in spec.holes
+    }
+
+
+def elementwise(function: Callable[..., float], out: np.ndarray, *arguments: np.ndarray) -> None:
+    """out <- function(argument, ...), number by number."""
+    out[...] = np.vectorize(function, otypes=[out.dtype])(*arguments)
+
+
+def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: Any, beta: Any) -> None:
+    """out <- alpha a @ b + beta out; with a beta of 0, out may hold anything."""
+    product = alpha * (a @ b)
+    out[...] = product if isinstance(beta, float) and beta == 0.0 else product + beta * out
+
+
+# --- activations, forward and backward ------------------------------------------------------------------------
+
+
+def activate(holes: Functions, z: Any, bias: Any, parameter: Any, out: Any) -> None:
+    """out <- f(z + bias)."""
+    elementwise(holes["f"], out, z + bias, parameter)
+
+
+def activate_keeping_input(holes: Functions, z: Any, bias: Any, parameter: Any, out: Any) -> None:
+    """z <- z + bias, out <- f(z)."""
+    z += bias
+    elementwise(holes["f"], out, z, parameter)
+
+
+def delta(holes: Functions, delta: Any, saved: Any, parameter: Any, bias_grad: Any, parameter_grad: Any) -> None:
+    """delta <- delta * f'(saved) (BP2), bias_grad <- its column sums (BP4)."""
+    slope = np.empty_like(delta)
+    elementwise(holes["derivative"], slope, saved, parameter)
+    delta *= slope
+    bias_grad[...] = delta.sum(axis=0)
+
+
+def delta_learned(
+    holes: Functions, incoming: Any, saved: Any, parameter: Any, bias_grad: Any, parameter_grad: Any
+) -> None:
+    """As `delta`, and the gradient of the parameter."""
+    slope = np.empty_like(incoming)
+    elementwise(holes["parameter_derivative"], slope, saved, parameter)
+    parameter_grad[...] = (incoming * slope).sum(axis=0)
+    delta(holes, incoming, saved, parameter, bias_grad, parameter_grad)
+
+
+# --- the loss, and what is made of outputs ----------------------------------------------------------------------
+
+
+def loss_head(
+    holes: Functions,
+    z: Any,
+    bias: Any,
+    targets: Any,
+    weights: Any,
+    all_weights: Any,
+    delta: Any,
+    bias_grad: Any,
+    losses: Any,
+    totals: Any,
+    correct: Any,
+    counters: Any,
+    smoothing: Any,
+) -> None:
+    """z <- z + bias; the mean loss into the batch's slot, and d loss / dz (BP1) with its column sums."""
+    rows = range(len(z))
+    z += bias
+    row_losses = np.array([holes["row"](z, i, targets, delta, smoothing, 0) for i in rows])
+    total = sum(holes["weight_at"](all_weights, i) for i in range(len(all_weights)))
+    shares = np.array([holes["weight_at"](weights, i) / total for i in rows], z.dtype)
+    delta *= shares[:, None]
+    bias_grad[...] = delta.sum(axis=0)
+    slot = counters[counter.BATCH]
+    losses[slot], totals[slot] = (row_losses * shares).sum(), total
+    correct[slot] = sum(holes["is_right"](z, i, targets, 0) > 0 for i in rows)
+    if not np.isfinite(losses[slot]) and counters[counter.FIRST_BAD] < 0:
+        counters[counter.FIRST_BAD] = counters[counter.STEP]
+
+
+def softmax(holes: Functions, z: Any, out: Any) -> None:
+    """out <- e^z / sum e^z, row by row."""
+    out[...] = np.exp(z - z.max(axis=1, keepdims=True))
+    out /= out.sum(axis=1, keepdims=True)
+
+
+def log_softmax(holes: Functions, z: Any, out: Any) -> None:
+    """out <- z - log sum e^z, row by row."""
+    out[...] = z - z.max(axis=1, keepdims=True)
+    out -= np.log(np.exp(out).sum(axis=1, keepdims=True))
+
+
+def argmax(holes: Functions, z: Any, out: Any) -> None:
+    """out <- where each row is largest."""
+    out[...] = z.argmax(axis=1)
+
+
+def above_zero(holes: Functions, z: Any, out: Any) -> None:
+    """out <- 1 where z is above zero, else 0."""
+    out[...] = z > 0
+
+
+def one_hot(holes: Functions, labels: Any, out: Any) -> None:
+    """out <- 1 at each row's label, else 0."""
+    out[...] = labels[:, None] == np.arange(out.shape[1])
+
+
+def confusion(holes: Functions, predicted: Any, targets: Any, counts: Any) -> None:
+    """counts[target, predicted] += 1 for each sample; a label outside is not counted."""
+    inside = (predicted >= 0) & (predicted < len(counts)) & (targets >= 0) & (targets < len(counts))
+    np.add.at(counts, (targets[inside], predicted[inside]), 1)
+
+
+# --- elements, sums, Maxout -------------------------------------------------------------------------------------
+
+
+def hadamard(holes: Functions, a: Any, b: Any, out: Any) -> None:
+    """out <- a * b."""
+    np.multiply(a, b, out=out)
+
+
+def add(holes: Functions, a: Any, b: Any, out: Any) -> None:
+    """out <- a + b."""
+    np.add(a, b, out=out)
+
+
+def column_sums(holes: Functions, x: Any, out: Any) -> None:
+    """out <- the sum of each column."""
+    out[...] = x.sum(axis=0)
+
+
+def duplicate(holes: Functions, x: Any, out: Any) -> None:
+    """out <- x."""
+    out[...] = x
+
+
+def global_norm(holes: Functions, grads: Any, segments: Any, norm: Any) -> None:
+    """norm <- the Euclidean norm of the gradients of all segments together."""
+    norm[0] = math.sqrt(sum(float((grads[first:stop] ** 2).sum()) for first, stop, _ in segments))
+
+
+def max_pieces(holes: Functions, z: Any, bias: Any, out: Any, winner: Any) -> None:
+    """out (B, M) <- the largest of the pieces of z + bias (B, k M), winner <- which that was."""
+    pieces = (z + bias).reshape(len(out), -1, out.shape[1])
+    winner[...] = pieces.argmax(axis=1)
+    out[...] = pieces.max(axis=1)
+
+
+def max_pieces_backward(holes: Functions, delta: Any, winner: Any, out: Any, bias_grad: Any) -> None:
+    """out (B, k M) <- delta at the piece that won, zero at the others (BP2); bias_grad <- its column sums (BP4)."""
+    columns = delta.shape[1]
+    for piece in range(out.shape[1] // columns):
+        out[:, piece * columns : (piece + 1) * columns] = np.where(winner == piece, delta, 0)
+    bias_grad[...] = out.sum(axis=0)
+
+
+# --- what depends on the step: the counters of the control block say which --------------------------------------
+
+
+def gather(
+    holes: Functions,
+    x: Any,
+    targets: Any,
+    weights: Any,
+    scale: Any,
+    shift: Any,
+    out_x: Any,
+    out_targets: Any,
+    out_weights: Any,
+    first_row: int,
+    counters: Any,
+) -> None:
+    """The rows whose turn it is, in the epoch's order, scaled."""
+    first, samples = _first(first_row, counters), len(x)
+    rows = list(range(first, first + len(out_x)))
+    if counters[counter.SHUFFLE]:
+        keys = counter.shuffle_keys(int(counters[counter.EPOCH]), int(counters[counter.SEED]))
+        rows = [counter.shuffled(place, samples, counter.bits_for(samples), keys) for place in rows]
+    out_x[...] = x[rows].astype(out_x.dtype) * scale + shift
+    out_targets[...] = targets[rows]
+    if len(out_weights):
+        out_weights[...] = weights[rows]
+
+
+def scatter(holes: Functions, batch: Any, out: Any, first_row: int, counters: Any) -> None:
+    """A batch's rows to their places among the samples; what reaches past the end is left out."""
+    first = _first(first_row, counters)
+    places = out[first : first + len(batch)]
+    places[...] = batch[: len(places)]
+
+
+def dropout(
+    holes: Functions, x: Any, out: Any, layer: int, threshold: int, scale: Any, first_row: int, counters: Any
+) -> None:
+    """out <- x * scale where the element's random word reaches the threshold, else 0.
+
+    The words come from a counter, as everywhere in bpcore: the same mask on each device.
+    """
+    rows, columns = x.shape
+    quarter = -(-columns // 4)
+    blocks = np.arange(first_row * quarter, (first_row + rows) * quarter, dtype=np.uint64).reshape(rows, quarter)
+    step, seed = int(counters[counter.STEP]), int(counters[counter.SEED])
+    words = np.concatenate(counter.dropout_words(blocks, layer, step, seed), axis=1)  # type: ignore[arg-type]
+    out[...] = np.where(words[:, :columns] >= threshold, x * scale, 0)
+
+
+def update(
+    holes: Functions,
+    params: Any,
+    grads: Any,
+    state: Any,
+    segments: Any,
+    settings: Any,
+    table: Any,
+    scale: Any,
+    norm: Any,
+    counters: Any,
+    first_of_grads: int,
+) -> None:
+    """The optimizer's element function; it has no conditions, so that a slice can stand for the element's index."""
+    rate, *factors = table[counters[counter.STEP]]
+    rate *= scale[0]
+    l2, weight_decay, longest = settings[:3]
+    clip = longest / norm[0] if 0 < longest < norm[0] else 1
+    for first, stop, decayed in segments.tolist():
+        w = params[first:stop]
+        gradient = grads[first - first_of_grads : stop - first_of_grads] * clip + decayed * l2 * w
+        w *= 1 - decayed * rate * weight_decay
+        holes["element"](slice(None), w, gradient, state[:, first:stop], (rate, *factors), tuple(settings[4:]))
+
+
+def advance(holes: Functions, counters: Any) -> None:
+    """The step is over."""
+    counters[counter.STEP] += 1
+    counters[counter.BATCH] += 1
+
+
+def _first(first_row: int, counters: Any) -> int:
+    """The place of a batch's first row in the epoch's order; the samples at hand may begin with a later batch."""
+    batch = counters[counter.BATCH] - counters[counter.FIRST_BATCH]
+    return int(batch * counters[counter.BATCH_SIZE]) + first_row
+
+
+KERNELS: dict[str, Callable[..., None]] = {
+    kernel.__name__: kernel
+    for kernel in (
+        activate,
+        activate_keeping_input,
+        delta,
+        delta_learned,
+        loss_head,
+        softmax,
+        log_softmax,
+        argmax,
+        above_zero,
+        one_hot,
+        confusion,
+        hadamard,
+        add,
+        column_sums,
+        duplicate,
+        global_norm,
+        max_pieces,
+        max_pieces_backward,
+        gather,
+        scatter,
+        dropout,
+        update,
+        advance,
+    )
+}
