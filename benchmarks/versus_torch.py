@@ -15,19 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import statistics
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from turns import in_turns, print_machine, print_medians
 
-from bpcore import Dense, Dropout, Network, OneCycle, get_backend, load_dataset
+from bpcore import Dense, Dropout, Network, OneCycle, load_dataset
 from bpcore.optimizers import get_optimizer
 
 
@@ -124,23 +119,9 @@ def main() -> None:
         data = load_dataset("mnist", data_dir=options.data_dir)
         print(json.dumps(CONTENDERS[options.worker](data, RECIPES[options.recipe], options.seed)))
         return
-    device = get_backend("numpy").describe()
-    print(f"{date.today()}  {device['device']}, {device['threads']} threads")
-    versions = f"numpy {device['numpy']}, numba {device['numba']}, torch {version('torch')}"
-    print(f"Python {platform.python_version()}, {versions}")
+    print_machine("numba", "torch")
     print(f"{RECIPES[options.recipe]}, MNIST")
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
-    for seed in range(options.rounds):
-        for name, found in results.items():
-            command = [sys.executable, __file__, *sys.argv[1:], "--worker", name, "--seed", str(seed)]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            found.append(json.loads(output))
-            print(f"seed {seed}  {name:7}  {found[-1]['seconds']:7.2f} s  {found[-1]['accuracy']:.2f} %", flush=True)
-    medians = {name: statistics.median(run["seconds"] for run in found) for name, found in results.items()}
-    for name, found in results.items():
-        accuracy = statistics.mean(run["accuracy"] for run in found)
-        print(f"{name:7}  median {medians[name]:.2f} s of training, mean test accuracy {accuracy:.2f} %")
-    print(f"bpcore takes {medians['bpcore'] / medians['torch']:.2f} of PyTorch's time")
+    print_medians(in_turns(CONTENDERS, options.rounds), "bpcore", "torch")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from bpcore.errors import BpcoreError, InputError, InputTypeError, MissingExtraE
 from bpcore.gradcheck import gradcheck
 from bpcore.history import Evaluation, History
 from bpcore.layers import Activation, Dense, Dropout, Layer, Maxout, Residual
-from bpcore.losses import BinaryCrossEntropy, Hinge, Loss, SoftmaxCrossEntropy, SquaredError
+from bpcore.losses import BinaryCrossEntropy, Hinge, Loss, Poisson, SoftmaxCrossEntropy, SquaredError
 from bpcore.model import Network
 from bpcore.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
 from bpcore.progress import Progress
@@ -57,6 +57,7 @@ __all__ = [
     "NonFiniteLossError",
     "OneCycle",
     "Optimizer",
+    "Poisson",
     "Progress",
     "RMSProp",
     "Residual",

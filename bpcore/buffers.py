@@ -102,6 +102,12 @@ class ParameterBuffer:
         """The number of parameters, padding apart."""
         return sum(view.size for view in self.views.values())
 
+    @property
+    def weights(self) -> Array:
+        """The stretch of `params` that holds all weights, with the zeros between."""
+        firsts = (view.first for view in self.views.values() if view.kind != "weight")
+        return self.params[: min(firsts, default=self.params.size)]
+
     def set_trainable(self, names: Iterable[str], trainable: bool) -> None:
         """Freeze these arrays or let them learn again; who asked for `segments` before keeps what it was told."""
         for name in names:

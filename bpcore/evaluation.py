@@ -175,11 +175,14 @@ class Predictor(Pass):
              of the largest, int64 (samples,); "yes_or_no": whether each is above zero, int64 (samples, M)
     """
 
-    def __init__(self, network: LayerStack, samples: Samples, answer: Answer, batch_size: int) -> None:
+    def __init__(
+        self, network: LayerStack, samples: Samples, answer: Answer, batch_size: int, *, repeats: bool = False
+    ) -> None:
         self.answer = answer
         self._columns = () if answer == "label" else (network.outputs,)
         self._dtype = np.dtype(np.int64) if answer in ("label", "yes_or_no") else network.dtype
-        super().__init__(network, samples, batch_size, answer_bytes=self._dtype.itemsize * math.prod(self._columns))
+        of_each = self._dtype.itemsize * math.prod(self._columns)
+        super().__init__(network, samples, batch_size, repeats=repeats, answer_bytes=of_each)
 
     def prepare(self, feed: Feed) -> None:
         """As Pass.prepare, and the answers' buffers."""
@@ -187,7 +190,6 @@ class Predictor(Pass):
         backend, network = self.backend, self.network
         self._of_batch = backend.empty((self.batch_size, *self._columns), self._dtype)
         self._at_hand = backend.empty((feed.samples.x.shape[0], *self._columns), self._dtype)
-        self._collected: list[np.ndarray] = []
         self._zeros = backend.full((network.outputs,), 0.0, network.dtype)
 
     def work(self, batch: Batch) -> None:
@@ -209,6 +211,7 @@ class Predictor(Pass):
 
     def predict(self) -> np.ndarray:
         """The answers on the host: one transfer where all samples lie on the device, else one a chunk."""
+        self._collected: list[np.ndarray] = []
         self.run()
         return self._collected[0] if len(self._collected) == 1 else np.concatenate(self._collected)
 

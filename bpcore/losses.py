@@ -18,7 +18,7 @@ from bpcore.kernels.losses import Loss as LossEntry
 class Loss:
     """A loss of the table by its name, with label smoothing (Szegedy et al. 2016) where it is a cross-entropy.
 
-    name               squared_error, softmax_cross_entropy, binary_cross_entropy, hinge
+    name               squared_error, poisson, softmax_cross_entropy, binary_cross_entropy, hinge
     label_smoothing    s in [0, 1): a target t becomes (1 - s) t + s / M (M = 2 for binary cross-entropy)
     """
 
@@ -32,6 +32,11 @@ class Loss:
             raise InputError(f"label_smoothing={self.label_smoothing!r}; accepted: 0 <= label_smoothing < 1")
         if self.label_smoothing and not self.name.endswith("cross_entropy"):
             raise InputError(f"label_smoothing is for the cross-entropies, not for {self.name}")
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether targets in a matrix are numbers, and not shares of classes or labels that hold."""
+        return self.name in ("squared_error", "poisson")
 
     @property
     def entry(self) -> LossEntry:
@@ -55,6 +60,11 @@ def get_loss(loss: str | Loss) -> Loss:
 def SquaredError() -> Loss:  # noqa: N802  it stands for a class
     """1/2 sum_j (a_j - y_j)^2."""
     return Loss("squared_error")
+
+
+def Poisson() -> Loss:  # noqa: N802
+    """Half of the Poisson deviance, for counts of zero or more; the network's output is the logarithm of the mean."""
+    return Loss("poisson")
 
 
 def SoftmaxCrossEntropy(label_smoothing: float = 0.0) -> Loss:  # noqa: N802

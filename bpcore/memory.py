@@ -62,9 +62,9 @@ def feeds(
     needs: what a run asks for apart from its data sets, in words and in bytes. InputError where not even the smallest
     chunks fit beside that.
     """
-    asked = [wish for wish in wishes if not backend.owns(wish.samples.x)]
+    asked = [wish for wish in wishes if not backend.owns(wish.samples.x) and not _brings_feed(wish)]
     if not asked or backend.free_bytes() is None:
-        return [_resident(backend, wish) for wish in wishes]
+        return [_whole_or_own(backend, dtype, wish) for wish in wishes]
     others = needs()
     if sum(others.values()) + sum(wish.whole() for wish in asked) > _room(backend):
         gc.collect()  # an earlier run's arrays may hang together in a circle
@@ -85,7 +85,7 @@ def feeds(
     return [
         backend.stream(wish.samples, dtype, wish.batch_size, chunks[wish.name])
         if wish.name in chunks
-        else _resident(backend, wish)
+        else _whole_or_own(backend, dtype, wish)
         for wish in wishes
     ]
 
@@ -123,7 +123,15 @@ def _how_to_mend(wishes: Sequence[Wish]) -> str:
     return f"{stream}a smaller batch_size (now {sizes}), a smaller network"
 
 
-def _resident(backend: Backend, wish: Wish) -> Feed:
+def _brings_feed(wish: Wish) -> bool:
+    """Whether the features are no array but something that brings a feed of its own, such as sparse rows."""
+    return hasattr(wish.samples.x, "feed")
+
+
+def _whole_or_own(backend: Backend, dtype: np.dtype[Any], wish: Wish) -> Feed:
     samples = wish.samples
+    if _brings_feed(wish):
+        own: Feed = samples.x.feed(backend, samples, dtype, wish.batch_size)
+        return own
     on_device = to_device(backend, samples.x, samples.targets, samples.weights, samples.scale, samples.shift)
     return Feed(backend, on_device, wish.batch_size)

@@ -20,7 +20,7 @@ from bpcore.losses import Loss, get_loss
 from bpcore.network import LayerStack, check_seed, number_in
 from bpcore.optimizers import Optimizer, get_optimizer
 from bpcore.schedules import Constant, Schedule, get_schedule
-from bpcore.train import Run, Settings
+from bpcore.train import Run, Settings, TrainingState
 
 Data = tuple[Any, Any] | tuple[Any, Any, Any]
 
@@ -69,6 +69,7 @@ class Network(LayerStack):
         scale: float | None = None,
         shift: float = 0.0,
         resident: bool | None = None,
+        start: TrainingState | None = None,
     ) -> History:
         """Train on x (samples, N) and y, which stay on the device for the whole run where they fit.
 
@@ -82,6 +83,8 @@ class Network(LayerStack):
         scale       the network sees x * scale + shift; 1/255 for uint8 and 1 otherwise where not given
         resident    data larger than a GPU's memory stays in host memory, or in the file where x is memory-mapped, and
                     is streamed; True refuses that, False asks for it. On the CPU it changes nothing
+        start       a callback's run.training_state(): with that run's weights in the network, this one goes on as if
+                    there had been no break; epochs counts from the first
 
         Returns the history. A batch size above the number of samples means the whole data set. InputError or
         InputTypeError for input that cannot be used, before any work; NonFiniteLossError when the loss becomes
@@ -100,14 +103,14 @@ class Network(LayerStack):
             batch_size=_count("batch_size", batch_size),
             seed=check_seed(seed),
             shuffle=shuffle,
-            classifies=targets.ndim == 1 or chosen.name != "squared_error",
+            classifies=targets.ndim == 1 or not chosen.of_numbers,
             resident=resident,
         )
         scale = (1 / 255 if features.dtype == np.uint8 else 1.0) if scale is None else scale
         held_out = None if validation is None else self._held_out(validation, chosen, scale, shift, "validation ")
         self.loss, self.classifies, self.scale, self.shift = chosen, settings.classifies, scale, shift
         data = Samples(features, targets, weights, scale, shift)
-        return Run(self, data, settings, held_out, callbacks).train()
+        return Run(self, data, settings, held_out, callbacks, start).train()
 
     def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = EVALUATION_BATCH) -> Evaluation:
         """The mean loss, and the share of samples classified rightly, over x (samples, N) and y as in fit."""
@@ -147,12 +150,15 @@ class Network(LayerStack):
         raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
 
     def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """Class labels (samples,) int64; 0 or 1 for each output after binary cross-entropy; else the output."""
+        """Class labels (samples,) int64; 0 or 1 for each output after binary cross-entropy; else numbers."""
         loss = self._fitted_loss()
         if loss.name == "binary_cross_entropy":
             yes = self._answers(x, "yes_or_no", batch_size)
             return yes[:, 0] if self.outputs == 1 else yes
-        return self._answers(x, "label" if self.classifies else "output", batch_size)
+        if self.classifies:
+            return self._answers(x, "label", batch_size)
+        output = self._answers(x, "output", batch_size)
+        return np.exp(output) if loss.name == "poisson" else output
 
     def summary(self) -> str:
         """A table of the layers with their sizes and numbers of parameters."""

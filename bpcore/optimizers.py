@@ -4,6 +4,8 @@ An optimizer owns no parameters and no state: it is given the buffers at each ca
 
 learning_rate    the rate, multiplied by the schedule's factor of the step
 l2               1/2 l2 sum W^2 is added to the mean loss, over the weights alone
+penalty          likewise, over the batch's sum of sample weights: for batches of B samples it is l2 = penalty / B
+                 (scikit-learn's alpha); one of the two
 max_norm         the gradient is scaled down to this global norm where it is longer; None: no clipping
 """
 
@@ -29,10 +31,13 @@ class Optimizer:
     learning_rate: float
     l2: float = 0.0
     max_norm: float | None = None
+    penalty: float = 0.0
 
-    def __init_subclass__(cls, name: str, rule: str) -> None:
-        cls.rule_name = rule
-        Optimizer.kinds[name] = cls
+    def __init_subclass__(cls, name: str = "", rule: str = "") -> None:
+        """A class without a name stands in no table, and has its parent's rule."""
+        if name:
+            cls.rule_name = rule
+            Optimizer.kinds[name] = cls
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -47,6 +52,8 @@ class Optimizer:
                 raise InputError(f"{setting.name}={value!r}; accepted: a number of 0 or more")
             if setting.name in ("momentum", "decay", "beta1", "beta2") and value >= 1:
                 raise InputError(f"{setting.name}={value!r}; accepted: 0 <= {setting.name} < 1")
+        if self.l2 and self.penalty:
+            raise InputError(f"l2={self.l2!r} and penalty={self.penalty!r} were given; accepted: one of the two")
 
     @property
     def rule(self) -> UpdateRule:
@@ -60,7 +67,7 @@ class Optimizer:
     def settings(self) -> np.ndarray:
         """The eight numbers that Backend.update reads, float64."""
         own = self.own_settings()
-        shared = (self.l2, getattr(self, "weight_decay", 0.0), self.max_norm or 0.0, 0.0)
+        shared = (self.l2, getattr(self, "weight_decay", 0.0), self.max_norm or 0.0, self.penalty)
         return np.array([*shared, *own, *[0.0] * (4 - len(own))])
 
     def table(self, factors: np.ndarray, first_step: int = 0) -> np.ndarray:

@@ -129,7 +129,8 @@ class Probe:
 
     def _set_counters(self, step: int) -> None:
         counters = np.zeros(counter.COUNTERS, np.int64)
-        counters[counter.STEP] = step
+        counters[counter.STEP] = step + self.run.extra_steps
+        counters[counter.FIRST_STEP] = self.run.first_step
         counters[counter.EPOCH] = step // self.run.steps_per_epoch
         counters[counter.BATCH_SIZE] = self.rows
         counters[counter.SEED] = self.run.settings.seed
@@ -138,13 +139,9 @@ class Probe:
 
     def _update_copies(self) -> None:
         """The update that the gradients at hand would make, on copies of the parameters and of the state."""
-        run, backend, optimizer = self.run, self.backend, self.run.settings.optimizer
-        grads = self.network.parameters.grads
-        backend.copy(self.network.parameters.params, self.params)
-        backend.copy(run.state, self.state)
-        if optimizer.max_norm is not None:
-            backend.global_norm(grads, run.segments, self.control)
-        backend.update(optimizer.rule, self.params, grads, self.state, run.segments, run.rule_settings, self.control)
+        self.backend.copy(self.network.parameters.params, self.params)
+        self.backend.copy(self.run.state, self.state)
+        self.run.update(self.params, self.state, self.control)
 
     def _norms(self) -> dict[str, _Norms]:
         """Of each trainable array by its name; added up in float64, so that small squares are not lost."""

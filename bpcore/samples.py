@@ -159,6 +159,8 @@ def _check_range(matrix: np.ndarray, loss: Loss, outputs: int, name: str) -> Non
             )
         if (matrix < 0).any() or not np.allclose(matrix.sum(axis=1), 1.0, atol=1e-3):
             raise InputError(f"{name} must hold shares that are zero or more and sum to one in each row")
+    if loss.name == "poisson" and (matrix < 0).any():
+        raise InputError(f"{name} must hold numbers of zero or more for the Poisson loss")
     if loss.name == "hinge" and (((matrix != 0) & (matrix != 1)).any() or (matrix.sum(axis=1) != 1).any()):
         raise InputError(f"{name} must be one-hot (a single 1 in each row) for the hinge loss")
     if loss.name == "binary_cross_entropy" and ((matrix < 0) | (matrix > 1)).any():

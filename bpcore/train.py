@@ -67,10 +67,26 @@ class Snapshot:
     learning_rate_scale: float = 1.0
 
 
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a run stands between two epochs, on the host: beside the weights, what a run needs to begin there.
+
+    epoch, step            how many of each came before
+    optimizer              the optimizer's state (rule.states, P); None: it has none yet
+    learning_rate_scale    what callbacks have multiplied the learning rate by
+    """
+
+    epoch: int = 0
+    step: int = 0
+    optimizer: np.ndarray | None = None
+    learning_rate_scale: float = 1.0
+
+
 class Run:
     """One training run: the buffers, the step, and the loop over epochs.
 
-    samples and validation lie on the host or on the device already; the feeds bring them to the steps.
+    samples and validation lie on the host or on the device already; the feeds bring them to the steps. start: of a run
+    that goes on where another one stood, with that one's weights in the network; settings.epochs counts from the first.
     Callbacks may read everything here, and call `stop`, `keep_best` and `scale_learning_rate`.
     """
 
@@ -81,8 +97,10 @@ class Run:
         settings: Settings,
         validation: Samples | None = None,
         callbacks: Sequence[Callback] = (),
+        start: TrainingState | None = None,
     ) -> None:
         self.network, self.samples, self.settings = network, samples, settings
+        start = _checked(start or TrainingState(), network, settings)
         self.validation = validation
         self.callbacks = callbacks
         self.backend = backend = network.backend
@@ -91,8 +109,10 @@ class Run:
         self.full_steps, self.short_rows = divmod(count, self.batch_size)
         self.steps_per_epoch = self.full_steps + bool(self.short_rows)
         self.history = History()
-        self.epoch = 0
+        self.epoch = start.epoch
         self.batch = 0
+        self.first_step = start.step
+        self.extra_steps = start.step - start.epoch * self.steps_per_epoch  # not zero if earlier epochs had more
         self.stopped = ""
         self.restore_best = False
 
@@ -104,7 +124,7 @@ class Run:
         steps = settings.epochs * self.steps_per_epoch
         factors = settings.schedule.factors(steps, self.steps_per_epoch)
         self.learning_rates = settings.optimizer.learning_rate * factors
-        self._rates = settings.optimizer.table(factors)
+        self._rates = settings.optimizer.table(factors[start.epoch * self.steps_per_epoch :], start.step)
         self._evaluator = None if validation is None else Evaluator(network, validation, settings.loss, repeats=True)
         wishes = [memory.Wish("training data", samples, self.batch_size, settings.resident)]
         wishes += [] if self._evaluator is None else [self._evaluator.wish]
@@ -113,10 +133,13 @@ class Run:
         network.reserve(self.batch_size)
         network.begin_learning()
         self.control = self._new_control(backend)
-        self.learning_rate_scale = 1.0
+        self.scale_learning_rate(start.learning_rate_scale)
         self.state = backend.full((settings.optimizer.rule.states, *parameters.params.shape), 0.0, dtype)
+        if start.optimizer is not None:
+            backend.write(start.optimizer, self.state)
         self.segments = backend.asarray(segments)
         self.rule_settings = backend.asarray(settings.optimizer.settings(), dtype)
+        self._squares = backend.full((8, 8), 0.0, dtype)
         self._full = batch_for(backend, samples, self.batch_size, dtype)
         self._short = self._full.rows(self.short_rows)
         self._run_full, self._run_short = (
@@ -161,22 +184,20 @@ class Run:
     def _step(self, batch: Batch) -> None:
         """One mini-batch: everything between here and the next step happens on the device."""
         backend, network, control = self.backend, self.network, self.control
-        parameters, optimizer = network.parameters, self.settings.optimizer
         backend.gather(self.feed.samples, control, batch)
         delta = network.loss_and_delta(batch, self.settings.loss, control, training=True)
         network.backward(delta)
+        self.update(network.parameters.params, self.state, control)
+        backend.advance(control)
+
+    def update(self, params: Array, state: Array, control: Control) -> None:
+        """The optimizer's update of parameters (P,) and its state (states, P), by the gradients of this step."""
+        backend, optimizer, parameters = self.backend, self.settings.optimizer, self.network.parameters
+        if optimizer.penalty:
+            backend.penalize(parameters.weights, self.rule_settings, control, self._squares)
         if optimizer.max_norm is not None:
             backend.global_norm(parameters.grads, self.segments, control)
-        backend.update(
-            optimizer.rule,
-            parameters.params,
-            parameters.grads,
-            self.state,
-            self.segments,
-            self.rule_settings,
-            control,
-        )
-        backend.advance(control)
+        backend.update(optimizer.rule, params, parameters.grads, state, self.segments, self.rule_settings, control)
 
     def train(self) -> History:
         """Run to the last epoch, or until someone stops it."""
@@ -215,7 +236,8 @@ class Run:
     def begin_epoch(self, epoch: int) -> None:
         """Set the counters to the first step of an epoch."""
         counters = np.zeros(counter.COUNTERS, np.int64)
-        counters[counter.STEP] = epoch * self.steps_per_epoch
+        counters[counter.STEP] = epoch * self.steps_per_epoch + self.extra_steps
+        counters[counter.FIRST_STEP] = self.first_step
         counters[counter.EPOCH] = epoch
         counters[counter.BATCH_SIZE] = self.batch_size
         counters[counter.SEED] = self.settings.seed
@@ -273,6 +295,11 @@ class Run:
         self.learning_rate_scale = factor
         self.backend.write(np.array([factor]), self.control.scale)
 
+    def training_state(self) -> TrainingState:
+        """Where the run stands, between two epochs; another Run can begin there."""
+        step = self.epoch * self.steps_per_epoch + self.extra_steps
+        return TrainingState(self.epoch, step, np.array(self.backend.to_numpy(self.state)), self.learning_rate_scale)
+
     def running(self) -> Evaluation:
         """Loss and accuracy over the epoch so far."""
         done = min(self.batch * self.batch_size, self.samples.x.shape[0])
@@ -317,11 +344,11 @@ class Run:
 
     def _raise_non_finite(self) -> None:
         """Name the step and the layer, leave the last weights that gave a finite loss, and raise."""
-        bad = int(self.counters()[counter.FIRST_BAD])
+        bad = int(self.counters()[counter.FIRST_BAD]) - self.extra_steps
         epoch, batch = divmod(bad, self.steps_per_epoch)
         self._rewind(bad)
         layer = self._first_non_finite_layer(self._full if batch < self.full_steps else self._short)
-        self._rewind(max(bad - 1, 0))
+        self._rewind(max(bad - 1, self.first_step - self.extra_steps))
         raise NonFiniteLossError(
             f"the loss is not finite at epoch {epoch + 1}, step {batch + 1} of {self.steps_per_epoch}, first in "
             f"{layer}, with learning rate {self.learning_rates[bad] * self.learning_rate_scale:.6g}; the network "
@@ -341,6 +368,20 @@ class Run:
                 inside = self._first_non_finite(layer.inside, below)
                 return f"layer {place} ({layer.describe()})" + (f", in it {inside}" if inside else "")
         return ""
+
+
+def _checked(start: TrainingState, network: LayerStack, settings: Settings) -> TrainingState:
+    """One clear line where a run cannot begin there."""
+    if start.epoch >= settings.epochs:
+        raise InputError(
+            f"epochs={settings.epochs}, but the run is to begin after {start.epoch}; epochs counts from the first"
+        )
+    shape = (settings.optimizer.rule.states, *network.parameters.params.shape)
+    if start.optimizer is not None and start.optimizer.shape != shape:
+        raise InputError(
+            f"the training state holds {start.optimizer.shape} numbers; this network with this optimizer has {shape}"
+        )
+    return start
 
 
 @contextmanager

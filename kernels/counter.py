@@ -23,7 +23,8 @@ SEED = 4
 SHUFFLE = 5  # 1: rows in the epoch's order; 0: rows as they are stored
 FIRST_BAD = 6  # the first step with a loss that is not finite; -1: none
 FIRST_BATCH = 7  # the batch that the samples on the device begin with: 0 where all of them are there
-COUNTERS = 8
+FIRST_STEP = 8  # the step that the table of learning rates begins with: that of the run's first epoch
+COUNTERS = 9
 
 # What a Philox counter is used for stands in its second word, so that no two uses share a counter.
 SHUFFLE_STREAM = 0xFFFFFFFF

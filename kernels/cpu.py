@@ -22,6 +22,7 @@ from .counter import (
     EPOCH,
     FIRST_BAD,
     FIRST_BATCH,
+    FIRST_STEP,
     SEED,
     SHUFFLE,
     STEP,
@@ -174,9 +175,9 @@ def update(
     """One pass over the flat buffers.
 
     segments: rows (first, stop, 1 where L2 and weight decay apply). settings: (l2, weight decay, largest
-    gradient norm or 0, 0, the optimizer's own four). first: the number of the parameter that grads begins with.
+    gradient norm or 0, penalty, the optimizer's own four). first: the number of the parameter that grads begins with.
     """
-    step = counters[STEP]
+    step = counters[STEP] - counters[FIRST_STEP]
     rate = table[step, 0] * scale[0]
     factors = (rate, table[step, 1], table[step, 2])
     own = (settings[4], settings[5], settings[6], settings[7])
@@ -474,10 +475,20 @@ def global_norm(grads: Any, segments: Any, norm: Any) -> None:
 
 def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: Any) -> None:
     """The factors of W <- f1 W + f0 x^T @ delta in this step: -rate, 1 - rate l2 with L2, and 1 without."""
-    rate = table[counters[STEP], 0] * scale[0]
+    rate = table[counters[STEP] - counters[FIRST_STEP], 0] * scale[0]
     factors[0] = -rate
     factors[1] = 1.0 - rate * settings[0]
     factors[2] = 1.0
+
+
+def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
+    """l2 <- the penalty over the batch's sum of weights, and what it adds to the loss: 1/2 l2 sum W^2."""
+    slot = counters[BATCH]
+    settings[0] = settings[3] / totals[slot] if totals[slot] > 0.0 else 0.0
+    total = 0.0
+    for i in range(squares.shape[0]):
+        total += squares[i, i]
+    penalties[slot] = 0.5 * settings[0] * total
 
 
 def column_sums(x: Any, out: Any) -> None:
@@ -530,6 +541,7 @@ TEMPLATES: dict[str, Kernel] = {
         max_pieces_backward,
         global_norm,
         fold_factors,
+        penalize,
         column_sums,
         add_slots,
         advance,

@@ -45,6 +45,7 @@ from .counter import (
     EPOCH,
     FIRST_BAD,
     FIRST_BATCH,
+    FIRST_STEP,
     SEED,
     SHUFFLE,
     STEP,
@@ -167,7 +168,7 @@ def update(
     i, _ = own_element()
     for s in range(segments.shape[0]):
         if segments[s, 0] <= i < segments[s, 1]:
-            step = counters[STEP]
+            step = counters[STEP] - counters[FIRST_STEP]
             rate = table[step, 0] * scale[0]
             factors = (rate, table[step, 1], table[step, 2])
             own = (settings[4], settings[5], settings[6], settings[7])
@@ -511,10 +512,20 @@ def global_norm(grads: Any, segments: Any, norm: Any) -> None:
 
 def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: Any) -> None:
     """The factors of W <- f1 W + f0 x^T @ delta in this step: -rate, 1 - rate l2 with L2, and 1 without."""
-    rate = table[counters[STEP], 0] * scale[0]
+    rate = table[counters[STEP] - counters[FIRST_STEP], 0] * scale[0]
     factors[0] = -rate
     factors[1] = 1.0 - rate * settings[0]
     factors[2] = 1.0
+
+
+def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
+    """l2 <- the penalty over the batch's sum of weights, and what it adds to the loss: 1/2 l2 sum W^2."""
+    slot = counters[BATCH]
+    settings[0] = settings[3] / totals[slot] if totals[slot] > 0.0 else 0.0
+    total = 0.0
+    for i in range(squares.shape[0]):
+        total += squares[i, i]
+    penalties[slot] = 0.5 * settings[0] * total
 
 
 def advance(counters: Any) -> None:
@@ -635,6 +646,7 @@ PLANS: dict[str, Plan] = {
         Plan(global_norm, 1024, one_block),
         Plan(column_sums, 1024, column_tiles),
         Plan(fold_factors, 1, single_thread),
+        Plan(penalize, 1, single_thread),
         Plan(advance, 1, single_thread),
     )
 }

@@ -54,6 +54,20 @@ def _squared_error(z: Any, i: int, targets: Any, delta: Any, smoothing: float, l
     return all_sum(loss, lane)
 
 
+def _poisson(z: Any, i: int, targets: Any, delta: Any, smoothing: float, lane: int) -> float:
+    """sum_j y_j log(y_j / a_j) - y_j + a_j with a = e^z: half of the Poisson deviance, delta = a - y."""
+    outputs = z.shape[1]
+    loss = 0.0
+    for j in range(lane, outputs, LANES):
+        target = target_at(targets, i, j, outputs, smoothing)
+        rate = math.exp(z[i, j])
+        delta[i, j] = rate - target
+        loss += rate - target
+        if target > 0.0:
+            loss += target * (math.log(target) - z[i, j])
+    return all_sum(loss, lane)
+
+
 def _softmax_cross_entropy(z: Any, i: int, targets: Any, delta: Any, smoothing: float, lane: int) -> float:
     """-sum_j y_j log softmax(z)_j for targets that sum to one, delta = softmax(z) - y."""
     outputs = z.shape[1]
@@ -149,6 +163,7 @@ LOSSES: dict[str, Loss] = {
     entry.name: entry
     for entry in (
         Loss("squared_error", _squared_error, "argmax"),
+        Loss("poisson", _poisson, "argmax"),
         Loss("softmax_cross_entropy", _softmax_cross_entropy, "argmax"),
         Loss("binary_cross_entropy", _binary_cross_entropy, "threshold"),
         Loss("hinge", _hinge, "argmax"),

@@ -131,6 +131,7 @@ def plain(template: str, dtype: DType) -> Spec:
     max_pieces_backward   delta (B, M), winner int32 (B, M), out (B, pieces * M), bias_grad (pieces * M,)
     global_norm           grads (P,), segments int64 (S, 3), norm (1,)
     fold_factors          table (steps, 3), scale (1,), settings (8,), counters, factors (3,)
+    penalize              squares (k, k), totals, penalties (one slot a batch each), settings (8,), counters
     column_sums           x (B, M), out (M,)
     add_slots             parts (parts, slots), out (slots,), counters (the CPU alone)
     advance               counters

@@ -19,6 +19,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("BPCORE_NUM_THREADS", "1")
 os.environ.setdefault("BPCORE_CACHE_DIR", str(Path(__file__).parents[1] / "build" / "test-cache"))
 
+# What scikit-learn's array API dispatch asks for, before scipy is imported for the first time.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 from bpcore.backends import available_backends, get_backend
 from bpcore.backends.base import Backend
 from bpcore.errors import BpcoreError

@@ -171,6 +171,7 @@ class _Maker:
             ("global_norm", (self.numbers(size), segments, self.numbers(1)), False),
             ("column_sums", (self.matrix(), self.line()), False),
             ("fold_factors", (table, scale, settings, self.counters(step=1), self.numbers(3)), True),
+            ("penalize", (self.numbers(3, 3), *self.numbers(2, 3), settings[::-1].copy(), self.counters()), True),
             ("advance", (self.counters(),), True),
         ]
         for name, arguments, exact in cases:

@@ -14,7 +14,7 @@ from stand_in import Device
 from test_recording import PastTheBackend
 
 import bpcore
-from bpcore import Dense, Dropout, Network, evaluation, samples
+from bpcore import Adam, Dense, Dropout, Network, evaluation, samples
 from bpcore.backends import get_backend, taping
 from bpcore.backends.base import Backend
 from bpcore.backends.cupy_backend import CupyBackend
@@ -61,6 +61,18 @@ def test_both_devices_say_the_same(loss: str, device: Device, rng: np.random.Gen
             np.testing.assert_array_equal(here.predict_proba(x), there.predict_proba(x))
         if loss in ("softmax_cross_entropy", "hinge"):
             np.testing.assert_array_equal(here.confusion_matrix(x, y), there.confusion_matrix(x, y))
+
+
+def test_a_network_of_counts_predicts_their_mean(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((200, 1))
+    y = rng.poisson(np.exp(1.0 + 0.5 * x))
+    net = Network([Dense(1)], backend="numpy")
+    net.fit(x, y, loss="poisson", optimizer=Adam(learning_rate=0.05), epochs=30, batch_size=20)
+    assert not net.classifies
+    np.testing.assert_allclose(net.predict(x), np.exp(net.output(x)))
+    np.testing.assert_allclose(net.predict(x), np.exp(1.0 + 0.5 * x), rtol=0.3)
+    with pytest.raises(InputError, match="zero or more for the Poisson loss"):
+        net.fit(x, -y - 1.0, loss="poisson")
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

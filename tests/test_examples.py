@@ -183,5 +183,10 @@ def test_an_example_says_how_it_is_run(name: str) -> None:
     assert f"python examples/{name}.py" in (example(name).__doc__ or "")
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_sklearn_pipeline() -> None:
+    assert example("sklearn_pipeline").main() > 0.95
+
+
 def test_every_example_is_tested() -> None:
     assert {f"test_{name}" for name in NAMES} <= set(globals())

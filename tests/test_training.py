@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bpcore
-from bpcore import SGD, Adam, Callback, Dense, Dropout, EarlyStopping, Network, StopAtLoss
+from bpcore import SGD, Adam, Callback, Dense, Dropout, EarlyStopping, Momentum, Network, OneCycle, StopAtLoss
 from bpcore.errors import InputError, InputTypeError
 from bpcore.testing import references
-from bpcore.train import NonFiniteLossError, Run
+from bpcore.train import NonFiniteLossError, Run, TrainingState
 
 
 def spirals(rng: np.random.Generator, samples: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -91,6 +91,90 @@ def test_the_same_seed_is_the_same_run_bit_for_bit(rng: np.random.Generator) -> 
     for name, array in runs[0].items():
         np.testing.assert_array_equal(array, runs[1][name])
         assert (array != runs[2][name]).any()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", [Adam(max_norm=0.5), SGD(l2=0.1), Momentum(penalty=1.0)])
+def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(
+    optimizer: bpcore.Optimizer, precision: str, rng: np.random.Generator
+) -> None:
+    """Bit for bit, with dropout, a short last batch, a schedule and a scale that a callback has set."""
+    x, y = spirals(rng, 70)
+
+    class Watch(Callback):
+        def on_epoch_end(self, run: Run) -> None:
+            run.scale_learning_rate(0.9 * run.learning_rate_scale)
+            states.append(run.training_state())
+            if run.epoch == 2 and interrupts:
+                run.stop("interrupted")
+
+    def fit(net: Network, start: TrainingState | None = None) -> bpcore.History:
+        options: dict[str, Any] = {"optimizer": optimizer, "schedule": OneCycle(), "epochs": 5, "batch_size": 16}
+        return net.fit(x, y, callbacks=[Watch()], start=start, seed=3, **options)
+
+    states: list[TrainingState] = []
+    interrupts = False
+    whole, first, second = (network(Dense(8, "tanh"), Dropout(0.3), Dense(3), precision=precision) for _ in range(3))
+    history = fit(whole)
+    interrupts = True
+    begun = fit(first)
+    second.build(2)
+    second.set_parameters(weights_of(first))
+    ended = fit(second, states[-1])
+    assert (states[-1].epoch, states[-1].step) == (5, 25)
+    for measure in ("loss", "accuracy", "learning_rate"):
+        assert history[measure] == begun[measure] + ended[measure]
+    for name, array in weights_of(whole).items():
+        np.testing.assert_array_equal(array, weights_of(second)[name])
+
+
+def test_a_run_that_goes_on_keeps_the_weights_it_began_with(rng: np.random.Generator) -> None:
+    """Where its very first step has a loss that is not finite: there is no good step before."""
+    x, y = spirals(rng, 70)
+    net = network(Dense(8, "tanh"), Dense(3))
+    net.build(2)
+    before = weights_of(net)
+    before["1.b"][:] = np.inf
+    net.set_parameters(before)
+    with pytest.raises(NonFiniteLossError, match="epoch 3, step 1 of 5"):
+        net.fit(x, y, epochs=4, batch_size=16, start=TrainingState(epoch=2, step=11))
+    np.testing.assert_array_equal(weights_of(net)["0.W"], before["0.W"])
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (TrainingState(epoch=2, step=10), "epochs=2, but the run is to begin after 2"),
+        (TrainingState(optimizer=np.zeros((1, 5))), r"holds \(1, 5\) numbers; this network .* has \(2, "),
+    ],
+)
+def test_a_run_cannot_begin_anywhere(start: TrainingState, message: str, rng: np.random.Generator) -> None:
+    x, y = spirals(rng, 70)
+    with pytest.raises(InputError, match=message):
+        network().fit(x, y, epochs=2, start=start)
+
+
+def test_the_penalty_is_shared_out_over_each_batch_s_weights(rng: np.random.Generator) -> None:
+    """Also over a short batch: the textbook in NumPy. What it adds to the loss is told apart from it."""
+    x, y, weights = rng.standard_normal((10, 3)), rng.standard_normal((10, 2)), rng.random(10) + 0.5
+    net = network(Dense(2), precision="float64")
+    net.build(3)
+    w, b = (net.parameters_by_name()[name] for name in ("0.W", "0.b"))
+    penalties: list[np.ndarray] = []
+
+    class Watch(Callback):
+        def on_epoch_end(self, run: Run) -> None:
+            penalties.append(run.control.penalties.copy())
+
+    options: dict[str, Any] = {"batch_size": 4, "sample_weight": weights, "shuffle": False, "callbacks": [Watch()]}
+    net.fit(x, y, optimizer=SGD(learning_rate=0.1, penalty=3.0), epochs=1, **options)
+    for batch, rows in enumerate((slice(4), slice(4, 8), slice(8, 10))):
+        total = weights[rows].sum()
+        assert penalties[0][batch] == pytest.approx(1.5 * (w * w).sum() / total)
+        delta = (x[rows] @ w + b - y[rows]) * weights[rows, None] / total
+        w, b = w - 0.1 * (x[rows].T @ delta + 3.0 / total * w), b - 0.1 * delta.sum(axis=0)
+    np.testing.assert_allclose(weights_of(net)["0.W"], w, rtol=1e-10)
+    np.testing.assert_allclose(weights_of(net)["0.b"], b, rtol=1e-10)
 
 
 def test_the_same_weights_in_another_process(tmp_path: Path) -> None:

@@ -48,12 +48,13 @@ PRECISIONS = {
 class Control:
     """What changes from step to step, on the device, so that a recorded step can be replayed unchanged.
 
-    counters  int64 (COUNTERS,): step, epoch, batch, batch size, seed, shuffle, first bad step, first batch at hand
-              (bpcore.kernels.counter gives the places)
+    counters  int64 (COUNTERS,): step, epoch, batch, batch size, seed, shuffle, first bad step, first batch at hand,
+              first step of the table (bpcore.kernels.counter gives the places)
     losses    (slots,): the mean loss of each batch of the epoch
     totals    (slots,): the sum of the sample weights of each batch
     correct   int64 (slots,): how many samples of each batch were classified rightly
-    table     (steps, 3): learning rate and the optimizer's two factors of each step of the run
+    penalties (slots,): what Optimizer.penalty adds to each batch's loss, zero without
+    table     (steps, 3): learning rate and the optimizer's two factors of each step from the table's first one on
     scale     (1,): a factor on the learning rate that callbacks may change
     norm      (1,): the global gradient norm of the last step that asked for it
     """
@@ -62,6 +63,7 @@ class Control:
     losses: Array
     totals: Array
     correct: Array
+    penalties: Array
     table: Array
     scale: Array
     norm: Array
@@ -72,7 +74,8 @@ class Samples:
     """A data set as it is stored, on the device or on the host before it goes there: x (samples, N) of any real dtype.
 
     targets are int64 labels (samples,) or a matrix (samples, M); weights (samples,) or None. The network sees
-    x * scale + shift.
+    x * scale + shift. On the host x may also be something with a shape, a dtype and `feed(backend, samples, dtype,
+    batch_size)`, which brings it to the steps in its own way.
     """
 
     x: Array
@@ -180,6 +183,10 @@ class Backend(ABC):
         For the functions of bpcore.ops; asked for arrays in memory of `dlpack_devices` alone.
         """
         raise InputTypeError(f"the {self.name} backend takes no arrays of other libraries")
+
+    def __deepcopy__(self, memo: object) -> Backend:
+        """The backend itself: there is one device."""
+        return self
 
     # --- what follows from that ---------------------------------------------------------------------------
 
@@ -441,7 +448,7 @@ class Backend(ABC):
 
         params, grads (P,); state (rule.states, P); segments int64 (S, 3): rows (first, stop, 1 where L2 and
         weight decay apply), what is in no segment is left alone; settings (8,): l2, weight decay, largest
-        gradient norm (0: no clipping), 0, then the rule's own four.
+        gradient norm (0: no clipping), penalty, then the rule's own four.
         """
         self.require(params, grads, state, segments, settings)
         _check("update", params.shape, ("grads", grads, params.shape), ("settings", settings, (8,)))
@@ -464,6 +471,19 @@ class Backend(ABC):
         """control.norm <- the Euclidean norm of grads (P,) within the segments of `update`, without the host."""
         self.require(grads, segments)
         self.run(spec.plain("global_norm", grads.dtype), grads, segments, control.norm)
+
+    def penalize(self, weights: Array, settings: Array, control: Control, squares: Array) -> None:
+        """L2 that is shared out over the sum of sample weights of each batch, as that comes out of the loss head.
+
+        weights (K,); settings (8,) of the update: its l2 <- penalty / total; control.penalties <- 1/2 l2 sum W^2 in the
+        batch's slot. squares (k, k) is overwritten: the weights, cut into k pieces, times themselves, so that sum W^2
+        comes from a product on many units, however many weights there are; K must be a multiple of k.
+        """
+        self.require(weights, settings, squares)
+        pieces = weights.reshape(squares.shape[0], -1)
+        self.matmul(pieces, pieces, squares, transpose_b=True)
+        which = spec.plain("penalize", weights.dtype)
+        self.run(which, squares, control.totals, control.penalties, settings, control.counters)
 
     def gather(self, samples: Samples, control: Control, batch: Batch) -> None:
         """Fill a batch with the rows whose turn it is, in the epoch's order, scaled in the same pass.
@@ -565,6 +585,7 @@ class Backend(ABC):
             losses=self.full((slots,), 0.0, dtype),
             totals=self.full((slots,), 0.0, dtype),
             correct=self.asarray(np.zeros(slots, np.int64)),
+            penalties=self.full((slots,), 0.0, dtype),
             table=self.asarray(np.ones((1, 3)) if table is None else table, dtype),
             scale=self.full((1,), 1.0, dtype),
             norm=self.full((1,), 0.0, dtype),

@@ -69,6 +69,11 @@ class _Update:
         """Whether it is plain gradient descent."""
         return self.kernel.spec.holes[0] == ("element", UPDATE_RULES["sgd"].element)
 
+    @property
+    def settings(self) -> Array:
+        """The eight numbers of Optimizer.settings, on the device."""
+        return self.kernel.arguments[4]
+
     def on(self, segments: np.ndarray, backend: Backend, grads: Array = None, first: int = 0) -> Kernel:
         """The update of some segments alone; grads: gradients that begin with that of the parameter `first`."""
         params, all_grads, state, _, *others, _ = self.kernel.arguments
@@ -92,6 +97,8 @@ def fold_updates(
     assert isinstance(kernel, Kernel)
     update = _Update.of(kernel, backend)
     if update.descends:
+        if any(touch([update.settings], operation.writes) for operation in before):
+            return operations  # the factors would be made too early
         folded = _foldable(before, update, smallest)
     else:
         folded = _foldable(before, update, panels.smallest) if panels else []

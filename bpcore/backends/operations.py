@@ -38,6 +38,7 @@ ROLES = {
     "global_norm": "wwW",
     "update": "PpPswwwwwo",
     "fold_factors": "wwwwW",
+    "penalize": "wwWWw",
 }
 """What each argument of a kernel is: a letter for each, a capital where it is written.
 

@@ -150,5 +150,9 @@ def chosen_loss(options: Options, dataset: Dataset) -> Loss:
     """The loss that was named, or the one that goes with the targets."""
     name = options.loss or ("squared_error" if dataset.classes is None else "softmax_cross_entropy")
     if dataset.classes is None and name != "squared_error":
+        if name == "poisson":
+            raise InputError(
+                "poisson takes counts as they are, but numbers are scaled here; use squared_error, or Python"
+            )
         raise InputError(f"{name} is for classes, but the target of {dataset.name} is a number; use squared_error")
     return Loss(name, options.label_smoothing)

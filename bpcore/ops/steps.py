@@ -33,15 +33,16 @@ def control_of(
     counters = [0] * counter.COUNTERS
     counters[counter.SEED], counters[counter.STEP], counters[counter.FIRST_BAD] = seed, step, -1
     whole = call.backend.asarray(np.array([*counters, 0, *integers], np.int64))
-    real = call.backend.asarray(np.array([0.0, 0.0, *rates, 1.0, 0.0, *numbers]), call.dtype)
+    real = call.backend.asarray(np.array([0.0, 0.0, 0.0, *rates, 1.0, 0.0, *numbers]), call.dtype)
     stop = counter.COUNTERS
     control = Control(
         counters=whole[:stop],
         losses=real[0:1],
         totals=real[1:2],
         correct=whole[stop : stop + 1],
-        table=real[2:5].reshape(1, 3),
-        scale=real[5:6],
-        norm=real[6:7],
+        penalties=real[2:3],
+        table=real[3:6].reshape(1, 3),
+        scale=real[6:7],
+        norm=real[7:8],
     )
-    return control, whole[stop + 1 :], real[7:]
+    return control, whole[stop + 1 :], real[8:]

@@ -72,6 +72,9 @@ def loss_and_delta(
     outputs = z.shape[1]
     if name == "squared_error":
         rows, delta = ((z - t) ** 2).sum(axis=1) / 2, z - t
+    elif name == "poisson":
+        a = np.exp(z)
+        rows, delta = (t * (np.log(np.maximum(t, 1e-300)) - z) - t + a).sum(axis=1), a - t
     elif name == "softmax_cross_entropy":
         t = t * (1 - smoothing) + smoothing / outputs
         rows, delta = -(t * np.log(softmax(z))).sum(axis=1), softmax(z) - t

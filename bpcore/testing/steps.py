@@ -150,3 +150,19 @@ class StepConformance(Suite):
 
         backend.write(np.array([0.5]), control.scale)
         np.testing.assert_allclose(updated([[0, 20, 0]], settings, g) - w, (whole - w) / 2, rtol=1e-3, atol=1e-6)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_penalize(self, backend: Backend, dtype: Any, rng: np.random.Generator) -> None:
+        """The batch's l2 and what it adds to the loss; a batch of no weight has none."""
+        weights = rng.standard_normal(64).astype(dtype)
+        control = backend.control(3, dtype)
+        settings = backend.asarray(np.array([9, 0, 0, 0.5, 0, 0, 0, 0], dtype))
+        squares = backend.empty((8, 8), dtype)
+        for batch, total in enumerate((4.0, 2.5, 0.0)):
+            backend.write(np.full(3, total, dtype), control.totals)
+            backend.penalize(backend.asarray(weights), settings, control, squares)
+            l2 = 0.5 / total if total else 0.0
+            assert backend.to_numpy(settings)[0] == pytest.approx(l2)
+            expected = l2 / 2 * (weights.astype(float) ** 2).sum()
+            assert backend.to_numpy(control.penalties)[batch] == pytest.approx(expected, rel=1e-5)
+            backend.advance(control)

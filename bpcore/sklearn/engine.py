@@ -1,0 +1,89 @@
+"""The network at work behind an estimator. It is never pickled: what an estimator knows lies on the host."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpcore.backends import get_backend
+from bpcore.backends.base import Backend, Samples
+from bpcore.errors import InputError
+from bpcore.evaluation import EVALUATION_BATCH, Answer, Predictor
+from bpcore.layers import Dense
+from bpcore.network import LayerStack
+from bpcore.sklearn.inputs import for_samples
+from bpcore.sklearn.parameters import Parameters, Shape
+
+DEVICES = {"cpu": "numpy", "gpu": "cupy"}
+"""Names of devices beside those of backends."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a network is built from: device a name or a backend, precision as Network has it."""
+
+    shape: Shape
+    device: str | Backend
+    precision: str
+
+
+class Engine:
+    """A network with the buffers that it needs, and a lock: two threads may ask one estimator.
+
+    example: an array like those that the estimator was fitted with; None where that is not known
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.example: Any = None
+        self._lock = threading.Lock()
+        self.network = LayerStack(
+            plan.shape.layers(),
+            inputs=plan.shape.sizes[0],
+            backend=backend_of(plan.device),
+            precision=plan.precision,
+        )
+        self._dense = [layer.number for layer in self.network.layers if isinstance(layer, Dense)]
+
+    def write(self, parameters: Parameters) -> None:
+        """Bring parameters from the host into the network. InputError where they have other shapes."""
+        network, views = self.network, self.network.parameters.views
+        slopes = [*parameters.slopes, None]
+        given = zip(self._dense, parameters.coefs, parameters.intercepts, slopes, strict=True)
+        for number, weights, biases, slope in given:
+            for name, array in ((f"{number}.W", weights), (f"{number}.b", biases), (f"{number}.p", slope)):
+                if array is None:
+                    continue
+                out = views[name].value
+                if np.shape(array) != out.shape:
+                    raise InputError(f"layer {number + 1} holds {out.shape}, but {np.shape(array)} was given")
+                network.backend.write(np.require(array, network.dtype, ["C"]), out)
+
+    def read(self) -> Parameters:
+        """Copies on the host of everything that is trained."""
+        backend, views = self.network.backend, self.network.parameters.views
+
+        def copy_of(name: str) -> np.ndarray:
+            return np.array(backend.to_numpy(views[name].value))
+
+        slopes = [copy_of(f"{n}.p") if f"{n}.p" in views else None for n in self._dense[:-1]]
+        return Parameters([copy_of(f"{n}.W") for n in self._dense], [copy_of(f"{n}.b") for n in self._dense], slopes)
+
+    def predict(self, parameters: Parameters, x: Any, answer: Answer) -> np.ndarray:
+        """What a network with these parameters says of each row of x, on the host."""
+        samples = self.unlabelled(x)
+        with self._lock:
+            self.write(parameters)
+            return Predictor(self.network, samples, answer, EVALUATION_BATCH).predict()
+
+    def unlabelled(self, x: Any) -> Samples:
+        """Samples without targets."""
+        return Samples(for_samples(x, self.network.backend), np.zeros(x.shape[0], np.int64))
+
+
+def backend_of(device: str | Backend) -> Backend:
+    """A backend by "auto", "cpu", "gpu", its own name, or itself."""
+    return get_backend(DEVICES.get(device, device) if isinstance(device, str) else device)

@@ -1,0 +1,103 @@
+"""What happens at the end of an epoch, as scikit-learn has it: loss, score, the best weights, and when to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bpcore.callbacks import Callback
+from bpcore.train import Run
+
+Score = Callable[[], float]
+"""The score of the network as it is, over the validation data."""
+
+SMALLEST_RATE = 1e-6
+"""Where an adaptive learning rate has come down to this, training stops."""
+
+HAS_STOPPED = "no improvement"
+"""Begins the reason of a run that stopped by itself."""
+
+
+class Epochs(Callback):
+    """Keeps the estimator's fitted attributes, and stops the run.
+
+    estimator      its n_iter_, loss_, loss_curve_, t_, best_loss_, validation_scores_ and the like are kept
+    score          of the validation data, where there is any
+    restores       whether the best weights come back at the end
+    loss_share     what the loss of the core is multiplied by for scikit-learn's: that one takes the mean over outputs
+    """
+
+    def __init__(self, estimator: Any, score: Score | None, *, restores: bool, loss_share: float) -> None:
+        self.estimator, self.score, self.loss_share = estimator, score, loss_share
+        self.keeps_best = restores
+        self.improved = False
+
+    def on_begin(self, run: Run) -> None:
+        """Ask for the best weights."""
+        run.restore_best = self.keeps_best
+
+    def on_epoch_end(self, run: Run) -> None:
+        """One read of the losses, and of the scores where there are any."""
+        estimator = self.estimator
+        estimator.n_iter_ += 1
+        estimator.t_ += run.samples.x.shape[0]
+        estimator.loss_ = self._loss(run)
+        estimator.loss_curve_.append(estimator.loss_)
+        self._say(f"epoch {estimator.n_iter_}, loss {estimator.loss_:.8f}")
+        by_score = self._note_score() if self.score else None
+        by_loss = self._note_loss()
+        got_better, is_best = by_score if by_score and estimator.early_stopping else by_loss
+        estimator._no_improvement_count = 0 if got_better else estimator._no_improvement_count + 1
+        self.improved = by_score[1] if by_score else is_best
+        if self.improved and self.keeps_best:
+            run.keep_best()
+        if estimator._no_improvement_count > estimator.n_iter_no_change:
+            self._stop(run)
+
+    def _loss(self, run: Run) -> float:
+        """The batches' losses, each with the penalty, in the mean over samples."""
+        losses, penalties = (run.backend.to_numpy(slots) for slots in (run.control.losses, run.control.penalties))
+        rows = np.full(run.steps_per_epoch, run.batch_size)
+        if run.short_rows:
+            rows[-1] = run.short_rows
+        return float(np.average(losses.astype(float) * self.loss_share + penalties, weights=rows))
+
+    def _note_score(self) -> tuple[bool, bool]:
+        """Whether the score has risen by tol, and whether it is the best. A NaN is no step back: it tells nothing."""
+        estimator, best = self.estimator, self.estimator.best_validation_score_
+        assert self.score is not None
+        score = self.score()
+        estimator.validation_scores_.append(score)
+        self._say(f"validation score {score:.6f}")
+        if score > best:
+            estimator.best_validation_score_ = score
+        return not score < best + estimator.tol, score > best
+
+    def _note_loss(self) -> tuple[bool, bool]:
+        """Whether the loss has fallen by tol, and whether it is the best."""
+        estimator = self.estimator
+        best = math.inf if estimator.best_loss_ is None else estimator.best_loss_
+        if not estimator.early_stopping:
+            estimator.best_loss_ = min(best, estimator.loss_)
+        return not estimator.loss_ > best - estimator.tol, estimator.loss_ < best
+
+    def _stop(self, run: Run) -> None:
+        """Stop, or go on with a fifth of the learning rate where it is adaptive."""
+        estimator = self.estimator
+        what = "validation score" if self.score and estimator.early_stopping else "training loss"
+        reason = f"{HAS_STOPPED} of the {what} by more than {estimator.tol:g} in {estimator.n_iter_no_change} epochs"
+        adaptive = estimator.learning_rate == "adaptive" and estimator.solver == "sgd"
+        if adaptive and estimator.learning_rate_init * run.learning_rate_scale > SMALLEST_RATE:
+            run.scale_learning_rate(run.learning_rate_scale / 5.0)
+            estimator._no_improvement_count = 0
+            self._say(f"{reason}; learning rate {estimator.learning_rate_init * run.learning_rate_scale:g}")
+        else:
+            run.stop(reason)
+            self._say(reason)
+
+    def _say(self, words: str) -> None:
+        if self.estimator.verbose:
+            print(words)
