@@ -57,6 +57,8 @@ def find(path: str, name: str) -> Any:
     own = getattr(numpy_module(path), name)
     if name in INSTEAD.get(path, ()):
         return _with_keywords(own, getattr(compat_module(path), name), [], always=True)
+    if not path and name == "argsort":
+        own = _stable(own)
     wanted = KEYWORDS.get(path, {}).get(name, ())
     lacking = [keyword for keyword in wanted if keyword not in inspect.signature(own).parameters]
     return _with_keywords(own, getattr(compat_module(path), name), lacking) if lacking else own
@@ -88,6 +90,19 @@ def _with_keywords(
         return standard(operand, **named, **given)
 
     function.__signature__ = known.replace(parameters=[*known.parameters.values(), *extra])  # type: ignore[attr-defined]
+    function.__module__ = "bpcore.numpy"
+    return function
+
+
+def _stable(argsort: Callable[..., Any]) -> Callable[..., Any]:
+    """numpy.argsort, which leaves equals in their order unless told how to sort: as the standard has it, and CuPy."""
+
+    @functools.wraps(argsort)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        if len(args) < 3 and not {"kind", "order", "stable"} & {*kwargs}:
+            kwargs["stable"] = True
+        return argsort(*args, **kwargs)
+
     function.__module__ = "bpcore.numpy"
     return function
 
