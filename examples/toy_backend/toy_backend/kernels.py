@@ -269,6 +269,13 @@ def update(
         holes["element"](slice(None), w, gradient, state[:, first:stop], (rate, *factors), tuple(settings[4:]))
 
 
+def penalize(holes: Functions, squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
+    """l2 <- the penalty over the batch's sum of weights, and what it adds to the loss: 1/2 l2 sum W^2."""
+    slot = counters[counter.BATCH]
+    settings[0] = settings[3] / totals[slot] if totals[slot] > 0 else 0
+    penalties[slot] = 0.5 * settings[0] * np.trace(squares)
+
+
 def advance(holes: Functions, counters: Any) -> None:
     """The step is over."""
     counters[counter.STEP] += 1
@@ -306,6 +313,7 @@ KERNELS: dict[str, Callable[..., None]] = {
         scatter,
         dropout,
         update,
+        penalize,
         advance,
     )
 }
