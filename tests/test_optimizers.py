@@ -155,4 +155,4 @@ def test_l2_and_a_penalty_are_one_of_two(rng: np.random.Generator) -> None:
         Adam(l2=0.1, penalty=0.1)
     w = rng.standard_normal(5)
     with pytest.raises(InputError, match="give l2"):
-        ops.update(w, w.copy(), np.zeros((0, 5)), SGD(penalty=0.1))
+        ops.update(w, w.copy(), np.zeros((0, 5)), SGD(penalty=0.1), step=0)

@@ -74,7 +74,7 @@ def loss_and_delta(
         rows, delta = ((z - t) ** 2).sum(axis=1) / 2, z - t
     elif name == "poisson":
         a = np.exp(z)
-        rows, delta = (t * (np.log(np.maximum(t, 1e-300)) - z) - t + a).sum(axis=1), a - t
+        rows, delta = (t * (np.log(np.where(t > 0, t, 1)) - z) - t + a).sum(axis=1), a - t
     elif name == "softmax_cross_entropy":
         t = t * (1 - smoothing) + smoothing / outputs
         rows, delta = -(t * np.log(softmax(z))).sum(axis=1), softmax(z) - t
