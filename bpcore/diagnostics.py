@@ -53,7 +53,7 @@ class Diagnostics(Callback):
         began = time.perf_counter()
         self._probe = Probe(run, self.rows)
         self.seconds += time.perf_counter() - began
-        self._take(0)
+        self._take(run.epoch * run.steps_per_epoch)
 
     def on_progress(self, run: Run) -> None:
         """A sample, where it is time by `every`."""

@@ -17,6 +17,7 @@ from bpcore import (
     SGD,
     Activation,
     Adam,
+    Callback,
     Dense,
     Diagnostics,
     Dropout,
@@ -36,7 +37,7 @@ from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.losses import Loss
 from bpcore.probe import NEAR_ZERO, DiagnosticSample, LayerSample, Probe
 from bpcore.samples import to_device
-from bpcore.schedules import Constant
+from bpcore.schedules import Constant, OneCycle
 from bpcore.testing import references
 from bpcore.train import NonFiniteLossError, Run, Settings
 
@@ -202,6 +203,31 @@ def test_every_so_many_steps(every: int, rng: np.random.Generator) -> None:
     x, y = data(rng)
     Network([Dense(4, "tanh"), Dense(3)], backend="numpy").fit(x, y, epochs=3, batch_size=8, callbacks=[found])
     assert [sample.step for sample in found.samples] == list(range(0, 16, every))
+
+
+def test_a_run_that_goes_on_where_another_stood(rng: np.random.Generator) -> None:
+    """Its samples are those of a run that was never interrupted, the updates by Adam's moments included."""
+    x, y = data(rng)
+    whole, parts = Diagnostics(), [Diagnostics(), Diagnostics()]
+    settings = [Settings(Loss("softmax_cross_entropy"), Adam(), OneCycle(), epochs, 8, seed=0) for epochs in (4, 4)]
+    nets = [Network([Dense(6, "tanh"), Dense(3)], inputs=5, backend=plain(), precision="float64") for _ in range(2)]
+    samples = Samples(x, y)
+    Run(nets[0], samples, settings[0], callbacks=[whole]).train()
+    first = Run(nets[1], samples, settings[1], callbacks=[parts[0], _StopAfter(2)])
+    first.train()
+    Run(nets[1], samples, settings[1], callbacks=[parts[1]], start=first.training_state()).train()
+    assert [sample.step for sample in parts[1].samples] == [10, 15, 20]
+    assert parts[0].samples + parts[1].samples[1:] == whole.samples
+    assert parts[1].samples[0] == whole.samples[2]
+
+
+class _StopAfter(Callback):
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_epoch_end(self, run: Run) -> None:
+        if run.epoch == self.epochs:
+            run.stop("half of it")
 
 
 @pytest.mark.parametrize("optimizer", [SGD(learning_rate=0.1), Adam(max_norm=0.5)])
