@@ -97,8 +97,9 @@ def by_layer(
     figure, axes = _place(axes, 6.5, 4.5)
     title, label = _MEASURES[measure]
     times = [sample.epoch for sample in samples]
-    layers = [place for place, layer in enumerate(samples[0].layers) if getattr(layer, measure) is not None]
-    values = np.array([[getattr(sample.layers[place], measure) for place in layers] for sample in samples], float)
+    every = np.array([[getattr(layer, measure) for layer in sample.layers] for sample in samples], float)
+    layers = np.flatnonzero(~np.isnan(every).all(axis=0)).tolist()
+    values = every[:, layers]
     if measure == "saturated":
         values *= 100.0
         axes.set_ylim(-3.0, 103.0)
@@ -136,9 +137,14 @@ def gradient_profile(samples: Sequence[DiagnosticSample], *, axes: Axes | None =
     values, missing = _above_zero(norms)
     places = np.arange(1, len(layers) + 1)
     for number, (sample, line) in enumerate(zip(chosen, values, strict=True)):
-        _line(axes, places, line, f"epoch {sample.epoch:.4g}", number, colour=style.in_order(number, len(chosen)))
+        colour = style.in_order(number, len(chosen))
+        if len(layers) <= FEW_POINTS:
+            _line(axes, places, line, f"epoch {sample.epoch:.4g}", number, colour=colour)
+        else:  # in blocks neighbours differ, and lines would go up and down
+            axes.plot(places, line, ".", label=f"epoch {sample.epoch:.4g}", color=colour, markersize=3)
     axes.set_yscale("log")
-    shown = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), 12)).round().astype(int))
+    most = 10 if max(len(layer.place) for layer in layers) <= 3 else 6
+    shown = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), most)).round().astype(int))
     axes.set_xticks(places[shown], [layers[place].place for place in shown])
     finish(axes, f"gradients from the input to the output{missing}", "layer", "norm", legend=True, ncols=3)
     return figure

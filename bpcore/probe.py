@@ -17,7 +17,7 @@ from bpcore import memory
 from bpcore.backends.base import Samples
 from bpcore.backends.metering import bytes_of
 from bpcore.kernels import counter
-from bpcore.layers import Activated, Layer
+from bpcore.layers import Activated, Layer, walk
 from bpcore.samples import batch_for, to_device
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Probe:
     def _layers(self, norms: dict[str, _Norms]) -> Iterator[LayerSample]:
         """A layer's arrays are those whose names begin with its number; arrays of no known layer stand at the end."""
         left = dict(norms)
-        for place, layer in _with_places(self.network.layers):
+        for place, layer in walk(self.network.layers):
             own = {name: left.pop(name) for name in norms if _owner(name) == str(layer.number) and name in left}
             sample = self._with_activation(_with_norms(LayerSample(place, layer.describe()), own), layer)
             if own or sample.units is not None:
@@ -221,13 +221,6 @@ def _with_norms(sample: LayerSample, norms: dict[str, _Norms]) -> LayerSample:
         weight_norm=length if weights else None,
         update_ratio=_together(norm.update for norm in weights) / length if length else None,
     )
-
-
-def _with_places(layers: Iterable[Layer], above: str = "") -> Iterator[tuple[str, Layer]]:
-    """Every layer with its place, "1", "2", ..., each before those that stand inside it, "2.1", "2.2", ..."""
-    for number, layer in enumerate(layers, 1):
-        yield f"{above}{number}", layer
-        yield from _with_places(layer.inside, f"{above}{number}.")
 
 
 def _owner(name: str) -> str:

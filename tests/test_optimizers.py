@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bpcore
-from bpcore import SGD, Adam, AdamW, Dense, Momentum, Nesterov, Network, Optimizer, RMSProp
+from bpcore import SGD, Adam, AdamW, Dense, Momentum, Nesterov, Network, Optimizer, RMSProp, ops
 from bpcore.errors import InputError, InputTypeError
 from bpcore.optimizers import OPTIMIZERS, get_optimizer
 from bpcore.schedules import SCHEDULES, get_schedule
@@ -148,3 +148,11 @@ def test_things_of_the_wrong_kind() -> None:
         get_optimizer(3)  # type: ignore[arg-type]
     with pytest.raises(InputTypeError, match="schedule 3"):
         get_schedule(3)  # type: ignore[arg-type]
+
+
+def test_l2_and_a_penalty_are_one_of_two(rng: np.random.Generator) -> None:
+    with pytest.raises(InputError, match="accepted: one of the two"):
+        Adam(l2=0.1, penalty=0.1)
+    w = rng.standard_normal(5)
+    with pytest.raises(InputError, match="give l2"):
+        ops.update(w, w.copy(), np.zeros((0, 5)), SGD(penalty=0.1))

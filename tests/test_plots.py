@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,22 @@ def test_gradients_against_the_layer() -> None:
     assert y[1:] == pytest.approx([0.5 ** (152 - place) for place in range(1, 152)])
     assert (ticks(axes)[0], ticks(axes)[-1]) == ("1", "152")
     assert_nothing_overlaps(figure)
+    names = [f"{50 + number // 2}.{1 + number % 2}" for number in range(152)]
+    blocks = [
+        replace(one, layers=tuple(replace(layer, place=name) for layer, name in zip(one.layers, names, strict=True)))
+        for one in samples(152, 3)
+    ]
+    figure = plots.diagnostics(blocks)
+    assert ticks(figure.axes[0])[::5] == ["50.1", "125.2"]
+    assert_nothing_overlaps(figure)
+
+
+def test_a_layer_that_begins_with_weights_of_zero() -> None:
+    """At first its update is no share of anything; from the second sample on it is."""
+    first, *later = samples(3)
+    layers = (replace(first.layers[0], update_ratio=None), *first.layers[1:])
+    (axes,) = plots.by_layer([replace(first, layers=layers), *later], "update_ratio").axes
+    assert lines(axes)["1 Dense, tanh"][1] == pytest.approx([np.nan, 0.002, 0.003, 0.004], nan_ok=True)
 
 
 @pytest.mark.parametrize("layers", [1, 3, 30])

@@ -5,6 +5,7 @@ It is put on the path of other processes, beside the metadata that an installati
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -17,6 +18,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
+from bpcore import backends
+from bpcore.errors import InputError
 from bpcore.kernels import cpu
 
 PACKAGE = REPOSITORY / "examples" / "toy_backend"
@@ -92,13 +95,33 @@ except InputTypeError as error:
     assert "the toy backend (toy_backend.ToyArray), b one of the numpy backend (numpy.ndarray)" in second
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("nowhere_at_all:Backend", "cannot be loaded: No module named 'nowhere_at_all'"),
+        ("bpcore.errors:Backend", "cannot be loaded: module 'bpcore.errors' has no attribute 'Backend'"),
+        ("bpcore.backends.base:Backend", "cannot be loaded: Can't instantiate abstract class Backend"),
+        ("builtins:dict", "is of <class 'dict'>, which is no bpcore.backends.base.Backend"),
+    ],
+)
+def test_a_package_that_is_broken(monkeypatch: pytest.MonkeyPatch, value: str, words: str) -> None:
+    """One line, and the other backends are still there."""
+    entry = importlib.metadata.EntryPoint("broken", value, backends.GROUP)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
+    with pytest.raises(InputError, match=re.escape(f"the broken backend {words}")):
+        backends.get_backend("broken")
+    states = backends.available_backends()
+    assert states["numpy"] == "available"
+    assert words in states["broken"]
+
+
 def test_the_page_shows_what_is_there() -> None:
     """Its list of kernels is whole, and its code is the example's."""
     page = (REPOSITORY / "docs" / "add-a-backend.md").read_text(encoding="utf-8")
     table = page.partition("The kernels of the contract:")[2].partition("\n`kernels/cpu.py`")[0]
     made_elsewhere = {"gather_rows", "add_slots", "fold_factors"}  # for what is streamed or recorded
     assert set(re.findall("`(\\w+)`", table)) == cpu.TEMPLATES.keys() - made_elsewhere
-    entry_point, suite = re.findall("```(?:toml|python)\n(.*?)```", page, re.DOTALL)
+    entry_point, suite = re.findall("```(?:toml|py)\n(.*?)```", page, re.DOTALL)
     assert entry_point in (PACKAGE / "pyproject.toml").read_text(encoding="utf-8")
     test = (PACKAGE / "tests" / "test_toy_backend.py").read_text(encoding="utf-8")
     assert [line for line in suite.splitlines() if line.strip() and line not in test] == []

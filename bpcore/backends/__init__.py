@@ -84,9 +84,13 @@ def _make(name: str) -> Backend:
     if name not in entries:
         raise unknown_name("backend", name, [*entries, "auto"])
     try:
-        backend: Backend = entries[name].load()()
-    except ImportError as error:
-        if isinstance(error, BpcoreError):
-            raise
+        backend: object = entries[name].load()()
+    except BpcoreError:
+        raise
+    except Exception as error:
+        if name in BUILT_IN and not isinstance(error, ImportError):
+            raise  # a defect in bpcore; in another package it is no reason for a traceback
         raise InputError(f"the {name} backend cannot be loaded: {error}") from error
+    if not isinstance(backend, Backend):
+        raise InputError(f"the {name} backend is of {type(backend)}, which is no bpcore.backends.base.Backend")
     return backend

@@ -55,6 +55,7 @@ class Calls:
         self.border = border
         self.xp = border.backend.array_module
         self._standard = array_api_compat.array_namespace(border.backend.empty((0,), np.float32))
+        self._alike: dict[tuple[object, ...], tuple[str, ...] | None] = {}
         self.no_such = f"the {border.backend.name} backend has no such function"
 
     def candidates(self, path: str, name: str) -> list[Any]:
@@ -72,18 +73,27 @@ class Calls:
         if not candidates:
             raise UnfitError(self.no_such)
         problem = ""
+        shape = (name, len(args), *kwargs)
+        if shape not in self._alike:
+            self._alike[shape] = _alike(host, candidates[0], args, kwargs)
+        names = self._alike[shape]
+        if names is not None:
+            args = tuple([self._argument(name, *each) for each in zip(names, args, range(len(args)), strict=True)])
+            kwargs = {key: self._argument(name, key, value, len(args)) for key, value in kwargs.items()}
+            try:
+                return _named(name, host, tried(candidates[0], *args, **kwargs))
+            except UnfitError as error:
+                problem, candidates = str(error), candidates[1:]
         positional, named = self.arguments(name, host, candidates, args, kwargs)
         for candidate in candidates:
             fitting = _fitting(candidate, host, positional, named)
             if fitting is None:
-                problem = f"the {self.border.backend.name} backend's function does not take these arguments"
+                problem = problem or f"the {self.border.backend.name} backend's function does not take these arguments"
                 continue
             try:
-                result = tried(candidate, *positional, **fitting)
+                return _named(name, host, tried(candidate, *positional, **fitting))
             except UnfitError as error:
                 problem = str(error)
-                continue
-            return type(host(np.eye(1)))(*result) if name in NAMED_RESULTS and type(result) is tuple else result
         raise UnfitError(problem)
 
     def arguments(
@@ -143,6 +153,32 @@ def tried(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
     except (NotImplementedError, TypeError) as error:
         raise UnfitError(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
+
+
+def _named(name: str, host: Any, result: Any) -> Any:
+    """A result with NumPy's names in place of a plain tuple."""
+    return type(host(np.eye(1)))(*result) if name in NAMED_RESULTS and type(result) is tuple else result
+
+
+def _alike(host: Any, candidate: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...] | None:
+    """NumPy's names for the arguments by place, where the device's function takes such a call just as it is written.
+
+    That is so for most calls, and saves them most of the work. None where it is not so, or not known.
+    """
+    known, theirs = standard.signature(host), standard.signature(candidate)
+    if known is None or theirs is None or isinstance(host, np.ufunc):
+        return None
+    try:
+        ours, its = known.bind(*args, **kwargs), theirs.bind(*args, **kwargs)
+    except TypeError:
+        return None
+    kinds = {parameter.kind for parameter in [*known.parameters.values(), *theirs.parameters.values()]}
+    if inspect.Parameter.VAR_POSITIONAL in kinds or not {*kwargs} <= {*known.parameters} & {*theirs.parameters}:
+        return None
+    names = tuple(list(known.parameters)[: len(args)])
+    by_place, _ = _by_place_and_name(ours)
+    same = names[len(by_place) :] == tuple(list(theirs.parameters)[len(by_place) : len(args)])
+    return names if same and len(ours.arguments) == len(its.arguments) else None
 
 
 def _first_bound(candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:

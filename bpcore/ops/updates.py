@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from bpcore.backends.base import Array
+from bpcore.errors import InputError
 from bpcore.ops.arguments import Call, is_contiguous, natural, number
 from bpcore.ops.steps import control_of
 from bpcore.optimizers import Optimizer, get_optimizer
@@ -42,6 +43,8 @@ def update(
     max_norm is held against the norm of these gradients together.
     """
     chosen = get_optimizer(optimizer)
+    if chosen.penalty:
+        raise InputError("update: a penalty is shared out over a batch's sample weights, which are not here; give l2")
     call = Call("update", params=params, grads=grads, state=state)
     step = natural("update", "step", step, 2**63 - 1)
     factor = number("update", "learning_rate_factor", learning_rate_factor)
