@@ -1,14 +1,26 @@
 """Why deep networks would not learn, and what lets them: sigmoid, ReLU and residual blocks of growing depth on MNIST.
 
-    python examples/vanishing_gradients.py [--data DIR] [--depths 8,19,101,152] [--epochs 1] [--picture FILE]
+    python examples/vanishing_gradients.py [--depths 8,19,101,152] [--picture FILE]
 
-Depth counts the layers with weights, all of 64 units but the last. Adam, batches of 128. Shown are the error on the
-test set, and the norm of the gradient in the lowest and in the highest hidden layer before the first step.
+Depth counts the layers with weights, all of 64 units but the last; Adam, batches of 128. After one epoch, on a CPU, the
+error on the test images, and the norm of the gradient in the lowest hidden layer and in the highest before the first
+step:
 
-NUMBERS
+    depth   sigmoid                       ReLU                          residual blocks, ReLU
+        8   52.27 %  8.0e-05, 2.7e-01      5.43 %  1.1e+00, 4.4e-01     4.29 %  1.1e+00, 5.0e-01
+       19   88.65 %  1.2e-11, 1.9e-01      7.49 %  3.8e-01, 1.2e-01     4.13 %  1.2e+00, 5.1e-01
+      101   88.65 %  0.0e+00, 2.5e-01     45.13 %  9.8e-02, 5.5e-02     4.46 %  1.2e+00, 4.1e-01
+      152   88.65 %  0.0e+00, 2.0e-01     88.65 %  1.5e-01, 5.4e-02     4.54 %  9.9e-01, 4.0e-01
+
+88.65 % is chance. A sigmoid's derivative is at most 1/4, and so a gradient loses most of itself in each layer on its
+way down; that of ReLU is 1, but what few units pass on in 152 layers is not enough, and they die; x + F(x) lets it
+through as it is. The diagnostics say so in words. The picture shows the gradient by layer in the deepest sigmoid
+network; it needs `pip install "bpcore[plot]"`.
 """
 
-import argparse
+from __future__ import annotations
+
+import typer
 
 from bpcore import Adam, Dense, Diagnostics, Layer, Network, Residual, load_dataset, plots
 
@@ -26,38 +38,30 @@ def layers(kind: str, depth: int) -> list[Layer]:
 
 
 def main(
-    folder: str | None = None,
-    depths: tuple[int, ...] = (8, 19, 101, 152),
-    epochs: int = 1,
-    picture: str | None = None,
-    samples: int | None = None,
+    depths: str = "8,19,101,152", epochs: int = 1, data: str = "mnist", picture: str | None = None
 ) -> dict[tuple[str, int], float]:
-    """Train each kind at each depth, say what the diagnostics say, and return the test errors."""
-    data = load_dataset("mnist", data_dir=folder)
-    x, y = data.x_train[:samples], data.y_train[:samples]
-    errors, deepest = {}, {}
+    """Train each kind at each depth, print what the diagnostics say, and return the test errors by kind and depth."""
+    images = load_dataset(data)
+    errors, watched = {}, {}
     print(f"{'depth':>5}  {'kind':8}  {'test error':>10}  gradient norm, lowest and highest hidden layer")
-    for depth in depths:
+    for depth in map(int, depths.split(",")):
         for kind in KINDS:
-            watch = Diagnostics(notify=lambda line: None)
+            watch = watched[kind] = Diagnostics(notify=lambda line: None)
             network = Network(layers(kind, depth), seed=0)
-            network.fit(x, y, optimizer=Adam(learning_rate=0.001), epochs=epochs, batch_size=128, callbacks=[watch])
-            errors[kind, depth] = 1 - network.evaluate(data.x_test, data.y_test).accuracy
+            optimizer = Adam(learning_rate=0.001)
+            network.fit(
+                images.x_train, images.y_train, optimizer=optimizer, epochs=epochs, batch_size=128, callbacks=[watch]
+            )
+            errors[kind, depth] = 1 - network.evaluate(images.x_test, images.y_test).accuracy
             lowest, *_, highest, _ = watch.samples[0].layers
             norms = f"{lowest.gradient_norm:.1e}, {highest.gradient_norm:.1e}"
-            print(f"{depth:>5}  {kind:8}  {100 * errors[kind, depth]:>8.2f} %  {norms}", flush=True)
-            print(*(f"       {line}" for line in watch.warnings), sep="\n", end="\n" * bool(watch.warnings))
-            deepest[kind] = watch
+            print(f"{depth:>5}  {kind:8}  {100 * errors[kind, depth]:>8.2f} %  {norms}")
+            for line in watch.warnings:
+                print(f"       {line}")
     if picture is not None:
-        plots.gradient_norms(deepest["sigmoid"].samples).savefig(picture)
+        plots.gradient_profile(watched["sigmoid"].samples).savefig(picture)
     return errors
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data")
-    parser.add_argument("--depths", default="8,19,101,152")
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--picture")
-    options = parser.parse_args()
-    main(options.data, tuple(map(int, options.depths.split(","))), options.epochs, options.picture)
+    typer.run(main)

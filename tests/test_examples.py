@@ -90,6 +90,18 @@ def test_decision_boundaries(tmp_path: Path) -> None:
     assert (tmp_path / "boundaries.png").stat().st_size > 10_000
 
 
+def test_vanishing_gradients(sample: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "gradients.png"
+    errors = example("vanishing_gradients").main(depths="19", epochs=3, data=sample, picture=str(picture))
+    assert errors["sigmoid", 19] > 0.8 > 0.3 > errors["residual", 19]
+    printed = capsys.readouterr().out
+    assert "gradients vanish: after step " in printed
+    assert "residual blocks" in printed.partition("   19  relu")[0]
+    assert "gradients" not in printed.partition("   19  residual")[2]
+    assert picture.stat().st_size > 10_000
+
+
 def test_numpy_network(capsys: pytest.CaptureFixture[str]) -> None:
     """The same numbers on the CPU and on a device, by the import alone; nothing but random numbers goes across."""
     device = NumpyDevice()
