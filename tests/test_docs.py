@@ -39,7 +39,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def commands(page: Path) -> list[list[str]]:
     """The commands in a page's shell blocks, in words; comments and what goes before a command are left out."""
-    lines = (line for block in blocks(page, "sh") for line in block.splitlines())
+    lines = (line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines())
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
@@ -136,6 +136,8 @@ PROGRAMS = {
     "make": make_problem,
     "pip": pip_problem,
     "pytest": lambda words: "",
+    "git": lambda words: "",
+    "curl": lambda words: "",
     ".": lambda words: "" if words == [".venv/bin/activate"] else "unknown",
 }
 

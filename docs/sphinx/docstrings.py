@@ -99,7 +99,8 @@ def _marked(text: str) -> str:
 
 
 def _process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    lines[:] = converted(lines)
+    written_by_python = lines and lines[0].startswith("Alias for field number")
+    lines[:] = [] if written_by_python else converted(lines)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

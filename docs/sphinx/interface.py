@@ -151,7 +151,7 @@ def documented(module: str, name: str, thing: object) -> list[str]:
     """The directive of autodoc for one name."""
     if not inspect.isclass(thing):
         return [f".. auto{'function' if callable(thing) else 'data'}:: {module}.{name}", ""]
-    options = ["   :members:", "   :show-inheritance:"]
+    options = ["   :members:", *([] if thing.__bases__ == (object,) else ["   :show-inheritance:"])]
     if issubclass(thing, BaseException):
         return [f".. autoexception:: {module}.{name}", "   :show-inheritance:", ""]
     return [f".. autoclass:: {module}.{name}", *options, ""]

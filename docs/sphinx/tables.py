@@ -43,6 +43,7 @@ LOSS_FORMULAS = {  # the loss of one sample, and its delta
         r"-\sum_j \left( y_j \ln s_j + (1 - y_j) \ln(1 - s_j) \right), \quad s = \sigma(z)",
         r"s - y",
     ),
+    "poisson": (r"\sum_j \left( y_j \ln \frac{y_j}{a_j} - y_j + a_j \right), \quad a = e^z", r"a - y"),
     "hinge": (
         r"\sum_{j \neq y} \max(0, z_j - z_y + 1)",
         r"\delta_j = [z_j - z_y + 1 > 0], \quad \delta_y = -\sum_{j \neq y} \delta_j",
