@@ -177,7 +177,7 @@ def test_losses(backend: Backend, name: str, labels: bool, dtype: Any, rng: np.r
         for smoothing in (0.0, 0.1) if name.endswith("cross_entropy") else (0.0,):
             for share in (None, weights):
                 expected, expected_delta = references.loss_and_delta(
-                    name, z.astype(float), targets, np.ones(rows) if share is None else share, smoothing
+                    name, z.astype(float), targets.astype(float), np.ones(rows) if share is None else share, smoothing
                 )
                 here = backend.asarray(z.copy())
                 value, delta, bias_grad, correct = ops.loss(

@@ -47,8 +47,8 @@ def loss(
     targets     labels, integers (B,), or a matrix (B, M): shares that sum to one for softmax_cross_entropy, numbers
                 from 0 to 1 for binary_cross_entropy, one-hot for hinge. Labels on the CPU are looked at; on a GPU that
                 would take a wait, and a label that is no column counts as a target of zeros
-    loss        a name (squared_error, softmax_cross_entropy, binary_cross_entropy, hinge), or a loss with its settings,
-                such as bpcore.SoftmaxCrossEntropy(label_smoothing=0.1)
+    loss        a name of the table (bpcore.losses.LOSSES), or a loss with its settings, such as
+                bpcore.SoftmaxCrossEntropy(label_smoothing=0.1)
     weights     (B,), of the samples in the mean, zero or more and not all zero
     out         for the delta; it may be z
 
