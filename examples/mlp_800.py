@@ -16,15 +16,7 @@ import bpcore
 from bpcore import Dense, Nesterov, Network, OneCycle, SoftmaxCrossEntropy
 
 
-def main(
-    seeds: int = 3,
-    epochs: int = 20,
-    data: str = "mnist",
-    learning_rate: float = 0.1,
-    l2: float = 5e-5,
-    batch: int = 128,
-    smooth: float = 0,
-) -> float:
+def main(seeds: int = 3, epochs: int = 20, data: str = "mnist") -> float:
     """Train one network a seed; print its test accuracy after the last epoch, and the mean, which is returned."""
     images = bpcore.load_dataset(data)
     accuracies = []
