@@ -108,7 +108,7 @@ def test_large_batches_are_cut_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_same_run_twice_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many short steps on more threads than cores: a missing wait would show as a difference, sooner or later."""
     monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
-    options: dict[str, Any] = {"epochs": 60, "batch_size": 12, "rows": 300}
+    options: dict[str, Any] = {"epochs": 20, "batch_size": 12, "rows": 300}
     runs = [trained([Dense(40, "relu"), Dense(30, "gelu"), Dense(4)], recorded=True, **options) for _ in range(3)]
     for name, array in runs[0].items():
         np.testing.assert_array_equal(array, runs[1][name])
