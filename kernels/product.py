@@ -90,6 +90,7 @@ class Shape:
     rows, columns   of a tile (of one without dots: vectors of columns)
     rest            the rows of the last tile, where they are fewer; else 0
     side            the columns (vectors) of the tiles at the right edge, where they are fewer or not full; else 0
+    narrow          the lanes of the last vector there: shorter ones are enough for few columns
     copied          whether b is copied, strip by strip; turned: from columns that are not neighbours; kept: all of it
     """
 
@@ -100,6 +101,7 @@ class Shape:
     columns: int
     rest: int
     side: int
+    narrow: int = 0
     copied: bool = False
     turned: bool = False
     kept: bool = False
@@ -113,8 +115,8 @@ def compiled(shape: Shape) -> Any:
     width = shape.columns * lanes
     strip = functools.partial(tiles.strip, dtype, dots=shape.dots, rows=shape.rows, rest=shape.rest)
     holes: dict[str, object] = {
-        "strip": strip(columns=shape.columns, masked=False),
-        "side": strip(columns=side, masked=True),
+        "strip": strip(columns=shape.columns, masked=0),
+        "side": strip(columns=side, masked=shape.narrow or lanes),
         "copy": tiles.copy_rows(dtype, shape.columns, False, width),
         "copy_side": tiles.copy_rows(dtype, side, True, width),
         "word": memory.word,
@@ -171,6 +173,14 @@ def best_tile(m: int, n: int, lanes: int, held: int) -> tuple[int, int]:
     return min(candidates, key=lambda tile: (cost(tile), -tile[1]))
 
 
+def enough(columns: int, lanes: int) -> int:
+    """The lanes of the shortest vector, of 16 bytes or more, that holds the columns beyond the last full vector."""
+    shortest = max(1, 16 * lanes // tiles.registers().size)
+    while lanes > shortest and columns and columns <= lanes // 2:
+        lanes //= 2
+    return lanes
+
+
 @dataclass(frozen=True)
 class Plan:
     """A shape, and how many rows of the result and how much of k are worked on at a time."""
@@ -193,7 +203,7 @@ def plan(a: Any, b: Any, out: Any, *, factors_in_memory: bool) -> Plan:
     lanes = tiles.lanes(out.dtype)
     rows, vectors = best_tile(m, n, lanes, tiles.registers().held)
     edge = -(-(n % (vectors * lanes)) // lanes)
-    shape = Shape(out.dtype, factors_in_memory, False, rows, vectors, m % rows, edge)
+    shape = Shape(out.dtype, factors_in_memory, False, rows, vectors, m % rows, edge, enough(n % lanes, lanes))
     height, depth = m, DEPTH
     if not neighbours:
         shape = replace(shape, copied=True, turned=True)

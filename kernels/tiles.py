@@ -57,7 +57,7 @@ def lanes(dtype: np.dtype[Any]) -> int:
 
 
 class _Emitter:
-    """Writes the instructions of one tile."""
+    """Writes the instructions of one tile. Vectors have `lanes` numbers where nothing is said of it."""
 
     def __init__(self, builder: Any, dtype: np.dtype[Any]) -> None:
         self.builder = builder
@@ -66,7 +66,6 @@ class _Emitter:
         self.scalar = types_of(dtype)[1]
         self.vector = ir.VectorType(self.scalar, self.lanes)
         self.zero = ir.Constant(self.vector, None)
-        self._name = f"v{self.lanes}f{8 * self.size}"
 
     def call(self, name: str, result: Any, *arguments: Any) -> Any:
         """Call one of LLVM's intrinsic functions."""
@@ -76,25 +75,24 @@ class _Emitter:
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """a b + c, in one instruction where the processor has it."""
-        return self.call(f"llvm.fmuladd.{self._name}", self.vector, a, b, c)
+        return self.call(f"llvm.fmuladd.{self._suffix(c.type)}", c.type, a, b, c)
 
-    def splat(self, number: Any) -> Any:
+    def splat(self, number: Any, lanes: int = 0) -> Any:
         """A vector that holds one number everywhere."""
-        undefined = ir.Constant(self.vector, ir.Undefined)
+        lanes = lanes or self.lanes
+        undefined = ir.Constant(ir.VectorType(number.type, lanes), ir.Undefined)
         first = self.builder.insert_element(undefined, number, INDEX(0))
-        everywhere = ir.Constant(ir.VectorType(INDEX, self.lanes), None)
+        everywhere = ir.Constant(ir.VectorType(INDEX, lanes), None)
         return self.builder.shuffle_vector(first, undefined, everywhere)
 
-    def first_lanes(self, count: Any) -> Any:
+    def first_lanes(self, count: Any, lanes: int = 0) -> Any:
         """A mask of so many lanes, from the first."""
-        numbers = ir.Constant(ir.VectorType(WORD, self.lanes), list(range(self.lanes)))
-        undefined = ir.Constant(ir.VectorType(WORD, self.lanes), ir.Undefined)
-        inserted = self.builder.insert_element(undefined, count, INDEX(0))
-        counts = self.builder.shuffle_vector(inserted, undefined, ir.Constant(ir.VectorType(INDEX, self.lanes), None))
-        return self.builder.icmp_signed("<", numbers, counts)
+        lanes = lanes or self.lanes
+        numbers = ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes)))
+        return self.builder.icmp_signed("<", numbers, self.splat(count, lanes))
 
     def vector_at(self, address: Any, mask: Any) -> _Place:
-        """A vector in memory."""
+        """A vector in memory, as long as its mask."""
         return _Place(lambda: self.load(address, mask), lambda value: self.store(value, address, mask))
 
     def number_at(self, address: Any) -> _Place:
@@ -110,21 +108,26 @@ class _Emitter:
         return self.builder.load(self.builder.inttoptr(address, self.scalar.as_pointer()), align=self.size)
 
     def load(self, address: Any, mask: Any = None) -> Any:
-        """A vector; zeros where the mask is not set."""
-        pointer = self.builder.inttoptr(address, self.vector.as_pointer())
+        """A vector, as long as its mask; zeros where the mask is not set."""
+        kind = self.vector if mask is None else ir.VectorType(self.scalar, mask.type.count)
+        pointer = self.builder.inttoptr(address, kind.as_pointer())
         if mask is None:
             return self.builder.load(pointer, align=self.size)
-        name = f"llvm.masked.load.{self._name}.p0"
-        return self.call(name, self.vector, pointer, INDEX(self.size), mask, self.zero)
+        name = f"llvm.masked.load.{self._suffix(kind)}.p0"
+        return self.call(name, kind, pointer, INDEX(self.size), mask, ir.Constant(kind, None))
 
     def store(self, value: Any, address: Any, mask: Any = None) -> None:
         """A vector, where the mask is set."""
-        pointer = self.builder.inttoptr(address, self.vector.as_pointer())
+        pointer = self.builder.inttoptr(address, value.type.as_pointer())
         if mask is None:
             self.builder.store(value, pointer, align=self.size)
         else:
-            name = f"llvm.masked.store.{self._name}.p0"
+            name = f"llvm.masked.store.{self._suffix(value.type)}.p0"
             self.call(name, ir.VoidType(), value, pointer, INDEX(self.size), mask)
+
+    def _suffix(self, kind: Any) -> str:
+        """How LLVM names a type of vectors."""
+        return f"v{kind.count}f{8 * self.size}"
 
     def store_number(self, value: Any, address: Any) -> None:
         """One number."""
@@ -145,9 +148,12 @@ class _Emitter:
         """Each place <- alpha total + beta what is there, which is read only where beta is not zero."""
         builder = self.builder
         is_zero = builder.fcmp_ordered("==", beta, ir.Constant(self.scalar, 0.0))
-        if isinstance(totals[0].type, ir.VectorType):
-            alpha, beta = self.splat(alpha), self.splat(beta)
-        scaled = [builder.fmul(total, alpha) for total in totals]
+
+        def by(factor: Any, value: Any) -> Any:
+            many = isinstance(value.type, ir.VectorType)
+            return builder.fmul(value, self.splat(factor, value.type.count) if many else factor)
+
+        scaled = [by(alpha, total) for total in totals]
         with builder.if_else(is_zero) as (fresh, added):
             with fresh:
                 for value, place in zip(scaled, places, strict=True):
@@ -155,7 +161,7 @@ class _Emitter:
             with added:
                 # All is read before anything is written: the place of a masked vector reaches into the next row's, and
                 # a load from there would wait for the store.
-                before = [builder.fmul(place.load(), beta) for place in places]
+                before = [by(beta, place.load()) for place in places]
                 for value, earlier, place in zip(scaled, before, places, strict=True):
                     place.store(builder.fadd(earlier, value))
 
@@ -215,20 +221,25 @@ class _Arguments:
     beta: Any
 
 
-def _columns_tile(emit: _Emitter, at: _Arguments, rows: int, vectors: int, masked: bool) -> None:
-    """A tile of some vectors of columns; masked: the last of them has fewer columns than it has room for."""
+def _columns_tile(emit: _Emitter, at: _Arguments, rows: int, vectors: int, masked: int) -> None:
+    """A tile of some vectors of columns; masked: the lanes of the last, where not all may have a column (else 0)."""
     builder, width = emit.builder, emit.lanes * emit.size
-    masks = [None] * (vectors - 1) + [emit.first_lanes(at.last) if masked else None]
+    masks = [None] * (vectors - 1) + [emit.first_lanes(at.last, masked) if masked else None]
+    lanes = [emit.lanes] * (vectors - 1) + [masked or emit.lanes]
     pairs = [(i, j) for i in range(rows) for j in range(vectors)]
 
     def step(values: Sequence[Any]) -> Sequence[Any]:
         a, b, *totals = values
         row = [emit.load(emit.advance(b, width * j), masks[j]) for j in range(vectors)]
-        numbers = [emit.splat(emit.load_number(one)) for one in emit.addresses(a, at.a_row, rows)]
-        added = [emit.multiply_add(numbers[i], row[j], total) for (i, j), total in zip(pairs, totals, strict=True)]
+        numbers = [emit.load_number(one) for one in emit.addresses(a, at.a_row, rows)]
+        splats = {(i, wide): emit.splat(number, wide) for i, number in enumerate(numbers) for wide in set(lanes)}
+        added = [
+            emit.multiply_add(splats[i, lanes[j]], row[j], total) for (i, j), total in zip(pairs, totals, strict=True)
+        ]
         return [builder.add(a, at.a_k), builder.add(b, at.b_k), *added]
 
-    _, _, *totals = emit.loop(at.k, [at.a, at.b, *[emit.zero] * len(pairs)], step)
+    zeros = [ir.Constant(ir.VectorType(emit.scalar, lanes[j]), None) for _, j in pairs]
+    _, _, *totals = emit.loop(at.k, [at.a, at.b, *zeros], step)
     rows_of_c = emit.addresses(at.c, at.c_row, rows)
     places = [emit.vector_at(emit.advance(rows_of_c[i], width * j), masks[j]) for i, j in pairs]
     emit.finish(totals, at.alpha, at.beta, places)
@@ -256,12 +267,12 @@ def _dots_tile(emit: _Emitter, at: _Arguments, rows: int, columns: int) -> None:
 
 
 @functools.cache
-def strip(dtype: np.dtype[Any], *, dots: bool, rows: int, rest: int, columns: int, masked: bool) -> Any:
+def strip(dtype: np.dtype[Any], *, dots: bool, rows: int, rest: int, columns: int, masked: int) -> Any:
     """Tiles one below the other, as a function of the fields of _Arguments.
 
     rows, rest   of a tile, and of the last one where it has fewer (else 0)
     columns      of a tile of dots; else how many vectors of columns
-    masked       whether the last vector has fewer columns than it has room for
+    masked       the lanes of the last vector, where not all of them may have a column; else 0
     """
     real = types_of(dtype)[0]
 
