@@ -159,6 +159,8 @@ def test_weights_depend_on_the_seed_alone() -> None:
         (lambda: network(Dense(0)), "positive integer, not 0"),
         (lambda: network(Dense(2.5)), "positive integer, not 2.5"),
         (lambda: network(Dense(3, "rleu")), "unknown activation 'rleu'.*did you mean 'relu'"),
+        (lambda: network(Dense(3, "ReLU")), "unknown activation 'ReLU'.*did you mean 'relu'"),
+        (lambda: network(Dense(3, "softmax")), "part of softmax_cross_entropy: give the last layer none"),
         (lambda: network(Dense(3, None)), "activation None is not a name"),
         (lambda: network(Dense(3, initializer="he"), inputs=2), "unknown initializer 'he'"),
         (lambda: network(Dense(3, initializer=3), inputs=2), "initializer 3 cannot be used"),
