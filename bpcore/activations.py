@@ -29,6 +29,8 @@ def get_activation(name: str) -> Activation:
     """The table's entry; InputError with the nearest name where there is none."""
     if not isinstance(name, str):
         raise InputTypeError(f"activation {name!r} is not a name; add your own with bpcore.register_activation")
+    if name == "softmax":
+        raise InputError("softmax is no activation but part of softmax_cross_entropy: give the last layer none")
     if name not in ACTIVATIONS:
         raise unknown_name("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]

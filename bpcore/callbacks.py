@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from bpcore.errors import InputError
+from bpcore.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
     from bpcore.train import Run
@@ -32,6 +33,19 @@ class Callback:
 
     def on_end(self, run: Run) -> None:
         """After the last step, also where the run ends by an error."""
+
+
+def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Several callbacks; InputTypeError for one alone, for a class, and for what is none."""
+    if not isinstance(callbacks, Iterable):
+        raise InputTypeError(f"callbacks={callbacks!r}; accepted: a list of callbacks, such as [StopAtLoss(0.1)]")
+    several = tuple(callbacks)
+    for callback in several:
+        if isinstance(callback, type):
+            raise InputTypeError(f"{callback.__name__} in callbacks is a class; accepted: {callback.__name__}(...)")
+        if not isinstance(callback, Callback):
+            raise InputTypeError(f"{callback!r} is not a callback; accepted: EarlyStopping(...), StopAtLoss(...), ...")
+    return several
 
 
 class EarlyStopping(Callback):

@@ -41,6 +41,6 @@ def bytes_in_words(count: int) -> str:
 def unknown_name(kind: str, name: object, accepted: Iterable[str]) -> InputError:
     """The error for a name that is in no table, with the nearest accepted name as a hint."""
     names = sorted(accepted)
-    near = difflib.get_close_matches(str(name), names, n=1)
+    near = difflib.get_close_matches(str(name), names, n=1) or difflib.get_close_matches(str(name).lower(), names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return InputError(f"unknown {kind} {name!r}{hint}; accepted: {', '.join(names)}")

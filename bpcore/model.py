@@ -11,7 +11,7 @@ import numpy as np
 
 from bpcore import checkpoint, samples
 from bpcore.backends.base import Backend, Samples
-from bpcore.callbacks import Callback
+from bpcore.callbacks import Callback, check_callbacks
 from bpcore.errors import InputError, InputTypeError
 from bpcore.evaluation import EVALUATION_BATCH, Answer, ConfusionCounter, Evaluator, Predictor
 from bpcore.history import Evaluation, History
@@ -79,6 +79,7 @@ class Network(LayerStack):
         optimizer   a name with its default settings, or an Optimizer
         schedule    a name or a Schedule; constant where not given
         validation  (x, y) or (x, y, sample_weight), evaluated after each epoch
+        callbacks   a list of Callback objects, called in its order between the steps
         seed        of the shuffles and the dropout masks
         scale       the network sees x * scale + shift; 1/255 for uint8 and 1 otherwise where not given
         resident    data larger than a GPU's memory stays in host memory, or in the file where x is memory-mapped, and
@@ -90,6 +91,7 @@ class Network(LayerStack):
         InputTypeError for input that cannot be used, before any work; NonFiniteLossError when the loss becomes
         infinite or NaN, with the last good weights kept.
         """
+        callbacks = check_callbacks(callbacks)
         features = samples.check_features(x, self.dtype)
         chosen = get_loss(loss) if loss is not None else self._default_loss(y)
         self.build(features.shape[1])

@@ -1,6 +1,6 @@
 """What hidden units and L2 do to the shape of a decision: three networks by three strengths on two noisy spirals.
 
-    python examples/decision_boundaries.py [PICTURE]
+    python examples/decision_boundaries.py [--picture FILE]
 
 Two interleaved arms in the plane, one class each, so noisy that they overlap: 200 samples to learn from, and 2,000 more
 of the same kind as a test. Each network has one hidden layer of tanh units. Classified rightly, of the new samples (and
@@ -16,9 +16,9 @@ straight line. The picture (.png, .svg or .pdf; it needs `pip install "bpcore[pl
 """
 
 import math
-import sys
 
 import numpy as np
+import typer
 
 from bpcore import Adam, Dense, Network, plots
 
@@ -59,4 +59,4 @@ def main(picture: str | None = None, epochs: int = 800) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    typer.run(main)

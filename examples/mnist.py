@@ -1,11 +1,11 @@
 """Train a network on MNIST in a few lines, on whatever device the machine has.
 
-    python examples/mnist.py [DATA_DIR]
+    python examples/mnist.py [--data-dir DATA_DIR]
 
 Takes about half a minute on two CPU cores and ends at about 98.5 % test accuracy.
 """
 
-import sys
+import typer
 
 import bpcore
 from bpcore import Adam, Dense, Dropout, Network, OneCycle
@@ -30,4 +30,4 @@ def main(data_dir: str | None = None, epochs: int = 12) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    typer.run(main)

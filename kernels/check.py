@@ -16,7 +16,7 @@ def scalar_problem(function: Callable[..., Any]) -> str | None:
     if not hasattr(function, "__code__"):
         return f"is {function!r}, not a Python function of (value, p)"
     if function.__code__.co_argcount != 2:
-        return f"takes {function.__code__.co_argcount} arguments; a function of (value, p) is needed"
+        return f"has {function.__code__.co_argcount} parameters; a function of (value, p) is needed"
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return None
     jit = numba.njit(error_model="numpy")

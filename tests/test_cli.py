@@ -305,6 +305,7 @@ def test_default_falls_back_on_the_sample_and_a_name_does_not(
     outcome = run("train", "mnist", "--network", "8", "--epochs", "1")
     assert outcome.code == 2
     assert "neither on this machine nor downloadable" in outcome.err
+    assert "or take mnist_sample" in outcome.err
 
 
 def test_a_download_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

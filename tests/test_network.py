@@ -159,6 +159,8 @@ def test_weights_depend_on_the_seed_alone() -> None:
         (lambda: network(Dense(0)), "positive integer, not 0"),
         (lambda: network(Dense(2.5)), "positive integer, not 2.5"),
         (lambda: network(Dense(3, "rleu")), "unknown activation 'rleu'.*did you mean 'relu'"),
+        (lambda: network(Dense(3, "ReLU")), "unknown activation 'ReLU'.*did you mean 'relu'"),
+        (lambda: network(Dense(3, "softmax")), "part of softmax_cross_entropy: give the last layer none"),
         (lambda: network(Dense(3, None)), "activation None is not a name"),
         (lambda: network(Dense(3, initializer="he"), inputs=2), "unknown initializer 'he'"),
         (lambda: network(Dense(3, initializer=3), inputs=2), "initializer 3 cannot be used"),
@@ -171,7 +173,7 @@ def test_weights_depend_on_the_seed_alone() -> None:
         (lambda: network(precision="float16"), "precision 'float16'"),
         (lambda: network(seed=1.5), "seed 1.5"),
         (lambda: network(inputs=0), "at least one input"),
-        (lambda: Network([Dense(3)], backend="cuda"), "unknown backend 'cuda'.*accepted: auto, cupy, numpy"),
+        (lambda: Network([Dense(3)], backend="cuda"), "unknown backend 'cuda'.*accepted: auto, cpu, cupy, gpu, numpy"),
         (lambda: network().summary(), "no weights yet"),
         (lambda: network(inputs=2).predict([[1.0, 2.0]]), "not been trained"),
         (lambda: network(inputs=2).output(np.zeros((1, 3))), "3 features a sample, but the network takes 2"),
@@ -198,6 +200,10 @@ def test_backends_are_chosen_by_name_and_say_why(monkeypatch: pytest.MonkeyPatch
     if states["cupy"] != "available":
         with pytest.raises(BpcoreError):
             get_backend("cupy")
+
+
+def test_devices_have_plain_names_too() -> None:
+    assert Network([Dense(3)], backend="cpu").backend.name == "numpy"
 
 
 def test_a_backend_of_another_package_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -339,6 +339,19 @@ def test_callbacks_are_told_in_order(rng: np.random.Generator) -> None:
     assert events.count("progress") >= 2
 
 
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        (StopAtLoss(0.5), r"callbacks=<.*StopAtLoss.*>; accepted: a list of callbacks"),
+        ([EarlyStopping], r"EarlyStopping in callbacks is a class; accepted: EarlyStopping\(...\)"),
+        ("stop", "'s' is not a callback; accepted: EarlyStopping"),
+    ],
+)
+def test_what_is_no_list_of_callbacks_is_refused(callbacks: Any, message: str) -> None:
+    with pytest.raises(InputTypeError, match=message):
+        network().fit(np.zeros((4, 2)), np.zeros(4, int), callbacks=callbacks)
+
+
 def test_ctrl_c_ends_cleanly_with_what_was_learned(rng: np.random.Generator) -> None:
     class PressCtrlC(Callback):
         def on_progress(self, run: Run) -> None:

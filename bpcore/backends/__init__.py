@@ -22,6 +22,8 @@ BUILT_IN = {
     "cupy": "bpcore.backends.cupy_backend:CupyBackend",
 }
 
+ALIASES = {"cpu": "numpy", "gpu": "cupy"}
+
 
 def _entries() -> dict[str, EntryPoint]:
     from importlib.metadata import EntryPoint, entry_points  # takes 15 ms, and `import bpcore` needs it not
@@ -48,7 +50,7 @@ def available_backends() -> dict[str, str]:
 
 
 def get_backend(name: str | Backend = "auto") -> Backend:
-    """The backend of that name: "numpy", "cupy", one that another package brings, or "auto".
+    """The backend of that name: "numpy" or "cpu", "cupy" or "gpu", one that another package brings, or "auto".
 
     "auto" takes $BPCORE_BACKEND if that is set, else a GPU if one can be used, else the CPU; the backend's
     `reason` says which and why. A name that is given is never replaced by another: where it cannot be used,
@@ -67,6 +69,7 @@ def other_than_numpy(name: str | Backend = "auto") -> tuple[Backend | None, str]
     """As get_backend, and why it was chosen; None stands for NumPy's backend, which is not loaded (it brings Numba)."""
     if isinstance(name, Backend):
         return (None if name.name == "numpy" else name), ""
+    name = ALIASES.get(name, name)
     if name != "auto":
         return (None if name == "numpy" else _make(name)), ""
     chosen = os.environ.get("BPCORE_BACKEND", "auto")
@@ -82,7 +85,7 @@ def other_than_numpy(name: str | Backend = "auto") -> tuple[Backend | None, str]
 def _make(name: str) -> Backend:
     entries = _entries()
     if name not in entries:
-        raise unknown_name("backend", name, [*entries, "auto"])
+        raise unknown_name("backend", name, [*entries, *ALIASES, "auto"])
     try:
         backend: object = entries[name].load()()
     except BpcoreError:

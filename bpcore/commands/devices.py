@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from bpcore.backends import backend_names, get_backend
+from bpcore.backends import ALIASES, backend_names, get_backend
 from bpcore.backends.base import Backend
 from bpcore.errors import unknown_name
-
-ALIASES = {"cpu": "numpy", "gpu": "cupy"}
 
 
 def device_names() -> list[str]:
@@ -18,7 +16,7 @@ def choose_device(name: str) -> Backend:
     """The backend of a device's name; a device that is asked for is never replaced by another."""
     if name not in device_names():
         raise unknown_name("device", name, device_names())
-    return get_backend(ALIASES.get(name, name))
+    return get_backend(name)
 
 
 def device_rows(backend: Backend) -> list[tuple[str, str]]:

@@ -89,7 +89,12 @@ def load_dataset(
     if key in DATASETS:
         if target is not None or task == "regression":
             raise InputError(f"{key} is a data set for classification; target and task are for your own files")
-        return DATASETS[key](data_dir, progress)
+        try:
+            return DATASETS[key](data_dir, progress)
+        except DataUnavailable as error:
+            if key != "mnist":
+                raise
+            raise DataUnavailable(f"{error}; or take mnist_sample, 5,000 of its images") from error
     if path.is_dir() and str(name):
         if target is not None or task == "regression":
             raise InputError(f"{path} is a folder of IDX files, for classification; target and task are for tables")

@@ -152,7 +152,7 @@ def _from_cache(mirrors: Sequence[str], tried: list[str], progress: Progress | N
         looked = ", ".join([*tried, str(folder)])
         raise DataUnavailable(
             f"{NAME} is neither on this machine nor downloadable: looked in {looked}; {'; '.join(failures)}. "
-            f"Put {ARCHIVE}, or the six files that are in it, into a folder and name that with --data-dir or "
-            f"BPCORE_DATA_DIR"
+            f"Put {ARCHIVE}, or the six files that are in it, into a folder and name that with data_dir, "
+            f"--data-dir or BPCORE_DATA_DIR"
         )
     return _dataset(_packed(folder / ARCHIVE), f"downloaded to {folder}")

@@ -177,7 +177,8 @@ def _from_cache(name: str, source: Source, tried: list[str], progress: Progress 
         looked = ", ".join([*tried, str(folder)])
         raise DataUnavailable(
             f"{name} is neither on this machine nor downloadable: looked in {looked}; {'; '.join(failures)}. "
-            f"Put its four files ({FILES[0]}, ...) into a folder and name that with --data-dir or BPCORE_DATA_DIR"
+            f"Put its four files ({FILES[0]}, ...) into a folder and name that with data_dir, --data-dir or "
+            f"BPCORE_DATA_DIR"
         )
     return read_files(name, [folder / file for file in FILES], source.classes, f"downloaded to {folder}")
 

@@ -17,9 +17,6 @@ from bpcore.network import LayerStack
 from bpcore.sklearn.inputs import for_samples
 from bpcore.sklearn.parameters import Parameters, Shape
 
-DEVICES = {"cpu": "numpy", "gpu": "cupy"}
-"""Names of devices beside those of backends."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -43,7 +40,7 @@ class Engine:
         self.network = LayerStack(
             plan.shape.layers(),
             inputs=plan.shape.sizes[0],
-            backend=backend_of(plan.device),
+            backend=get_backend(plan.device),
             precision=plan.precision,
         )
         self._dense = [layer.number for layer in self.network.layers if isinstance(layer, Dense)]
@@ -82,8 +79,3 @@ class Engine:
     def unlabelled(self, x: Any) -> Samples:
         """Samples without targets."""
         return Samples(for_samples(x, self.network.backend), np.zeros(x.shape[0], np.int64))
-
-
-def backend_of(device: str | Backend) -> Backend:
-    """A backend by "auto", "cpu", "gpu", its own name, or itself."""
-    return get_backend(DEVICES.get(device, device) if isinstance(device, str) else device)
