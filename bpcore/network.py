@@ -156,7 +156,9 @@ class LayerStack:
             x = layer.forward(x, passed)
         z, bias, bias_grad = self.layers[-1].forward_to_head(x, passed)
         delta = self._delta[: z.shape[0]]
-        self.backend.loss_head(loss.entry, self._checked(z), bias, batch, delta, bias_grad, control, smoothing=loss.label_smoothing)
+        self.backend.loss_head(
+            loss.entry, self._checked(z), bias, batch, delta, bias_grad, control, smoothing=loss.label_smoothing
+        )
         return delta
 
     def backward(self, delta: Array, *, wants_input: bool = False) -> Array | None:

@@ -15,7 +15,7 @@ import numpy as np
 BFLOAT16 = np.dtype(np.uint16)
 """The dtype of arrays of bfloat16."""
 
-UNIT_ROUNDOFF = 2.0**-9
+UNIT_ROUNDOFF = 2.0**-8
 """Rounding moves a number by so much at most, as a share of it: half of the distance between 1 and the next one."""
 
 ARGUMENTS = {

@@ -20,9 +20,9 @@ one_block     as row_groups, but one block has all rows, for sums over the whole
 LANES, and THREADS (the most threads of a block), are constants of a compiled kernel: `compiled` keeps one kernel for
 each LANES that is asked for.
 
-What flows between layers may be bfloat16 (bfloat16.py). A kernel of float32 takes both: `number(x[i, j])` is the float32
-that an element stands for, and `out[i, j] = fitted(value, out)` rounds where out is bfloat16. Of float32 and float64 both
-are nothing at all, so that these kernels hold no instruction more.
+What flows between layers may be bfloat16 (bfloat16.py). A kernel of float32 takes either: `number(x[i, j])` is the
+float32 that an element stands for, and `out[i, j] = fitted(value, out)` rounds where out is bfloat16. Of float32 and
+float64 both are nothing at all: these kernels hold no instruction more.
 
 float32 kernels hold no float64 instruction, of which a consumer GPU does 64 times fewer. Multiplication and addition
 contract to one instruction as on the CPU; there is no other fast arithmetic.

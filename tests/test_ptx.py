@@ -108,6 +108,24 @@ def test_templates_compile_for_the_other_gpus(capability: tuple[int, int]) -> No
         check(text, case)
 
 
+@pytest.mark.parametrize("template", ["activate", "delta", "gather", "dropout", "max_pieces", "duplicate"])
+def test_reading_and_writing_is_nothing_where_there_is_no_bfloat16(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel over float32 has the instructions that it has without `number` and `fitted`."""
+    case = next(case for case in kernel_cases.every_case(np.float32, 5, 7) if case.spec.template == template)
+    found = instructions(ptx_of(case, HOPPER))
+    monkeypatch.setattr(cuda, "number", lambda element: element)
+    monkeypatch.setattr(cuda, "fitted", lambda value, out: value)
+    monkeypatch.setattr(cuda, "compiled", cuda.compiled.__wrapped__)  # past what is kept
+    assert instructions(ptx_of(case, HOPPER)) == found
+
+
+def instructions(text: str) -> list[str]:
+    """What the kernel does, without the names of symbols, which hold a hash."""
+    return [re.sub(r"_ZN\w+", "symbol", line) for line in text.splitlines() if line.startswith(("\t", "$", "@"))]
+
+
 def check(text: str, case: kernel_cases.Case) -> None:
     """No float64 in a float32 kernel, not even a register; and nothing whose order changes from run to run."""
     if case.spec.dtype == np.float32:

@@ -176,17 +176,17 @@ class CupyBackend(Backend):
         "tf32" multiplies float32 numbers with 10 of their 23 bits. At "bfloat16" arrays of that are made and multiplied
         (bpcore.kernels.bfloat16); products of float32 remain what they are.
         """
-        if name not in ("tf32", "bfloat16"):
-            return super().at_precision(name)
-        if self._library is None:
+        if name in ("tf32", "bfloat16") and self._library is None:
             raise InputError(f"precision {name!r} needs cuBLASLt, which cannot be loaded: {self._no_library}")
-        backend = copy.copy(self)
-        if name == "tf32":
-            backend._precision = "tf32"
-        else:
+        if name == "bfloat16":
             self._require_bfloat16()
-            backend._rounds = True
-        return backend, np.dtype(np.float32)
+        dtype = np.dtype(np.float32) if name in ("tf32", "bfloat16") else super().at_precision(name)[1]
+        precision: Precision = "tf32" if name == "tf32" else "float32"
+        if (self._precision, self._rounds) == (precision, name == "bfloat16"):
+            return self, dtype
+        backend = copy.copy(self)
+        backend._precision, backend._rounds = precision, name == "bfloat16"
+        return backend, dtype
 
     def _require_bfloat16(self) -> None:
         """One line for a GPU that is too old for products of bfloat16."""
@@ -320,7 +320,7 @@ def _check_bfloat16(operation: Operation) -> None:
             words = ["bfloat16" if kind == BFLOAT16 else str(kind) for kind in kinds]
             raise InputTypeError(
                 f"matmul: {words[0]} @ {words[1]} -> {words[2]} was asked for at precision 'bfloat16'; accepted: two "
-                f"factors of bfloat16 (of weights that is view.operand), and bfloat16 or float32 for the product"
+                f"factors of bfloat16 (weights: view.operand, deltas: self.input_dtype), and either for the product"
             )
         return
     allowed = bfloat16.ARGUMENTS.get(operation.spec.template, ())
