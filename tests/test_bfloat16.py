@@ -58,7 +58,9 @@ def at_bfloat16(device: Device) -> Backend:
 
 
 def data(rng: np.random.Generator, rows: int = 70) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return rng.integers(0, 256, (rows, 12), np.uint8), rng.integers(0, 3, rows), rng.random(rows) + 0.5
+    """Features, labels that can be learned from them, and sample weights."""
+    x = rng.integers(0, 256, (rows, 12), np.uint8)
+    return x, (x @ rng.standard_normal((12, 3))).argmax(axis=1), rng.random(rows) + 0.5
 
 
 # --- rounding ---------------------------------------------------------------------------------------------------
@@ -290,10 +292,11 @@ def test_a_run_is_the_textbook_rounded_at_the_same_places(
     assert len(device.graph_launches) > 20
     # Sums in another order differ in the last bits of float32, and then and now one is rounded to the other neighbour.
     np.testing.assert_allclose(found["bfloat16"], expected, rtol=1e-5)
-    # Each layer rounds its inputs, its weights and its output once, by u each and at random; the loss of 3 classes is
-    # near log 3, and its derivative by a logit at most 1.
+    # Each of two layers rounds its input, its weights and its output, by u at most: a logit may be off by 6 u of its
+    # size, which is the loss's too, and the loss's derivative by a logit is 1 at most. That leaves out that steps add
+    # up, and that roundings cancel in the sums, which is more.
     differences = np.abs(found["bfloat16"] - found["float32"])
-    assert differences.max() < 2 * 3 * UNIT_ROUNDOFF * max(1.0, found["float32"].max())
+    assert differences.max() < 6 * UNIT_ROUNDOFF * found["float32"].max()
     assert differences.max() > 1e-5, "nothing was rounded"
     assert found["bfloat16"][-20:].mean() < found["bfloat16"][:20].mean()
 
@@ -322,8 +325,8 @@ def test_every_layer_follows_float32(
         options: dict[str, Any] = {"epochs": 3, "batch_size": 16, "sample_weight": weights, "validation": (x, y)}
         histories.append(network.fit(x, y, optimizer=optimizer, **options))
     assert len(device.graph_launches) > 30
-    for column in ("loss", "val_loss"):  # eight roundings on the longest way through the layers, and as many back
-        np.testing.assert_allclose(histories[0][column], histories[1][column], rtol=8 * UNIT_ROUNDOFF)
+    for column in ("loss", "val_loss"):  # in the mean over an epoch many roundings cancel, so that one bounds them all
+        np.testing.assert_allclose(histories[0][column], histories[1][column], rtol=UNIT_ROUNDOFF)
 
 
 def test_a_graph_has_the_bits_of_plain_steps(
@@ -387,8 +390,8 @@ def test_a_model_is_saved_in_float32_and_read_on_a_cpu(device: Device, rng: np.r
         assert array.dtype == np.float32
         np.testing.assert_array_equal(on_cpu.parameters_by_name()[name], array)
     probabilities = network.predict_proba(x)
-    np.testing.assert_allclose(probabilities, on_cpu.predict_proba(x), atol=8 * UNIT_ROUNDOFF)
-    assert network.evaluate(x, y).loss == pytest.approx(on_cpu.evaluate(x, y).loss, rel=8 * UNIT_ROUNDOFF)
+    np.testing.assert_allclose(probabilities, on_cpu.predict_proba(x), atol=UNIT_ROUNDOFF)
+    assert network.evaluate(x, y).loss == pytest.approx(on_cpu.evaluate(x, y).loss, rel=UNIT_ROUNDOFF)
     assert network.confusion_matrix(x, y).sum() == len(x)
 
 
@@ -415,7 +418,8 @@ def test_any_layer_may_be_the_last(last: Layer, device: Device, rng: np.random.G
         )
         losses.append(history["val_loss"])
         assert network.output(x).dtype == np.float32
-    np.testing.assert_allclose(losses[0], losses[1], rtol=8 * UNIT_ROUNDOFF)
+    # Three units: little cancels, and there are four roundings on the way.
+    np.testing.assert_allclose(losses[0], losses[1], rtol=4 * UNIT_ROUNDOFF)
 
 
 def test_diagnostics_and_the_first_layer_that_is_not_finite(device: Device, rng: np.random.Generator) -> None:
@@ -487,7 +491,7 @@ def test_layers_of_users_work(layer: Layer, device: Device, rng: np.random.Gener
     for precision in ("bfloat16", "float32"):
         network = Network([Dense(6, "tanh"), layer, Dense(3)], backend=backend_on(device), precision=precision)
         losses.append(network.fit(x, y, epochs=3, batch_size=16)["loss"])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=8 * UNIT_ROUNDOFF)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=UNIT_ROUNDOFF)
 
 
 @pytest.mark.parametrize(
@@ -557,7 +561,7 @@ def test_a_run_on_a_gpu_follows_float32(optimizer: Any, gpu: CupyBackend, rng: n
         network = Network(every_layer(), backend=gpu, precision=precision, seed=4)
         history = network.fit(x, y, epochs=3, batch_size=16, optimizer=optimizer, sample_weight=weights)
         losses.append(history["loss"])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=8 * UNIT_ROUNDOFF)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=UNIT_ROUNDOFF)
 
 
 @pytest.mark.gpu

@@ -122,8 +122,12 @@ def test_reading_and_writing_is_nothing_where_there_is_no_bfloat16(
 
 
 def instructions(text: str) -> list[str]:
-    """What the kernel does, without the names of symbols, which hold a hash."""
-    return [re.sub(r"_ZN\w+", "symbol", line) for line in text.splitlines() if line.startswith(("\t", "$", "@"))]
+    """What the kernel does, without the names of symbols, which hold a hash or a number."""
+    return [
+        re.sub(r"_ZN\w+|_cudapy_smem_\d+", "symbol", line)
+        for line in text.splitlines()
+        if line.startswith(("\t", "$", "@"))
+    ]
 
 
 def check(text: str, case: kernel_cases.Case) -> None:
@@ -132,7 +136,9 @@ def check(text: str, case: kernel_cases.Case) -> None:
         assert ".f64" not in text
     if "bfloat16" in case.name and case.spec.template != "gather":  # whose data set may be integers
         assert not re.search(r"cvt\.rn\.f32\.[us]16", text), "bits of a bfloat16 were taken for an integer"
-        assert ".u16" in text
+        assert ".u16" in text or case.name.startswith("delta identity"), (
+            "whose derivative does not look at its argument"
+        )
     atomics = re.findall(r"^\s*(?:@%p\d+ )?((?:atom|red)\.\S+)", text, re.MULTILINE)
     if case.spec.template in INTEGER_SUMS:
         atomics = [atomic for atomic in atomics if not re.search(r"\.add\.[us](32|64)$", atomic)]
