@@ -130,7 +130,7 @@ def train(
     dropout: Annotated[float, _option(NETWORK, "Share of hidden units dropped in training.", metavar="SHARE")] = (
         DEFAULTS.dropout
     ),
-    precision: Annotated[str, _choice(NETWORK, "Of all numbers", PRECISIONS)] = DEFAULTS.precision,
+    precision: Annotated[str, _choice(NETWORK, "Of numbers and products", PRECISIONS)] = DEFAULTS.precision,
     epochs: Annotated[
         int | None,
         _option(LEARNING, f"Passes over the training data; {DEFAULT_EPOCHS}.", min=1, metavar="N"),

@@ -377,6 +377,26 @@ def test_half_of_the_memory_between_the_layers(device: Device) -> None:
     assert bytes_of(lambda meter: meter.empty((1,), BFLOAT16), network.backend) == 512
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_streamed_and_resident_data_are_the_same(
+    kind: Any, device: Device, rng: np.random.Generator, scratch: Path
+) -> None:
+    """Features of uint16 in a file go to the device as they are, and are integers there."""
+    x, y, _ = data(rng)
+    in_file = np.lib.format.open_memmap(scratch / "x.npy", "w+", kind, x.shape)
+    in_file[:] = x
+    found = []
+    for resident in (True, False):
+        network = Network([Dense(8, "relu"), Dense(3)], backend=backend_on(device), precision="bfloat16", seed=1)
+        network.fit(in_file, y, epochs=2, batch_size=16, resident=resident, scale=1 / 255)
+        found.append(network.parameters_by_name())
+    plain = Network([Dense(8, "relu"), Dense(3)], backend=backend_on(device), precision="bfloat16", seed=1)
+    plain.fit(x, y, epochs=2, batch_size=16)
+    for name, array in plain.parameters_by_name().items():
+        np.testing.assert_array_equal(found[0][name], array, err_msg=name)
+        np.testing.assert_array_equal(found[1][name], array, err_msg=name)
+
+
 # --- what users do ----------------------------------------------------------------------------------------------
 
 
