@@ -75,8 +75,8 @@ def method(results: Results) -> str:
         f"One training step in {results['precision']}: shuffled gather of {results['data']} data, forward "
         f"({results['activation']}), softmax cross-entropy, backward, {results['optimizer']}. Each contender in a "
         f"process of its own, in turns; medians of {results['rounds']} rounds of {results['seconds_a_round']:g} s. "
-        f"roofline, products: the share of what the device could do, and of the speed of the matrix products alone. Of a peer: its time, and how many "
-        f"times bpcore's that is."
+        f"roofline, products: the share of what the device could do, and of the speed of the matrix products alone. "
+        f"Of a peer: its time, and how many times bpcore's that is."
     )
 
 
