@@ -175,7 +175,7 @@ class LayerStack:
 
     def _checked(self, z: Array) -> Array:
         """The output of the last layer; one clear line where it is rounded, since no loss can be made of that."""
-        if z.dtype != self.dtype:
+        if z.dtype != self.dtype and z.dtype == self.backend.between_layers(self.dtype):
             raise InputError(
                 f"the last layer ({self.layers[-1].describe()}) gives the dtype of its input and not its own, float32; "
                 f"let it make its output with self.dtype and dL/dx with self.input_dtype, or end with a Dense layer"

@@ -150,6 +150,9 @@ def test_integers_stay_integers_at_other_precisions(device: Device) -> None:
     backend.write(np.array([7, 8], np.uint16), array)
     assert backend.to_numpy(array).tolist() == [7, 8]
     assert backend.between_layers(np.dtype(np.float32)) == np.float32
+    matrix = backend.empty((2, 3), np.uint16)
+    with pytest.raises(InputTypeError, match=r"^add: its argument 1 was given as uint16; it must be float32$"):
+        backend.add(matrix, matrix, matrix)
 
 
 # --- products ---------------------------------------------------------------------------------------------------

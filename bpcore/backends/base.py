@@ -41,7 +41,7 @@ PRECISIONS = {
     "float32": "the default: float32 throughout",
     "float64": "for gradient checks",
     "tf32": "float32, but products on a GPU's tensor cores keep 10 bits of each factor and sum in float32",
-    "bfloat16": "on a GPU, what flows between the layers and all factors of products have 8 bits, all else is float32",
+    "bfloat16": "on a GPU, float32 with 8 significant bits in what flows between layers and in factors of products",
 }
 """What a network may compute in."""
 

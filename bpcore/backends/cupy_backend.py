@@ -200,8 +200,7 @@ class CupyBackend(Backend):
 
     def execute(self, operation: Operation) -> None:
         """A product by cuBLAS, or the kernel, on CuPy's current stream."""
-        if self._rounds:
-            _check_bfloat16(operation)
+        _check_bfloat16(operation, accepted=self._rounds)
         if isinstance(operation, Kernel):
             self._launch(operation.spec, operation.arguments, self._stream())
         elif (products := self._cublas_for(operation)) is not None:
@@ -312,24 +311,29 @@ class CupyBackend(Backend):
         }
 
 
-def _check_bfloat16(operation: Operation) -> None:
-    """bfloat16 where it may be: one clear line for a layer that mixes it with float32, or knows nothing of it."""
+def _check_bfloat16(operation: Operation, *, accepted: bool) -> None:
+    """bfloat16 where it may be: one clear line for a layer that mixes it with float32, or knows nothing of it.
+
+    accepted: whether this is the precision for it; at others a kernel would take integers of 16 bits for it.
+    """
     if isinstance(operation, Product):
         kinds = [array.dtype for array in (operation.a, operation.b, operation.out)]
-        if BFLOAT16 in kinds and kinds not in ([BFLOAT16] * 3, [BFLOAT16, BFLOAT16, np.dtype(np.float32)]):
+        if accepted and BFLOAT16 in kinds and kinds not in ([BFLOAT16] * 3, [BFLOAT16, BFLOAT16, np.dtype(np.float32)]):
             words = ["bfloat16" if kind == BFLOAT16 else str(kind) for kind in kinds]
             raise InputTypeError(
                 f"matmul: {words[0]} @ {words[1]} -> {words[2]} was asked for at precision 'bfloat16'; accepted: two "
                 f"factors of bfloat16 (weights: view.operand, deltas: self.input_dtype), and either for the product"
             )
         return
-    allowed = bfloat16.ARGUMENTS.get(operation.spec.template, ())
-    integers = (0,) if operation.spec.template == "gather" else ()  # a data set of uint16
+    template = operation.spec.template
+    places = bfloat16.ARGUMENTS.get(template, ())
     for place, argument in enumerate(operation.arguments):
-        if is_array(argument) and argument.dtype == BFLOAT16 and place not in (*allowed, *integers):
-            raise InputTypeError(
-                f"{operation.spec.template}: its argument {place + 1} was given as bfloat16; it must be float32"
-            )
+        if not is_array(argument) or argument.dtype != BFLOAT16 or (template == "gather" and place == 0):
+            continue  # what is gathered from are numbers of any kind
+        if accepted and place not in places:
+            raise InputTypeError(f"{template}: its argument {place + 1} was given as bfloat16; it must be float32")
+        if not accepted and place in places:
+            raise InputTypeError(f"{template}: its argument {place + 1} was given as uint16; it must be float32")
 
 
 def _ending(epilogue: Relu | ReluBackward | None) -> cublas.Ending | None:
