@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import pytest
 import stand_in_cublas
+from conftest import mnist_folder
 from hypothesis import given
 from hypothesis import strategies as st
 from stand_in import Device
@@ -31,6 +32,7 @@ from bpcore import (
     Maxout,
     Network,
     Residual,
+    load_dataset,
 )
 from bpcore.backends import graphs
 from bpcore.backends.base import Array, Backend, Control
@@ -363,6 +365,22 @@ def test_the_launches_of_a_step(epilogues: bool, device: Device, rng: np.random.
     assert (epoch["kernels"], epoch["products"]) == (kernels * steps, products * steps)
     assert epoch["nodes"] == (kernels + products) * steps
     assert epoch["allocations"] == epoch["graphs"] == 0
+    assert epoch["to_device"] == 1, "the counters at the epoch's beginning"
+
+
+@pytest.mark.skipif(mnist_folder() is None, reason="there is no MNIST")
+def test_an_epoch_of_mnist(device: Device) -> None:
+    """As test_graphs.py has it for float32: nothing crosses in a replay, and the losses are those of float32."""
+    mnist = load_dataset("mnist", data_dir=mnist_folder())
+    histories, counts = [], Counts(device)
+    for precision, callbacks in (("bfloat16", [counts]), ("float32", [])):
+        network = Network([Dense(32, "relu"), Dense(10)], backend=backend_on(device), precision=precision)
+        options: dict[str, Any] = {"epochs": 2, "batch_size": 256, "optimizer": SGD(learning_rate=0.1)}
+        histories.append(network.fit(mnist.x_train, mnist.y_train, callbacks=callbacks, **options))
+    np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=UNIT_ROUNDOFF)
+    epoch, steps = counts.of_an_epoch(), -(-60000 // 256)
+    assert epoch["allocations"] == 0
+    assert epoch["nodes"] == (6 + 2 + 5) * steps
     assert epoch["to_device"] == 1, "the counters at the epoch's beginning"
 
 
