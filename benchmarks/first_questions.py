@@ -8,6 +8,7 @@
 4  What does a step cost as a graph of 1, 16 and 64 steps?              -> graphs.STEPS_IN_A_GRAPH
 5  From which size on does a folded update win?                         -> graphs.BYTES_WORTH_FOLDING
 6  What does a barrier of the whole grid cost?                          -> whether one kernel for a whole step would win
+7  What does a step cost in float32, tf32 and bfloat16?                 -> from which size on precision= is worth it
 
 It fails where there is no GPU. Times are medians, in microseconds, of many repetitions between two synchronisations.
 """
@@ -41,6 +42,7 @@ from bpcore.train import Run, Settings
 
 FLOAT32 = np.dtype(np.float32)
 SHAPES = [(10, 784, 128), (128, 784, 128), (128, 512, 512), (512, 784, 256), (2048, 512, 512), (2048, 2048, 2048)]
+PRECISION_SHAPES = [(128, 128), (512, 512), (2048, 2048), (4096, 16384)]
 Answers = dict[str, Any]
 
 
@@ -112,11 +114,14 @@ def nan_through_relu(backend: CupyBackend, repeats: int) -> Answers:
     return {"nan_stays": bool(np.isnan(backend.to_numpy(product.out)).all())}
 
 
-def training_run(backend: Backend, sizes: Sequence[int], batch: int, optimizer: Any, steps: int) -> Run:
+def training_run(
+    backend: Backend, sizes: Sequence[int], batch: int, optimizer: Any, steps: int, precision: str = "float32"
+) -> Run:
     """A run over random images that has so many steps an epoch."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (batch * steps, 784), np.uint8), rng.integers(0, 10, batch * steps)
-    network = Network([*(Dense(size, "relu") for size in sizes), Dense(10)], inputs=784, backend=backend)
+    layers = [*(Dense(size, "relu") for size in sizes), Dense(10)]
+    network = Network(layers, inputs=784, backend=backend, precision=precision)
     settings = Settings(Loss("softmax_cross_entropy"), optimizer, Constant(), 1000, batch, 0)
     run = Run(network, to_device(network.backend, x, y, None, 1 / 255, 0.0), settings)
     run.begin_epoch(0)
@@ -183,7 +188,18 @@ def grid_barrier(backend: CupyBackend, repeats: int) -> Answers:
     return {"blocks": blocks, "barrier_us": (took[1010] - took[10]) / 1000}
 
 
-QUESTIONS = (nodes_and_launches, epilogues, nan_through_relu, steps_in_a_graph, folding, grid_barrier)
+def precisions(backend: CupyBackend, repeats: int) -> Answers:
+    """Two hidden layers, Adam, small and large."""
+    found, steps = {}, min(repeats, 100)
+    for width, batch in PRECISION_SHAPES:
+        found[f"{width} batch {batch}"] = {
+            precision: step_microseconds(training_run(backend, [width, width], batch, Adam(), steps, precision), steps)
+            for precision in ("float32", "tf32", "bfloat16")
+        }
+    return {"us_per_step": found}
+
+
+QUESTIONS = (nodes_and_launches, epilogues, nan_through_relu, steps_in_a_graph, folding, grid_barrier, precisions)
 
 
 def ask(backend: CupyBackend, repeats: int, questions: Sequence[Any] = QUESTIONS) -> Answers:

@@ -54,7 +54,11 @@ class Declaration:
 
 @dataclass(frozen=True)
 class ParameterView:
-    """Where a parameter array stands in the flat buffers, and the views into them."""
+    """Where a parameter array stands in the flat buffers, and the views into them.
+
+    operand: the array as products read it. That is the value itself, but at precision "bfloat16" the rounded copy of a
+    weight.
+    """
 
     name: str
     kind: Kind
@@ -63,6 +67,7 @@ class ParameterView:
     trainable: bool
     value: Array
     grad: Array
+    operand: Array
 
 
 class ParameterBuffer:
@@ -84,6 +89,7 @@ class ParameterBuffer:
         self.params = backend.empty((total,), dtype)
         backend.write(host, self.params)
         self.grads = backend.full((total,), 0.0, dtype)
+        self._rounded = self._room_for_rounded(ordered, firsts)
         self.views = {
             declared.name: ParameterView(
                 declared.name,
@@ -93,9 +99,31 @@ class ParameterBuffer:
                 declared.trainable,
                 self.params[first : first + declared.values.size].reshape(declared.values.shape),
                 self.grads[first : first + declared.values.size].reshape(declared.values.shape),
+                self._operands(declared)[first : first + declared.values.size].reshape(declared.values.shape),
             )
             for declared, first in zip(ordered, firsts, strict=True)
         }
+
+    def _room_for_rounded(self, ordered: Sequence[Declaration], firsts: Sequence[int]) -> Array | None:
+        """Where products read something else than float32, an array for the weights as that: zeros at first."""
+        kind = self.backend.between_layers(self.dtype)
+        if kind == self.dtype:
+            return None
+        others = (first for declared, first in zip(ordered, firsts, strict=True) if declared.kind != "weight")
+        count = min(others, default=self.params.size)
+        return self.backend.full((count,), 0.0, kind) if count else None
+
+    def _operands(self, declared: Declaration) -> Array:
+        return self._rounded if self._rounded is not None and declared.kind == "weight" else self.params
+
+    def round_weights(self) -> None:
+        """Let the rounded copy of the weights, where there is one, be that of the weights as they are now.
+
+        This is the first operation of every pass over the layers, so that nobody who changes weights need think of it.
+        """
+        if self._rounded is not None:
+            in_rows = (-1, ALIGNMENT // self.dtype.itemsize)
+            self.backend.duplicate(self.weights.reshape(in_rows), self._rounded.reshape(in_rows))
 
     @property
     def count(self) -> int:

@@ -15,6 +15,7 @@ import typer
 
 from bpcore import __version__
 from bpcore.backends.base import PRECISIONS
+from bpcore.bench.cells import PRECISIONS as BENCH_PRECISIONS
 from bpcore.bench.contenders import PEERS
 from bpcore.bench.data import KINDS as BENCH_DATA
 from bpcore.commands import bench as benching
@@ -130,7 +131,7 @@ def train(
     dropout: Annotated[float, _option(NETWORK, "Share of hidden units dropped in training.", metavar="SHARE")] = (
         DEFAULTS.dropout
     ),
-    precision: Annotated[str, _choice(NETWORK, "Of all numbers", PRECISIONS)] = DEFAULTS.precision,
+    precision: Annotated[str, _choice(NETWORK, "Of numbers and products", PRECISIONS)] = DEFAULTS.precision,
     epochs: Annotated[
         int | None,
         _option(LEARNING, f"Passes over the training data; {DEFAULT_EPOCHS}.", min=1, metavar="N"),
@@ -234,6 +235,7 @@ def bench(
     batches: Annotated[str | None, _option(CELLS, "Batch sizes, such as 10,128.", metavar="SIZES")] = BENCH.batches,
     activation: Annotated[str, _choice(CELLS, "Activation of the hidden layers", ACTIVATIONS)] = BENCH.activation,
     optimizer: Annotated[str, _choice(CELLS, "Optimizer", OPTIMIZERS)] = BENCH.optimizer,
+    precision: Annotated[str, _choice(CELLS, "Of numbers and products", BENCH_PRECISIONS)] = BENCH.precision,
     device: Annotated[
         str, _option(CELLS, "all that are here, or cpu, gpu, a backend's name; several with commas.", metavar="NAMES")
     ] = BENCH.device,

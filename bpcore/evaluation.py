@@ -76,10 +76,11 @@ class Pass(ABC):
     def needs(self) -> dict[str, int]:
         """The bytes that this pass asks the device for, its data set apart."""
         network, size = self.network, self.batch_size
-        buffers = bytes_of(lambda meter: batch_for(meter, self.samples, size, network.dtype)) + network.bytes_for(size)
+        buffers = bytes_of(lambda meter: batch_for(meter, self.samples, size, network.dtype), self.backend)
+        buffers += network.bytes_for(size)
         return {
             "batch buffers": buffers,
-            "losses": bytes_of(self._new_control),
+            "losses": bytes_of(self._new_control, self.backend),
             "recording": COPIES_OF_A_RECORDING * buffers * self._records,
         }
 

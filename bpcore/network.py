@@ -22,7 +22,7 @@ class LayerStack:
     layers      the layers, from the input upward
     inputs      N, the number of features; may be left out and is then taken from the first data
     backend     "auto", a backend's name, or a backend
-    precision   "float32", "float64" or, on a GPU, "tf32" (bpcore.backends.base.PRECISIONS)
+    precision   "float32", "float64" or, on a GPU, "tf32" or "bfloat16" (bpcore.backends.base.PRECISIONS)
     seed        of the first weights
     """
 
@@ -61,12 +61,15 @@ class LayerStack:
                 raise InputError(f"not enough memory on the host for layer {place}: {error}") from error
             outputs = layer.outputs
             number += places(layer)
-        needs = 2 * self.dtype.itemsize * sum(declared.values.size for declared in declarations)
+        between = self.backend.between_layers(self.dtype)
+        each = 2 * self.dtype.itemsize + (between.itemsize if between != self.dtype else 0)
+        needs = each * sum(declared.values.size for declared in declarations)
         memory.require(self.backend, self.dtype, {"parameters and gradients": needs}, "a smaller network")
         self.parameters = ParameterBuffer(self.backend, self.dtype, declarations)
         self.inputs, self.outputs = inputs, outputs
         for layer in self.layers:
             layer.bind(self.backend, self.dtype, self.parameters.views)
+        self.layers[-1].dtype = self.dtype  # what the network says is not rounded
         self.begin_learning()
 
     def begin_learning(self) -> None:
@@ -116,7 +119,7 @@ class LayerStack:
             return
         for layer in self.layers:
             layer.allocate(batch)
-        self._delta = self.backend.empty((batch, self.outputs), self.dtype)
+        self._delta, self._passed = self._deltas(self.backend, batch)
         self.capacity = batch
 
     def bytes_for(self, batch: int) -> int:
@@ -127,36 +130,57 @@ class LayerStack:
         def reserve(meter: Backend) -> None:
             for layer in self.layers:
                 layer.measured_by(meter).allocate(batch)
-            meter.empty((batch, self.outputs), self.dtype)
+            self._deltas(meter, batch)
 
-        return bytes_of(reserve)
+        return bytes_of(reserve, self.backend)
+
+    def _deltas(self, backend: Backend, batch: int) -> tuple[Array, Array]:
+        """The delta that the loss head gives, and that which goes down: one, unless the latter is rounded."""
+        of_loss = backend.empty((batch, self.outputs), self.dtype)
+        kind = backend.between_layers(self.dtype)
+        return of_loss, of_loss if kind == self.dtype else backend.empty((batch, self.outputs), kind)
 
     def forward(self, x: Array, control: Control | None = None) -> Array:
         """The output (B, M) for x (B, N): a view that the next call overwrites. control: in training alone."""
+        self.parameters.round_weights()
         for layer in self.layers:
             x = layer.forward(x, control)
-        return x
+        return self._checked(x)
 
     def loss_and_delta(self, batch: Batch, loss: Loss, control: Control, *, training: bool) -> Array:
         """Forward, then the loss into its slot; returns the delta of the last layer (BP1)."""
         x = batch.x
         passed = control if training else None
+        self.parameters.round_weights()
         for layer in self.layers[:-1]:
             x = layer.forward(x, passed)
         z, bias, bias_grad = self.layers[-1].forward_to_head(x, passed)
         delta = self._delta[: z.shape[0]]
-        self.backend.loss_head(loss.entry, z, bias, batch, delta, bias_grad, control, smoothing=loss.label_smoothing)
+        self.backend.loss_head(
+            loss.entry, self._checked(z), bias, batch, delta, bias_grad, control, smoothing=loss.label_smoothing
+        )
         return delta
 
     def backward(self, delta: Array, *, wants_input: bool = False) -> Array | None:
         """From the delta of the last layer to every gradient (BP2 to BP4); dL/dx (B, N) where wanted."""
         last = self.layers[-1]
+        if self._passed is not self._delta:
+            delta = self.backend.duplicate(delta, self._passed[: delta.shape[0]])
         passed: Array | None = last.backward_from_head(delta, wants_input or last.number > self._lowest)
         for layer in reversed(self.layers[:-1]):
             if passed is None:
                 break
             passed = layer.backward(passed, wants_input or layer.number > self._lowest)
         return passed if wants_input else None
+
+    def _checked(self, z: Array) -> Array:
+        """The output of the last layer; one clear line where it is rounded, since no loss can be made of that."""
+        if z.dtype != self.dtype and z.dtype == self.backend.between_layers(self.dtype):
+            raise InputError(
+                f"the last layer ({self.layers[-1].describe()}) gives the dtype of its input and not its own, float32; "
+                f"let it make its output with self.dtype and dL/dx with self.input_dtype, or end with a Dense layer"
+            )
+        return z
 
     def require_built(self) -> None:
         """One clear line for what needs weights before there are any."""

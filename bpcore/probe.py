@@ -97,7 +97,10 @@ class Probe:
         needs = {
             "copies of parameters and optimizer state": (params.size + run.state.size) * self.dtype.itemsize,
             "batch buffers": self.network.bytes_for(self.rows)
-            + bytes_of(lambda meter: (to_device(meter, *_arrays(data)), batch_for(meter, data, self.rows, self.dtype))),
+            + bytes_of(
+                lambda meter: (to_device(meter, *_arrays(data)), batch_for(meter, data, self.rows, self.dtype)),
+                self.backend,
+            ),
         }
         memory.require(self.backend, self.dtype, needs, "fewer rows, or no diagnostics")
         self.samples = to_device(self.backend, *_arrays(data))

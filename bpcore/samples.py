@@ -105,7 +105,7 @@ def to_device(
 def batch_for(backend: Backend, samples: Samples, size: int, dtype: np.dtype[Any]) -> Batch:
     """Buffers for mini-batches of up to `size` of these samples."""
     return Batch(
-        backend.empty((size, samples.x.shape[1]), dtype),
+        backend.empty((size, samples.x.shape[1]), backend.between_layers(dtype)),
         backend.empty((size, *samples.targets.shape[1:]), samples.targets.dtype),
         backend.full((size,), 1.0, dtype),
         samples.weights is not None,

@@ -164,13 +164,13 @@ class Run:
         network, dtype, states = self.network, self.network.dtype, self.settings.optimizer.rule.states
         params = network.parameters.params.size * dtype.itemsize
         snapshots = 2 + any(callback.keeps_best for callback in self.callbacks)
-        batches = bytes_of(lambda meter: batch_for(meter, self.samples, self.batch_size, dtype))
+        batches = bytes_of(lambda meter: batch_for(meter, self.samples, self.batch_size, dtype), self.backend)
         batches += network.bytes_for(self.batch_size)
         needs = {
             "optimizer state": states * params,
             "snapshots": snapshots * (1 + states) * params,
             "batch buffers": batches,
-            "learning rates and losses": bytes_of(self._new_control),
+            "learning rates and losses": bytes_of(self._new_control, self.backend),
             "recording": COPIES_OF_A_RECORDING * ((2 + states) * params + batches),
         }
         if self._evaluator is None:
@@ -358,6 +358,7 @@ class Run:
     def _first_non_finite_layer(self, batch: Batch) -> str:
         self.feed.ready(self.batch)
         self.backend.gather(self.feed.samples, self.control, batch)
+        self.network.parameters.round_weights()
         return self._first_non_finite(self.network.layers, batch.x) or "the loss"
 
     def _first_non_finite(self, layers: Sequence[Layer], x: Array) -> str:

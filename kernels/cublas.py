@@ -14,25 +14,32 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint64, c_void_p, sizeof
+from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, sizeof
 from dataclasses import dataclass
 from typing import Any, Literal
 
 WORKSPACE_BYTES = 32 * 2**20
 """What NVIDIA recommends for Hopper."""
 
-Precision = Literal["float32", "tf32", "float64"]
+Precision = Literal["float32", "tf32", "float64", "bfloat16"]
+"""What the factors are, and how they are multiplied; bfloat16 is added up in float32."""
+
+ALIGNMENT = 256
+"""Memory that begins at a multiple of so many bytes is as good as any."""
 
 # cudaDataType and cublasComputeType_t
-REAL_32, REAL_64 = 0, 1
+REAL_32, REAL_64, BFLOAT_16 = 0, 1, 14
 COMPUTE_32, COMPUTE_TF32, COMPUTE_64 = 68, 77, 70
+COMPUTE = {"float32": COMPUTE_32, "tf32": COMPUTE_TF32, "float64": COMPUTE_64, "bfloat16": COMPUTE_32}
 # cublasLtMatmulDescAttributes_t
 POINTER_MODE, TRANSPOSE_A, TRANSPOSE_B, EPILOGUE, BIAS_POINTER, AUX_POINTER, AUX_LEADING = 2, 3, 4, 7, 8, 11, 12
 POINTERS_ON_DEVICE = 1
 # cublasLtEpilogue_t
 RELU_BIAS, RELU_AUX_BIAS, DRELU_BGRAD = 6, 134, 152
 # cublasLtMatmulPreferenceAttributes_t
-MAX_WORKSPACE = 1
+MAX_WORKSPACE, REDUCTION_SCHEMES, ALIGNMENT_A, ALIGNMENT_B, ALIGNMENT_C, ALIGNMENT_D = 1, 3, 5, 6, 7, 8
+# cublasLtReductionScheme_t: where a product is made in parts, whether these are added up as numbers of its result
+ANY_REDUCTION, REDUCTION_IN_COMPUTE_TYPE = 7, 2
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,11 @@ def layout(matrix: Any) -> Layout:
     if by_column == 1 or (columns == 1 and by_row != 1):
         return Layout(False, max(by_row, columns, 1))
     return Layout(True, max(by_column, rows, 1))
+
+
+def alignment(address: int) -> int:
+    """The largest power of two, up to ALIGNMENT, that an address is a multiple of."""
+    return min(address & -address, ALIGNMENT) or ALIGNMENT
 
 
 class CublasError(RuntimeError):
@@ -80,7 +92,11 @@ class Ending:
 
 @dataclass(frozen=True)
 class Call:
-    """Everything about a product but its addresses: out (m, n) <- alpha a (m, k) @ b (k, n) + beta out."""
+    """Everything about a product but its addresses: out (m, n) <- alpha a (m, k) @ b (k, n) + beta out.
+
+    rounded       whether out is bfloat16; beside factors of bfloat16 it may also be float32
+    alignments    what the addresses of a, b and out are multiples of, at most ALIGNMENT bytes
+    """
 
     precision: Precision
     m: int
@@ -89,8 +105,25 @@ class Call:
     a: Layout
     b: Layout
     out_leading: int
+    rounded: bool = False
+    alignments: tuple[int, int, int] = (ALIGNMENT,) * 3
     factors_on_device: bool = False
     ending: Ending | None = None
+
+    @property
+    def scale_type(self) -> int:
+        """The type of alpha and beta, in which the sums are made too."""
+        return REAL_64 if self.precision == "float64" else REAL_32
+
+    @property
+    def operand_type(self) -> int:
+        """The type of a and b."""
+        return BFLOAT_16 if self.precision == "bfloat16" else self.scale_type
+
+    @property
+    def out_type(self) -> int:
+        """The type of out."""
+        return BFLOAT_16 if self.rounded else self.scale_type
 
 
 @dataclass(frozen=True)
@@ -144,10 +177,9 @@ class Products:
         )  # fmt: skip
 
     def _planned(self, call: Call) -> Plan | None:
-        real = REAL_64 if call.precision == "float64" else REAL_32
-        compute = {"float32": COMPUTE_32, "tf32": COMPUTE_TF32, "float64": COMPUTE_64}[call.precision]
         description = c_void_p()
-        self._check("cublasLtMatmulDescCreate", byref(description), c_int(compute), c_int(real))
+        types = c_int(COMPUTE[call.precision]), c_int(call.scale_type)
+        self._check("cublasLtMatmulDescCreate", byref(description), *types)
 
         def describe(attribute: int, value: Any) -> None:
             self._set("cublasLtMatmulDescSetAttribute", description, attribute, value)
@@ -163,10 +195,11 @@ class Products:
                 describe(AUX_POINTER, c_void_p(call.ending.mask))
                 describe(AUX_LEADING, c_int64(call.ending.mask_leading))
         layouts = [
-            self._layout(real, call.n, call.k, call.b),
-            self._layout(real, call.k, call.m, call.a),
-            self._layout(real, call.n, call.m, Layout(False, call.out_leading)),
+            self._layout(call.operand_type, call.n, call.k, call.b),
+            self._layout(call.operand_type, call.k, call.m, call.a),
+            self._layout(call.out_type, call.n, call.m, Layout(False, call.out_leading)),
         ]
+        self._prefer(call)
         found, count = _Heuristic(), c_int(0)
         status = self._library.cublasLtMatmulAlgoGetHeuristic(
             self._handle, description, *layouts, layouts[2], self._preference, c_int(1), byref(found), byref(count)
@@ -174,6 +207,19 @@ class Products:
         if status != 0 or count.value == 0 or found.state != 0:
             return None
         return Plan(description, layouts[1], layouts[0], layouts[2], found)
+
+    def _prefer(self, call: Call) -> None:
+        """What an algorithm may rely on, and how it may add up: parts are not to be rounded before they are added."""
+        a, b, out = call.alignments
+        reductions = REDUCTION_IN_COMPUTE_TYPE if call.rounded else ANY_REDUCTION
+        for attribute, value in (
+            (REDUCTION_SCHEMES, reductions),
+            (ALIGNMENT_A, b),  # the operands change places
+            (ALIGNMENT_B, a),
+            (ALIGNMENT_C, out),
+            (ALIGNMENT_D, out),
+        ):
+            self._set("cublasLtMatmulPreferenceSetAttribute", self._preference, attribute, c_uint32(value))
 
     def _layout(self, real: int, rows: int, columns: int, operand: Layout) -> c_void_p:
         """Rows and columns as the product sees them; the layout has them as they lie in memory, by columns."""

@@ -20,6 +20,10 @@ one_block     as row_groups, but one block has all rows, for sums over the whole
 LANES, and THREADS (the most threads of a block), are constants of a compiled kernel: `compiled` keeps one kernel for
 each LANES that is asked for.
 
+What flows between layers may be bfloat16 (bfloat16.py). A kernel of float32 takes either: `number(x[i, j])` is the
+float32 that an element stands for, and `out[i, j] = fitted(value, out)` rounds where out is bfloat16. Of float32 and
+float64 both are nothing at all: these kernels hold no instruction more.
+
 float32 kernels hold no float64 instruction, of which a consumer GPU does 64 times fewer. Multiplication and addition
 contract to one instruction as on the CPU; there is no other fast arithmetic.
 """
@@ -36,9 +40,11 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import cuda
 
-from . import build
+from . import bfloat16, build
+from .bfloat16 import BFLOAT16
 from .counter import (
     BATCH,
     BATCH_SIZE,
@@ -72,6 +78,65 @@ copy_target: Callable[[Any, int, Any, int, int], None]
 copy_weight: Callable[[Any, int, Any, int, int], None]
 element: Callable[..., None]
 state_rows: Callable[[Any, int, int], tuple[Any, ...]]
+
+
+IN_SIMULATOR = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+
+# --- reading and writing what may be bfloat16 ----------------------------------------------------------------
+
+
+def _plain_number(element: Any) -> Any:
+    return bfloat16.widened(element) if element.dtype == BFLOAT16 else element
+
+
+def _plain_fitted(value: Any, out: Any) -> Any:
+    return bfloat16.rounded(value) if out.dtype == BFLOAT16 else value
+
+
+def _number(typing_context: Any, element: Any) -> Any:
+    """The number that an element of an array stands for."""
+    wide = element == numba.types.uint16
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return _emit_widened(builder, arguments[0]) if wide else arguments[0]
+
+    return (numba.types.float32 if wide else element)(element), generate
+
+
+def _fitted(typing_context: Any, value: Any, out: Any) -> Any:
+    """The value as it can be written into the array `out`."""
+    narrow = out.dtype == numba.types.uint16
+    result = numba.types.uint16 if narrow else value
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return _emit_rounded(builder, arguments[0]) if narrow else arguments[0]
+
+    return result(numba.types.float32 if narrow else value, out), generate
+
+
+def _emit_widened(builder: ir.IRBuilder, element: ir.Value) -> ir.Value:
+    word = ir.IntType(32)
+    return builder.bitcast(builder.shl(builder.zext(element, word), word(16)), ir.FloatType())
+
+
+def _emit_rounded(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """As bfloat16.rounded, step by step."""
+    word = ir.IntType(32)
+    bits = builder.bitcast(value, word)
+    upper = builder.lshr(bits, word(16))
+    above_half = builder.add(bits, builder.add(word(0x7FFF), builder.and_(upper, word(1))))
+    nearest = builder.lshr(above_half, word(16))
+    a_nan = builder.or_(upper, word(0x0040))
+    is_nan = builder.fcmp_unordered("uno", value, value)
+    return builder.trunc(builder.select(is_nan, a_nan, nearest), ir.IntType(16))
+
+
+if IN_SIMULATOR:
+    number, fitted = _plain_number, _plain_fitted
+else:
+    from numba.cuda.extending import intrinsic  # the simulator has none
+
+    number, fitted = intrinsic(_number), intrinsic(_fitted)
 
 
 # --- what the threads of a block do together ----------------------------------------------------------------
@@ -140,16 +205,16 @@ def activate(z: Any, bias: Any, parameter: Any, out: Any) -> None:
     """out <- f(z + bias)."""
     i, j = own_element()
     if i < z.shape[0] and j < z.shape[1]:
-        out[i, j] = f(z[i, j] + bias[j], parameter[j])
+        out[i, j] = fitted(f(number(z[i, j]) + bias[j], parameter[j]), out)
 
 
 def activate_keeping_input(z: Any, bias: Any, parameter: Any, out: Any) -> None:
     """z <- z + bias, out <- f(z)."""
     i, j = own_element()
     if i < z.shape[0] and j < z.shape[1]:
-        total = z[i, j] + bias[j]
-        z[i, j] = total
-        out[i, j] = f(total, parameter[j])
+        total = number(z[i, j]) + bias[j]
+        z[i, j] = fitted(total, z)
+        out[i, j] = fitted(f(total, parameter[j]), out)
 
 
 def update(
@@ -195,21 +260,21 @@ def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, first_ro
         for k in range(4):
             j = block + k * quarter
             if j < columns:
-                out[i, j] = x[i, j] * scale if words[k] >= threshold else 0.0
+                out[i, j] = fitted(number(x[i, j]) * scale if words[k] >= threshold else 0.0, out)
 
 
 def hadamard(a: Any, b: Any, out: Any) -> None:
     """out <- a * b, elementwise."""
     i, j = own_element()
     if i < a.shape[0] and j < a.shape[1]:
-        out[i, j] = a[i, j] * b[i, j]
+        out[i, j] = fitted(number(a[i, j]) * number(b[i, j]), out)
 
 
 def add(a: Any, b: Any, out: Any) -> None:
     """out <- a + b, elementwise."""
     i, j = own_element()
     if i < a.shape[0] and j < a.shape[1]:
-        out[i, j] = a[i, j] + b[i, j]
+        out[i, j] = fitted(number(a[i, j]) + number(b[i, j]), out)
 
 
 def above_zero(z: Any, out: Any) -> None:
@@ -235,10 +300,10 @@ def confusion(predicted: Any, targets: Any, counts: Any) -> None:
 
 
 def duplicate(x: Any, out: Any) -> None:
-    """out <- x."""
+    """out <- x; where one of them is bfloat16, that is a conversion."""
     i, j = own_element()
     if i < x.shape[0] and j < x.shape[1]:
-        out[i, j] = x[i, j]
+        out[i, j] = fitted(number(x[i, j]), out)
 
 
 def max_pieces(z: Any, bias: Any, out: Any, winner: Any) -> None:
@@ -246,14 +311,14 @@ def max_pieces(z: Any, bias: Any, out: Any, winner: Any) -> None:
     rows, columns = out.shape
     i, j = own_element()
     if i < rows and j < columns:
-        best = z[i, j] + bias[j]
+        best = number(z[i, j]) + bias[j]
         which = 0
         for k in range(1, z.shape[1] // columns):
-            candidate = z[i, j + k * columns] + bias[j + k * columns]
+            candidate = number(z[i, j + k * columns]) + bias[j + k * columns]
             if candidate > best or candidate != candidate:
                 best = candidate
                 which = k
-        out[i, j] = best
+        out[i, j] = fitted(best, out)
         winner[i, j] = which
 
 
@@ -267,8 +332,8 @@ def delta(delta: Any, saved: Any, parameter: Any, bias_grad: Any, parameter_grad
     total = 0.0
     if j < columns:
         for i in range(cuda.threadIdx.y, rows, cuda.blockDim.y):
-            product = delta[i, j] * derivative(saved[i, j], parameter[j])
-            delta[i, j] = product
+            product = number(delta[i, j]) * derivative(number(saved[i, j]), parameter[j])
+            delta[i, j] = fitted(product, delta)
             total += product
     total = sum_down(total)
     if j < columns and cuda.threadIdx.y == 0:
@@ -283,11 +348,11 @@ def delta_learned(delta: Any, saved: Any, parameter: Any, bias_grad: Any, parame
     by_parameter = 0.0
     if j < columns:
         for i in range(cuda.threadIdx.y, rows, cuda.blockDim.y):
-            incoming = delta[i, j]
-            product = incoming * derivative(saved[i, j], parameter[j])
-            delta[i, j] = product
+            incoming = number(delta[i, j])
+            product = incoming * derivative(number(saved[i, j]), parameter[j])
+            delta[i, j] = fitted(product, delta)
             total += product
-            by_parameter += incoming * parameter_derivative(saved[i, j], parameter[j])
+            by_parameter += incoming * parameter_derivative(number(saved[i, j]), parameter[j])
     total = sum_down(total)
     by_parameter = sum_down(by_parameter)
     if j < columns and cuda.threadIdx.y == 0:
@@ -303,8 +368,8 @@ def max_pieces_backward(delta: Any, winner: Any, out: Any, bias_grad: Any) -> No
     if j < out.shape[1]:
         piece, column = j // columns, j % columns
         for i in range(cuda.threadIdx.y, rows, cuda.blockDim.y):
-            share = delta[i, column] if winner[i, column] == piece else 0.0
-            out[i, j] = share
+            share = number(delta[i, column]) if winner[i, column] == piece else 0.0
+            out[i, j] = fitted(share, out)
             total += share
     total = sum_down(total)
     if j < out.shape[1] and cuda.threadIdx.y == 0:
@@ -318,7 +383,7 @@ def column_sums(x: Any, out: Any) -> None:
     total = 0.0
     if j < columns:
         for i in range(cuda.threadIdx.y, rows, cuda.blockDim.y):
-            total += x[i, j]
+            total += number(x[i, j])
     total = sum_down(total)
     if j < columns and cuda.threadIdx.y == 0:
         out[j] = total
@@ -360,7 +425,7 @@ def gather(
     if i < rows:
         index = sources[cuda.threadIdx.y]
         for j in range(lane, columns, LANES):
-            out_x[i, j] = real(x[index, j]) * scale + shift
+            out_x[i, j] = fitted(real(x[index, j]) * scale + shift, out_x)
         copy_target(targets, index, out_targets, i, lane)
         copy_weight(weights, index, out_weights, i, lane)
 
@@ -653,8 +718,6 @@ PLANS: dict[str, Plan] = {
 
 
 # --- compiling and launching --------------------------------------------------------------------------------
-
-IN_SIMULATOR = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
 # There the kernels are plain Python, whose math raises where a GPU gives inf or NaN.
 SIMULATED: dict[Any, object] = {

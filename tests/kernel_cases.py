@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.kernels import counter, spec
+from bpcore.kernels import bfloat16, counter, spec
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
 from bpcore.kernels.optimizers import UPDATE_RULES
@@ -30,6 +30,21 @@ def every_case(dtype: Any, rows: int, columns: int) -> Iterator[Case]:
     for parts in (make.activations, make.losses, make.updates, make.gathers, make.answers, make.plain):
         for case in parts():
             yield Case(f"{case.name} {make.dtype} {rows}x{columns}", case.spec, case.arguments, case.exact)
+
+
+def bfloat16_cases(rows: int, columns: int) -> Iterator[Case]:
+    """The cases of float32 kernels with bfloat16 wherever it may be; and each argument of them alone in bfloat16."""
+    seen = set()
+    for case in every_case(np.float32, rows, columns):
+        places = bfloat16.ARGUMENTS.get(case.spec.template, ())
+        alone = [(place,) for place in places] if len(places) > 1 and case.spec.template not in seen else []
+        seen.add(case.spec.template)
+        for which in filter(None, [places, *alone]):
+            arguments = [
+                bfloat16.rounded(value) if place in which else value for place, value in enumerate(case.arguments)
+            ]
+            words = "".join(f" {place}" for place in which)
+            yield Case(f"{case.name} bfloat16{words}", case.spec, tuple(arguments), case.exact)
 
 
 class _Maker:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -23,7 +23,8 @@ import numpy as np
 from stand_in_streams import Clock, Event, HostClock, PinnedMemory, Use
 
 from bpcore.backends.operations import Kernel
-from bpcore.kernels import cpu
+from bpcore.kernels import bfloat16, cpu
+from bpcore.kernels.bfloat16 import BFLOAT16
 from bpcore.kernels.spec import Spec
 
 STREAM = 4711
@@ -259,7 +260,7 @@ class Device:
     def empty(self, shape: tuple[int, ...], dtype: Any) -> StandInArray:
         """Full of what nobody may read."""
         content = np.empty(shape, dtype)
-        content.fill(np.nan if content.dtype.kind == "f" else 111)
+        content.fill(np.nan if content.dtype.kind == "f" else 0xFFFF if content.dtype == BFLOAT16 else 111)
         return self._new(content)
 
     def asarray(self, host: Any) -> StandInArray:
@@ -290,7 +291,7 @@ class Device:
         return out
 
     def launch(self, spec: Spec, arguments: Sequence[Any], stream: int) -> None:
-        """Run the kernel's CPU twin."""
+        """Run the kernel's CPU twin, with float32 in place of bfloat16: a GPU's kernel reads and writes each once."""
         assert stream == self.stream.ptr
         for argument in arguments:
             assert isinstance(argument, StandInArray | int | np.float32 | np.float64), (
@@ -303,7 +304,8 @@ class Device:
         def run() -> None:
             self.launches.append(spec.template)
             self.stream.clock.use(reads, writes)
-            cpu.compiled(spec)(*operands)
+            with widened(spec, operands) as numbers:
+                cpu.compiled(spec)(*numbers)
 
         self.enqueue(stream, run)
 
@@ -359,3 +361,20 @@ class Device:
         return {
             "name": b"Stand-in", "totalGlobalMem": 2**34, "major": 9, "minor": 0, "multiProcessorCount": 132
         }  # fmt: skip
+
+
+@contextlib.contextmanager
+def widened(spec: Spec, operands: Sequence[Any]) -> Iterator[list[Any]]:
+    """The operands with float32 where they are bfloat16; what is written there comes back rounded."""
+    numbers = list(operands)
+    written = Kernel(spec, operands).roles
+    copies: dict[int, np.ndarray] = {}  # by address: one array may be two arguments
+    for place in bfloat16.ARGUMENTS.get(spec.template, ()):
+        array = operands[place]
+        if array.dtype == BFLOAT16:
+            numbers[place] = copies.setdefault(array.ctypes.data, bfloat16.widened(array))
+            assert numbers[place].shape == array.shape
+    yield numbers
+    for place, (before, after) in enumerate(zip(operands, numbers, strict=True)):
+        if after is not before and written[place].isupper():
+            before[...] = bfloat16.rounded(after)

@@ -231,6 +231,17 @@ def test_only_the_same_machine_and_data_are_resumed() -> None:
         measured(job, pretenders(), other)
     with pytest.raises(InputError, match="measured with data mnist, not random"):
         measured(job, pretenders(), results | {"data": "mnist"})
+    with pytest.raises(InputError, match="measured with precision tf32, not float32"):
+        measured(job, pretenders(), results | {"precision": "tf32"})
+
+
+def test_results_from_before_there_was_a_precision_are_resumed(tmp_path: Path) -> None:
+    job = job_of("784-30-10", "10")
+    results, _, _ = measured(job, pretenders())
+    del results["precision"], results["cells"][0]["precision"]
+    (tmp_path / "older.json").write_text(json.dumps(results), encoding="utf-8")
+    _, _, saves = measured(job, pretenders(), suite.read_results(tmp_path / "older.json"))
+    assert saves == 0
 
 
 # --- who takes part ---------------------------------------------------------------------------------------------------
@@ -280,7 +291,8 @@ def test_a_peer_of_another_device_is_refused() -> None:
 
 def test_the_environment_of_a_worker() -> None:
     assert environment("torch", "numpy") == {}
-    assert environment("torch", "cupy") == {"NVIDIA_TF32_OVERRIDE": "0"}
+    assert environment("torch", "cupy") == environment("bpcore", "cupy", "bfloat16") == {"NVIDIA_TF32_OVERRIDE": "0"}
+    assert environment("bpcore", "cupy", "tf32") == {}, "it would be measured as what it is not"
     assert environment("jax", "numpy")["JAX_PLATFORMS"] == "cpu"
     assert environment("jax", "cupy") == {
         "NVIDIA_TF32_OVERRIDE": "0",

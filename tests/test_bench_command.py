@@ -79,6 +79,8 @@ def test_scaling_draws_lines_over_batch_and_width(pretend: Any, capsys: pytest.C
         ("--batches ten", "batch size 'ten'"),
         ("--activation reluu", "did you mean 'relu'?"),
         ("--optimizer adan", "did you mean 'adam'?"),
+        ("--precision float16", "did you mean 'bfloat16'?"),
+        ("--precision bfloat16 --device cpu", "precision 'bfloat16' needs a GPU; the numpy backend accepts"),
         ("--device gpuu", "did you mean 'gpu'?"),
         ("--device cpu,gpuu", "did you mean 'gpu'?"),
         ("--peers torhc", "did you mean 'torch'?"),

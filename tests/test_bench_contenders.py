@@ -155,12 +155,12 @@ def test_the_roofline_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worker_answers_line_by_line() -> None:
     cell = Cell((784, 8, 10), 50)
     requests = [
-        {"do": "hello", "activation": "relu", "optimizer": "sgd"},
+        {"do": "hello", "activation": "relu", "optimizer": "sgd", "precision": "float32"},
         {"do": "time", "steps": 1},
         {"do": "prepare", "cell": cell.key(), "data": "random", "data_dir": None},
         {"do": "time", "steps": 5},
         {"do": "loss"},
-        {"do": "hello", "activation": "relu", "optimizer": "none such"},
+        {"do": "hello", "activation": "relu", "optimizer": "none such", "precision": "float32"},
         {"do": "nothing"},
     ]
     replies = io.StringIO()
@@ -180,13 +180,13 @@ def test_a_worker_answers_line_by_line() -> None:
 def test_a_process_that_dies_is_told_and_started_anew() -> None:
     with Process("products", "no such device") as process:
         with pytest.raises(InputError, match="unknown backend 'no such device'"):
-            process.hello("relu", "sgd")
+            process.hello("relu", "sgd", "float32")
         worker = process._worker
         assert worker is not None
         worker.kill()
         with pytest.raises(ContenderError, match="its process ended with code -9"):
             process.loss()
         with pytest.raises(InputError, match="unknown backend"):
-            process.hello("relu", "sgd")
+            process.hello("relu", "sgd", "float32")
         assert process._worker is not None
         assert process._worker.pid != worker.pid

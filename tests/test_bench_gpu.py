@@ -21,7 +21,9 @@ from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.bench import data, measure, report, roofline, suite
 from bpcore.bench.cells import Cell
 from bpcore.bench.contenders import own, products
+from bpcore.bench.contenders.base import Contender, check
 from bpcore.bench.data import Data
+from bpcore.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,44 @@ def test_the_roofline_of_a_gpu(device: Device, monkeypatch: pytest.MonkeyPatch) 
     found = roofline.measure("cupy")
     assert found.gflops > 0
     assert len(found.bandwidth) == 1
+
+
+def test_the_benchmark_at_bfloat16(device: Device, samples: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bpcore, the products and the roofline; the others have float32 alone."""
+    cell = Cell((784, 12, 10), 600, device="cupy", precision="bfloat16")
+    one = own.Bpcore(cell, samples)
+    one.run(2)
+    first = one.loss()
+    one.run(8)
+    assert one.loss() < first
+    alone = products.Products(cell, samples)
+    assert set(alone.notes().values()) == {"cuBLASLt"}
+    alone.run(1)  # cuBLASLt gets its workspace
+    before = device.products, device.allocations
+    alone.run(3)
+    assert (device.products, device.allocations) == (before[0] + 3 * 5, before[1])
+    monkeypatch.setitem(roofline.WIDTHS, "cupy", (32,))
+    monkeypatch.setitem(roofline.SIZES, "cupy", [2**12])
+    monkeypatch.setitem(roofline.ROUND_BYTES, "cupy", 2**14)
+    assert roofline.measure("cupy", "bfloat16").gflops > 0
+    for contender in (own.Bpcore, products.Products):
+        check(contender, "relu", "sgd", "bfloat16")
+    with pytest.raises(InputError, match=r"^no precision 'bfloat16'; it has float32$"):
+        check(Contender, "relu", "sgd", "bfloat16")
+
+
+def test_what_a_step_moves_at_bfloat16() -> None:
+    """Of 20-8-4 at batch 16 and plain SGD, each array by hand; tf32 moves what float32 does."""
+    cell = Cell((20, 8, 4), 16, precision="bfloat16")
+    weights, biases = 20 * 8 + 8 * 4, 8 + 4
+    gathered = 16 * 20 * (1 + 2)
+    forward = 2 * (16 * 20 + 20 * 8 + 16 * 8) + 2 * (16 * 8 + 8 * 4) + 4 * 16 * 4
+    gradients = 2 * (16 * 8 + 16 * 4) + 4 * 8 * 4 + 2 * (16 * 20 + 16 * 8) + 4 * 20 * 8
+    delta = 2 * (16 * 4 + 8 * 4 + 16 * 8)
+    head, update, copy = (4 + 2) * 16 * 4, 4 * (weights + biases), 2 * weights
+    assert cell.bytes == gathered + forward + gradients + delta + head + update + copy
+    assert cell.working_set == 4 * (weights + biases) + copy + 16 * (2 * (20 + 8 + 4) + 20)
+    assert Cell((20, 8, 4), 16, precision="tf32").bytes == Cell((20, 8, 4), 16).bytes
 
 
 def test_two_devices_make_two_tables(

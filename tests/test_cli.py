@@ -536,6 +536,7 @@ def check_refused(outcome: Outcome, said: str) -> None:
         ("--optimizer adan", "did you mean 'adam'?"),
         ("--schedule cosin", "did you mean 'cosine'?"),
         ("--precision float23", "did you mean 'float32'?"),
+        ("digits --precision bfloat16 --device cpu", "precision 'bfloat16' needs a GPU; the numpy backend accepts"),
         ("--device gpuu", "did you mean 'gpu'?"),
         ("mnits", "did you mean 'mnist'?"),
         ("digits --task regresion", "did you mean 'regression'?"),

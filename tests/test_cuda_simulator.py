@@ -20,6 +20,9 @@ import kernel_cases
 import numpy as np
 import pytest
 
+from bpcore.kernels import bfloat16
+from bpcore.kernels.bfloat16 import BFLOAT16
+
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 
 # One row, one column, neither a power of two, and more outputs than threads share (32 lanes, 3 outputs each).
@@ -34,6 +37,7 @@ def cases() -> Iterator[tuple[kernel_cases.Case, int]]:
     for shape in SHAPES:
         for dtype in (np.float32, np.float64) if shape == SHAPES[0] else (np.float32,):
             yield from ((case, 0) for case in kernel_cases.every_case(dtype, *shape))
+    yield from ((case, 0) for case in kernel_cases.bfloat16_cases(*SHAPES[0]))
     yield from ((case, FEW_THREADS) for case in kernel_cases.every_case(np.float64, *CROWDED))
 
 
@@ -42,6 +46,8 @@ def copied(arguments: tuple[Any, ...]) -> list[Any]:
 
 
 def test_every_kernel_agrees_with_its_cpu_twin(tmp_path: Path) -> None:
+    from stand_in import widened
+
     from bpcore.kernels import cpu
 
     results = tmp_path / "results.npz"
@@ -53,7 +59,8 @@ def test_every_kernel_agrees_with_its_cpu_twin(tmp_path: Path) -> None:
     with np.errstate(all="ignore"):
         for case, _ in cases():
             arguments = copied(case.arguments)
-            cpu.compiled(case.spec)(*arguments)
+            with widened(case.spec, arguments) as numbers:
+                cpu.compiled(case.spec)(*numbers)
             expected.append(arguments)
     _, errors = program.communicate()
     assert program.returncode == 0, errors
@@ -74,6 +81,9 @@ def difference(found: np.ndarray, expected: np.ndarray, exact: bool) -> str:
     try:
         if exact or expected.dtype.kind == "i":
             np.testing.assert_array_equal(found, expected)
+        elif expected.dtype == BFLOAT16:  # float32 numbers that differ in the last place may round to neighbours
+            found, expected = (bfloat16.widened(bits) for bits in (found, expected))
+            np.testing.assert_allclose(found, expected, rtol=2 * bfloat16.UNIT_ROUNDOFF, atol=2e-6)
         elif expected.dtype == np.float32:
             np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
         else:

@@ -386,6 +386,7 @@ def test_the_first_questions_can_be_asked(backend: CupyBackend, monkeypatch: pyt
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     first_questions = importlib.import_module("first_questions")
     monkeypatch.setattr(first_questions, "SHAPES", [(2, 3, 4)])
+    monkeypatch.setattr(first_questions, "PRECISION_SHAPES", [(8, 4)])
     monkeypatch.setattr(first_questions, "microseconds", lambda backend, run, repeats: run() or 1.0)
     monkeypatch.setattr(first_questions, "step_microseconds", lambda run, steps: run.begin_epoch(0) or run.run_steps(1))
     left_out = ("grid_barrier", "folding")
@@ -393,6 +394,7 @@ def test_the_first_questions_can_be_asked(backend: CupyBackend, monkeypatch: pyt
     answers = first_questions.ask(backend, 1, questions)
     assert not [name for name, answer in answers.items() if "failed" in answer], answers
     assert answers["epilogues"] == {"2x3x4": {"product": 1.0, "two": 1.0, "one": 1.0}}
+    assert answers["precisions"]["us_per_step"]["8 batch 4"].keys() == {"float32", "tf32", "bfloat16"}
     assert graphs.STEPS_IN_A_GRAPH == 16
 
 

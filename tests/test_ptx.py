@@ -1,6 +1,6 @@
 """The CUDA kernels compiled to PTX, NVIDIA's assembly, and read: it takes the compiler, but no GPU.
 
-Every kernel is compiled for compute capability 9.0 in both dtypes, and each template once for the others.
+Every kernel is compiled for compute capability 9.0 in both dtypes and with bfloat16, and each template for the others.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def every_kernel() -> list[kernel_cases.Case]:
     kernels: dict[Any, kernel_cases.Case] = {}
     for case in (*kernel_cases.every_case(np.float32, 5, 7), *kernel_cases.every_case(np.float64, 5, 7)):
         kernels.setdefault((case.spec, signature(case.arguments)), case)
+    for case in kernel_cases.bfloat16_cases(5, 7):  # reading and writing are the template's, whatever fills its holes
+        kernels.setdefault((case.spec.template, signature(case.arguments)), case)
     wide = kernel_cases.every_case(np.float32, 5, 150)
     return [
         *kernels.values(),
@@ -51,10 +53,11 @@ def every_kernel() -> list[kernel_cases.Case]:
 
 
 def one_of_each_template() -> list[kernel_cases.Case]:
-    """In float32; of the losses the cross-entropy of softmax, which computes most."""
+    """In float32, and with bfloat16; of the losses the cross-entropy of softmax, which computes most."""
     cases = kernel_cases.every_case(np.float32, 5, 7)
     wanted = (case for case in cases if case.spec.template != "loss_head" or "softmax" in case.name)
-    return list({case.spec.template: case for case in wanted}.values())
+    rounded = {f"{case.spec.template} bfloat16": case for case in kernel_cases.bfloat16_cases(5, 7)}
+    return list(({case.spec.template: case for case in wanted} | rounded).values())
 
 
 def signature(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -105,10 +108,37 @@ def test_templates_compile_for_the_other_gpus(capability: tuple[int, int]) -> No
         check(text, case)
 
 
+@pytest.mark.parametrize("template", ["activate", "delta", "gather", "dropout", "max_pieces", "duplicate"])
+def test_reading_and_writing_is_nothing_where_there_is_no_bfloat16(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel over float32 has the instructions that it has without `number` and `fitted`."""
+    case = next(case for case in kernel_cases.every_case(np.float32, 5, 7) if case.spec.template == template)
+    found = instructions(ptx_of(case, HOPPER))
+    monkeypatch.setattr(cuda, "number", lambda element: element)
+    monkeypatch.setattr(cuda, "fitted", lambda value, out: value)
+    monkeypatch.setattr(cuda, "compiled", cuda.compiled.__wrapped__)  # past what is kept
+    assert instructions(ptx_of(case, HOPPER)) == found
+
+
+def instructions(text: str) -> list[str]:
+    """What the kernel does, without the names of symbols, which hold a hash or a number."""
+    return [
+        re.sub(r"_ZN\w+|_cudapy_smem_\d+", "symbol", line)
+        for line in text.splitlines()
+        if line.startswith(("\t", "$", "@"))
+    ]
+
+
 def check(text: str, case: kernel_cases.Case) -> None:
     """No float64 in a float32 kernel, not even a register; and nothing whose order changes from run to run."""
     if case.spec.dtype == np.float32:
         assert ".f64" not in text
+    if "bfloat16" in case.name and case.spec.template != "gather":  # whose data set may be integers
+        assert not re.search(r"cvt\.rn\.f32\.[us]16", text), "bits of a bfloat16 were taken for an integer"
+        assert ".u16" in text or case.name.startswith("delta identity"), (
+            "whose derivative does not look at its argument"
+        )
     atomics = re.findall(r"^\s*(?:@%p\d+ )?((?:atom|red)\.\S+)", text, re.MULTILINE)
     if case.spec.template in INTEGER_SUMS:
         atomics = [atomic for atomic in atomics if not re.search(r"\.add\.[us](32|64)$", atomic)]

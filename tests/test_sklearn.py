@@ -430,6 +430,7 @@ def test_arrays_of_the_device_stay_there(rng: np.random.Generator) -> None:
         ({"learning_rate": "cosin"}, "'learning_rate' parameter of MLPClassifier"),
         ({"precision": "float16"}, "'precision' parameter of MLPClassifier"),
         ({"precision": "tf32"}, "needs a GPU"),
+        ({"precision": "bfloat16"}, "needs a GPU"),
         ({"device": "cpuu"}, "unknown backend 'cpuu'"),
         ({"solver": "lbfgs", "dropout": 0.1}, "dropout is for the solvers adam and sgd"),
         ({"solver": "lbfgs", "learning_rate": "cosine"}, "learning_rate is for the solvers adam and sgd"),

@@ -20,6 +20,7 @@ from bpcore.backends.operations import Kernel, Operation, Product
 from bpcore.errors import InputError, InputTypeError, unknown_name
 from bpcore.kernels import counter, spec
 from bpcore.kernels.activations import Activation
+from bpcore.kernels.bfloat16 import number_dtype
 from bpcore.kernels.losses import Loss
 from bpcore.kernels.optimizers import UpdateRule
 
@@ -40,6 +41,7 @@ PRECISIONS = {
     "float32": "the default: float32 throughout",
     "float64": "for gradient checks",
     "tf32": "float32, but products on a GPU's tensor cores keep 10 bits of each factor and sum in float32",
+    "bfloat16": "on a GPU, float32 with 8 significant bits in what flows between layers and in factors of products",
 }
 """What a network may compute in."""
 
@@ -198,9 +200,16 @@ class Backend(ABC):
         """The backend and the dtype for a network of this precision; InputError where the device has it not."""
         if name not in PRECISIONS:
             raise unknown_name("precision", name, PRECISIONS)
-        if name == "tf32":
-            raise InputError(f"precision 'tf32' needs a GPU; the {self.name} backend accepts float32 and float64")
+        if name in ("tf32", "bfloat16"):
+            raise InputError(f"precision {name!r} needs a GPU; the {self.name} backend accepts float32 and float64")
         return self, np.dtype(name)
+
+    def between_layers(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """What inputs, activations and deltas are kept in where the parameters have this dtype: the same, mostly.
+
+        A backend at precision "bfloat16" has BFLOAT16 (bpcore.kernels.bfloat16) there.
+        """
+        return dtype
 
     def same_bits(self, a: Array, b: Array) -> bool:
         """Whether two C-contiguous arrays hold the same bits; compared on the host, piece by piece."""
@@ -280,13 +289,13 @@ class Backend(ABC):
         if out is None:
             out = self.empty(z.shape, z.dtype)
         if parameter is None:
-            parameter = self.full(z.shape[1:], activation.parameter, z.dtype)
+            parameter = self.full(z.shape[1:], activation.parameter, number_dtype(z.dtype))
         self.require(z, bias, parameter, out)
         _check("activate", z.shape, ("out", out, z.shape), ("bias", bias, z.shape[1:]))
         _check("activate", z.shape, ("parameter", parameter, z.shape[1:]))
         if out is z and activation.saves == "input":
             raise InputError(f"activate: {activation.name} saves its input, so out must not be z")
-        self.run(spec.activate(activation, z.dtype), z, bias, parameter, out)
+        self.run(spec.activate(activation, number_dtype(z.dtype)), z, bias, parameter, out)
         return out
 
     def delta(
@@ -305,7 +314,7 @@ class Backend(ABC):
         of a learned parameter.
         """
         if parameter is None:
-            parameter = self.full(delta.shape[1:], activation.parameter, delta.dtype)
+            parameter = self.full(delta.shape[1:], activation.parameter, number_dtype(delta.dtype))
         if parameter_grad is None:
             if activation.learned:
                 raise InputError(f"delta: {activation.name} learns its parameter: give parameter_grad")
@@ -315,13 +324,16 @@ class Backend(ABC):
         _check("delta", delta.shape, ("saved", saved, delta.shape), ("bias_grad", bias_grad, columns))
         _check("delta", delta.shape, ("parameter", parameter, columns))
         _check("delta", delta.shape, ("parameter_grad", parameter_grad, columns))
-        self.run(spec.delta(activation, delta.dtype), delta, saved, parameter, bias_grad, parameter_grad)
+        self.run(spec.delta(activation, number_dtype(delta.dtype)), delta, saved, parameter, bias_grad, parameter_grad)
 
     def duplicate(self, x: Array, out: Array) -> Array:
-        """out (B, M) <- x (B, M), as an operation of a step: one path may then overwrite what another needs."""
+        """out (B, M) <- x (B, M), as an operation of a step: one path may then overwrite what another needs.
+
+        Where one of them is bfloat16 and the other float32, that is the conversion.
+        """
         self.require(x, out)
         _check("duplicate", x.shape, ("out", out, x.shape))
-        self.run(spec.plain("duplicate", x.dtype), x, out)
+        self.run(spec.plain("duplicate", number_dtype(x.dtype)), x, out)
         return out
 
     def max_pieces(self, z: Array, bias: Array, out: Array, winner: Array) -> Array:
@@ -330,13 +342,13 @@ class Backend(ABC):
         winner int32 (B, M) <- which piece that was; the pieces stand one after the other in a row.
         """
         self._check_pieces("max_pieces", z, bias, out, winner)
-        self.run(spec.plain("max_pieces", z.dtype), z, bias, out, winner)
+        self.run(spec.plain("max_pieces", number_dtype(z.dtype)), z, bias, out, winner)
         return out
 
     def max_pieces_backward(self, delta: Array, winner: Array, out: Array, bias_grad: Array) -> None:
         """out (B, k M) <- delta (B, M) at the piece that won, zero at the others; bias_grad (k M,) <- column sums."""
         self._check_pieces("max_pieces_backward", out, bias_grad, delta, winner)
-        self.run(spec.plain("max_pieces_backward", delta.dtype), delta, winner, out, bias_grad)
+        self.run(spec.plain("max_pieces_backward", number_dtype(delta.dtype)), delta, winner, out, bias_grad)
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
         """out <- e^z / sum e^z, row by row; `out` may be z."""
@@ -391,7 +403,7 @@ class Backend(ABC):
         """out (M,) <- the sum of each column of x (B, M), always added in the same order."""
         self.require(x, out)
         _check("column_sums", x.shape, ("out", out, x.shape[1:]))
-        self.run(spec.plain("column_sums", x.dtype), x, out)
+        self.run(spec.plain("column_sums", number_dtype(x.dtype)), x, out)
 
     def loss_head(
         self,
@@ -497,14 +509,14 @@ class Backend(ABC):
         rows = batch.x.shape[0]
         _check("gather", batch.x.shape, ("x", samples.x, (samples.x.shape[0], batch.x.shape[1])))
         _check("gather", batch.x.shape, ("targets", batch.targets, (rows, *samples.targets.shape[1:])))
-        number = batch.x.dtype.type
+        dtype = number_dtype(batch.x.dtype)
         self.run(
-            spec.gather(batch.x.dtype, labels=samples.labels, weighted=samples.weights is not None),
+            spec.gather(dtype, labels=samples.labels, weighted=samples.weights is not None),
             samples.x,
             samples.targets,
             weights,
-            number(samples.scale),
-            number(samples.shift),
+            dtype.type(samples.scale),
+            dtype.type(samples.shift),
             batch.x,
             batch.targets,
             out_weights,
@@ -537,8 +549,8 @@ class Backend(ABC):
         if not 0.0 <= rate < 1.0:
             raise InputError(f"dropout rate {rate!r} is out of range; accepted: 0 <= rate < 1")
         threshold = round(rate * 2**32)
-        scale = x.dtype.type(1.0 / (1.0 - rate))
-        self.run(spec.plain("dropout", x.dtype), x, out, layer, threshold, scale, 0, control.counters)
+        scale = number_dtype(x.dtype).type(1.0 / (1.0 - rate))
+        self.run(spec.plain("dropout", number_dtype(x.dtype)), x, out, layer, threshold, scale, 0, control.counters)
         return out
 
     def advance(self, control: Control) -> None:
@@ -596,7 +608,7 @@ class Backend(ABC):
             out = self.empty(a.shape, a.dtype)
         self.require(a, b, out)
         _check(name, a.shape, ("b", b, a.shape), ("out", out, a.shape))
-        self.run(spec.plain(name, a.dtype), a, b, out)
+        self.run(spec.plain(name, number_dtype(a.dtype)), a, b, out)
         return out
 
     def _over_rows(self, name: str, z: Array, out: Array | None) -> Array:

@@ -24,9 +24,10 @@ from bpcore.backends.graphs import GraphMaker
 from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward, address, is_array, is_number
 from bpcore.backends.recording import Recording
 from bpcore.backends.streaming import Stream
-from bpcore.errors import InputError, bytes_in_words
-from bpcore.kernels import cublas
-from bpcore.kernels.cublas import WORKSPACE_BYTES, Call, Precision, Products, layout
+from bpcore.errors import InputError, InputTypeError, bytes_in_words
+from bpcore.kernels import bfloat16, cublas
+from bpcore.kernels.bfloat16 import BFLOAT16
+from bpcore.kernels.cublas import WORKSPACE_BYTES, Call, Precision, Products, alignment, layout
 from bpcore.kernels.spec import Spec
 
 Launcher = Callable[[Spec, Sequence[Any], int], None]
@@ -56,6 +57,8 @@ class CupyBackend(Backend):
         self._launch = _numba_launcher() if launch is None else launch
         self._epilogues = epilogues
         self._precision: Precision = "float32"
+        self._rounds = False
+        """Whether this is the backend of precision "bfloat16": its arrays of uint16 hold bfloat16."""
         self._products: Products | None = None
         self._library, self._no_library = library, "none was given"
         if xp is None and library is None:
@@ -84,7 +87,7 @@ class CupyBackend(Backend):
     def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
         """The array itself where it is here, has the dtype and is C-contiguous; else a copy that is all that."""
         if not self.owns(host):
-            values = np.require(host, dtype, ["C"])
+            values = self._as_stored(host, dtype) if self._is_bfloat16(dtype) else np.require(host, dtype, ["C"])
             self.allocations += 1
             with self._memory_for(values.shape, values.dtype):
                 array = self._xp.empty(values.shape, values.dtype)
@@ -97,17 +100,17 @@ class CupyBackend(Backend):
             return self._xp.ascontiguousarray(host, dtype)
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        """A copy on the host."""
+        """A copy on the host; of bfloat16, the float32 numbers."""
         self.require(array)
         result: np.ndarray = array.get()
-        return result
+        return bfloat16.widened(result) if self._is_bfloat16(array.dtype) else result
 
     def write(self, host: Any, out: Array) -> None:
         """Bring values over into a C-contiguous array that exists, broadcast and converted as NumPy does."""
         self.require(out)
-        values = np.empty(out.shape, out.dtype)
+        values = np.empty(out.shape, bfloat16.number_dtype(out.dtype) if self._rounds else out.dtype)
         np.copyto(values, host)
-        out.set(values)
+        out.set(self._as_stored(values, out.dtype) if self._is_bfloat16(out.dtype) else values)
 
     def copy(self, source: Array, out: Array) -> None:
         """out <- source, on the device."""
@@ -117,6 +120,24 @@ class CupyBackend(Backend):
     def from_dlpack(self, array: Any) -> Array:
         """As Backend.from_dlpack; CuPy lets its current stream wait for what the other library has begun."""
         return self._xp.from_dlpack(array)
+
+    def full(self, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
+        """As Backend.full."""
+        if self._is_bfloat16(dtype):
+            return self.asarray(np.full(shape, value, np.float32), BFLOAT16)
+        return super().full(shape, value, dtype)
+
+    def between_layers(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """As Backend.between_layers: bfloat16 at that precision."""
+        return BFLOAT16 if self._rounds else dtype
+
+    def _is_bfloat16(self, dtype: DTypeLike) -> bool:
+        return self._rounds and dtype is not None and np.dtype(dtype) == BFLOAT16
+
+    @staticmethod
+    def _as_stored(host: Any, dtype: DTypeLike) -> np.ndarray:
+        """Numbers of the host as an array of bfloat16 holds them; integers of its dtype are numbers too."""
+        return np.require(bfloat16.rounded(np.asarray(host, np.float32)), dtype, ["C"])
 
     def synchronize(self) -> None:
         """Wait for CuPy's current stream."""
@@ -150,28 +171,58 @@ class CupyBackend(Backend):
             ) from error
 
     def at_precision(self, name: str) -> tuple[Backend, np.dtype[Any]]:
-        """As Backend.at_precision; "tf32" multiplies float32 numbers with 10 of their 23 bits, on the tensor cores."""
-        if name != "tf32":
-            return super().at_precision(name)
-        if self._library is None:
-            raise InputError(f"precision 'tf32' needs cuBLASLt, which cannot be loaded: {self._no_library}")
+        """As Backend.at_precision; "tf32" and "bfloat16" are for the tensor cores, by cuBLASLt.
+
+        "tf32" multiplies float32 numbers with 10 of their 23 bits. At "bfloat16" arrays of that are made and multiplied
+        (bpcore.kernels.bfloat16); products of float32 remain what they are.
+        """
+        if name in ("tf32", "bfloat16") and self._library is None:
+            raise InputError(f"precision {name!r} needs cuBLASLt, which cannot be loaded: {self._no_library}")
+        if name == "bfloat16":
+            self._require_bfloat16()
+        dtype = np.dtype(np.float32) if name in ("tf32", "bfloat16") else super().at_precision(name)[1]
+        precision: Precision = "tf32" if name == "tf32" else "float32"
+        if (self._precision, self._rounds) == (precision, name == "bfloat16"):
+            return self, dtype
         backend = copy.copy(self)
-        backend._precision = "tf32"
-        return backend, np.dtype(np.float32)
+        backend._precision, backend._rounds = precision, name == "bfloat16"
+        return backend, dtype
+
+    def _require_bfloat16(self) -> None:
+        """One line for a GPU that is too old for products of bfloat16."""
+        runtime = self._xp.cuda.runtime
+        properties = runtime.getDeviceProperties(runtime.getDevice())
+        if properties["major"] < 8:
+            raise InputError(
+                f"precision 'bfloat16' needs a GPU of compute capability 8.0 or more, and this one has "
+                f"{properties['major']}.{properties['minor']}; it has precision 'float32'"
+            )
 
     def execute(self, operation: Operation) -> None:
         """A product by cuBLAS, or the kernel, on CuPy's current stream."""
+        _check_bfloat16(operation, accepted=self._rounds)
         if isinstance(operation, Kernel):
             self._launch(operation.spec, operation.arguments, self._stream())
         elif (products := self._cublas_for(operation)) is not None:
             alpha, beta = (address(f) if is_array(f) else float(f) for f in (operation.alpha, operation.beta))
             a, b, out = map(address, (operation.a, operation.b, operation.out))
-            products.multiply(self._call(operation), a, b, out, alpha, beta, self._stream())
+            call = self._call(operation)
+            if call.precision == "bfloat16" and products.plan(call) is None:
+                raise InputError(
+                    f"cuBLASLt has no product of bfloat16 for {operation.a.shape} @ {operation.b.shape} on this GPU; "
+                    f"precision 'tf32' or 'float32' has"
+                )
+            products.multiply(call, a, b, out, alpha, beta, self._stream())
         else:
             self._multiply(operation)
 
     def can_multiply(self, product: Product) -> bool:
-        """Whether cuBLASLt has an algorithm for this product."""
+        """Whether cuBLASLt has an algorithm for this product.
+
+        Beside a result of bfloat16 it wants the bias and its gradient in bfloat16 too, and here they are float32.
+        """
+        if product.epilogue is not None and self._is_bfloat16(product.out.dtype):
+            return False
         products = self._cublas_for(product)
         return products is not None and products.plan(self._call(product)) is not None
 
@@ -198,7 +249,8 @@ class CupyBackend(Backend):
 
     def _cublas_for(self, product: Product) -> Products | None:
         """cuBLASLt, which is started with the first product; None where it is not there, or not for this product."""
-        if self._library is None or product.out.dtype.kind != "f" or 0 in (*product.a.shape, *product.out.shape):
+        computes = product.out.dtype.kind == "f" or self._is_bfloat16(product.out.dtype)
+        if self._library is None or not computes or 0 in (*product.a.shape, *product.out.shape):
             return None
         if is_array(product.alpha) != is_array(product.beta):
             return None
@@ -210,14 +262,17 @@ class CupyBackend(Backend):
 
     def _call(self, product: Product) -> Call:
         a, b, out = product.a, product.b, product.out
+        precision: Precision = "float64" if out.dtype == np.float64 else self._precision
         return Call(
-            precision="float64" if out.dtype == np.float64 else self._precision,
+            precision="bfloat16" if self._is_bfloat16(a.dtype) else precision,
             m=out.shape[0],
             n=out.shape[1],
             k=a.shape[1],
             a=layout(a),
             b=layout(b),
             out_leading=layout(out).leading,
+            rounded=self._is_bfloat16(out.dtype),
+            alignments=(alignment(address(a)), alignment(address(b)), alignment(address(out))),
             factors_on_device=is_array(product.alpha),
             ending=_ending(product.epilogue),
         )
@@ -254,6 +309,31 @@ class CupyBackend(Backend):
             "numba-cuda": _installed("numba-cuda"),
             "cublasLt": cublas.version(self._library) if self._library is not None else f"none ({self._no_library})",
         }
+
+
+def _check_bfloat16(operation: Operation, *, accepted: bool) -> None:
+    """bfloat16 where it may be: one clear line for a layer that mixes it with float32, or knows nothing of it.
+
+    accepted: whether this is the precision for it; at others a kernel would take integers of 16 bits for it.
+    """
+    if isinstance(operation, Product):
+        kinds = [array.dtype for array in (operation.a, operation.b, operation.out)]
+        if accepted and BFLOAT16 in kinds and kinds not in ([BFLOAT16] * 3, [BFLOAT16, BFLOAT16, np.dtype(np.float32)]):
+            words = ["bfloat16" if kind == BFLOAT16 else str(kind) for kind in kinds]
+            raise InputTypeError(
+                f"matmul: {words[0]} @ {words[1]} -> {words[2]} was asked for at precision 'bfloat16'; accepted: two "
+                f"factors of bfloat16 (weights: view.operand, deltas: self.input_dtype), and either for the product"
+            )
+        return
+    template = operation.spec.template
+    places = bfloat16.ARGUMENTS.get(template, ())
+    for place, argument in enumerate(operation.arguments):
+        if not is_array(argument) or argument.dtype != BFLOAT16 or (template == "gather" and place == 0):
+            continue  # what is gathered from are numbers of any kind
+        if accepted and place not in places:
+            raise InputTypeError(f"{template}: its argument {place + 1} was given as bfloat16; it must be float32")
+        if not accepted and place in places:
+            raise InputTypeError(f"{template}: its argument {place + 1} was given as uint16; it must be float32")
 
 
 def _ending(epilogue: Relu | ReluBackward | None) -> cublas.Ending | None:

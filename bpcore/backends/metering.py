@@ -15,9 +15,9 @@ GRAIN = 512
 """Arrays take whole multiples of so many bytes from CuPy's memory pool."""
 
 
-def bytes_of(make: Callable[[Backend], object]) -> int:
-    """The bytes of all arrays that `make` asks a backend for."""
-    meter = _Meter()
+def bytes_of(make: Callable[[Backend], object], backend: Backend) -> int:
+    """The bytes of all arrays that `make` asks for, were it given this backend."""
+    meter = _Meter(backend)
     make(meter)
     return meter.bytes
 
@@ -28,8 +28,8 @@ class _Meter(Backend):
     name = "meter"
     array_type = np.ndarray
 
-    def __init__(self) -> None:
-        self.bytes = 0
+    def __init__(self, measured: Backend) -> None:
+        self.bytes, self.between_layers = 0, measured.between_layers  # type: ignore[method-assign]
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """Count the array."""

@@ -28,16 +28,24 @@ SCALING_BATCH = 128
 NUMBER = 4
 """Bytes of a float32."""
 
+PRECISIONS = {"float32": NUMBER, "tf32": NUMBER, "bfloat16": 2}
+"""Bytes of a number that flows between layers, and of the factors of products."""
+
 
 @dataclass(frozen=True)
 class Product:
-    """One matrix product of a step: (m, k) @ (k, n), with the operand that BLAS is told is transposed, if any."""
+    """One matrix product of a step: (m, k) @ (k, n), with the operand that BLAS is told is transposed, if any.
+
+    operand, out: the bytes of a number of either factor, and of the result
+    """
 
     kind: str
     m: int
     k: int
     n: int
     transposed: str = ""
+    operand: int = NUMBER
+    out: int = NUMBER
 
     @property
     def operations(self) -> int:
@@ -47,7 +55,7 @@ class Product:
     @property
     def bytes(self) -> int:
         """Both operands read, the result written."""
-        return NUMBER * (self.m * self.k + self.k * self.n + self.m * self.n)
+        return self.operand * (self.m * self.k + self.k * self.n) + self.out * self.m * self.n
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ class Cell:
     activation: str = "relu"
     optimizer: str = "sgd"
     device: str = "numpy"
+    precision: str = "float32"
 
     @property
     def name(self) -> str:
@@ -81,6 +90,17 @@ class Cell:
         return UPDATE_RULES[OPTIMIZERS[self.optimizer].rule_name].states
 
     @property
+    def between(self) -> int:
+        """The bytes of a number that flows between layers."""
+        return PRECISIONS[self.precision]
+
+    @property
+    def rounded_copy(self) -> int:
+        """The bytes of the copy of the weights that products read, where they read another than that which learns."""
+        weights = sum(inputs * outputs for inputs, outputs in self.layers)
+        return 0 if self.between == NUMBER else self.between * weights
+
+    @property
     def steps_per_epoch(self) -> int:
         """Full batches alone: nobody is measured on the short last one."""
         return SAMPLES // self.batch
@@ -92,11 +112,15 @@ class Cell:
 
     def products(self) -> list[Product]:
         """The step's matrix products: forward, weight gradients, input deltas of all layers but the first."""
-        found = [Product("forward", self.batch, inputs, outputs) for inputs, outputs in self.layers]
+        size, last = self.between, len(self.layers) - 1
+        found = [
+            Product("forward", self.batch, *layer, "", size, NUMBER if number == last else size)
+            for number, layer in enumerate(self.layers)
+        ]
         for number, (inputs, outputs) in reversed(list(enumerate(self.layers))):
-            found.append(Product("weights", inputs, self.batch, outputs, "a"))
+            found.append(Product("weights", inputs, self.batch, outputs, "a", size))
             if number > 0:
-                found.append(Product("delta", self.batch, outputs, inputs, "b"))
+                found.append(Product("delta", self.batch, outputs, inputs, "b", size, size))
         return found
 
     @property
@@ -105,20 +129,20 @@ class Cell:
 
         The gathered batch, the operands and results of the products (the update of plain SGD and of momentum can be
         part of the weights' product: their gradients need no array, but the weights are read and written), the head's
-        logits and delta, and the optimizer's state.
+        logits and delta, the optimizer's state, and the weights once more where products read a copy.
         """
-        gather = self.batch * self.network[0] * (1 + NUMBER)
+        gather = self.batch * self.network[0] * (1 + self.between)
         products = sum(product.bytes for product in self.products())
         weights_read_by_update = NUMBER * self.parameters
-        head = 2 * NUMBER * self.batch * self.network[-1]
+        head = (NUMBER + self.between) * self.batch * self.network[-1]
         state = 2 * NUMBER * self.states * self.parameters
-        return gather + products + weights_read_by_update + head + state
+        return gather + products + weights_read_by_update + head + state + self.rounded_copy
 
     @property
     def working_set(self) -> int:
         """Bytes that a step touches at all: parameters, the optimizer's state, the batch and the activations."""
-        numbers = self.parameters * (1 + self.states) + self.batch * sum(self.network)
-        return NUMBER * numbers + self.batch * self.network[0]
+        learned = NUMBER * self.parameters * (1 + self.states) + self.rounded_copy
+        return learned + self.batch * (self.between * sum(self.network) + self.network[0])
 
     def key(self) -> dict[str, Any]:
         """What tells one cell from another, as JSON values."""
@@ -127,25 +151,32 @@ class Cell:
 
 def cell_from(key: dict[str, Any]) -> Cell:
     """The cell of a key."""
-    return Cell(tuple(key["network"]), key["batch"], key["activation"], key["optimizer"], key["device"])
+    return Cell(
+        tuple(key["network"]), key["batch"], key["activation"], key["optimizer"], key["device"], key["precision"]
+    )
 
 
 def grid(
-    networks: Iterable[tuple[int, ...]], batches: Sequence[int], devices: Sequence[str], activation: str, optimizer: str
+    networks: Iterable[tuple[int, ...]],
+    batches: Sequence[int],
+    devices: Sequence[str],
+    activation: str,
+    optimizer: str,
+    precision: str = "float32",
 ) -> list[Cell]:
     """Every network at every batch size on every device."""
     return [
-        Cell(network, batch, activation, optimizer, device)
+        Cell(network, batch, activation, optimizer, device, precision)
         for device in devices
         for network in networks
         for batch in batches
     ]
 
 
-def scaling(devices: Sequence[str], activation: str, optimizer: str) -> list[Cell]:
+def scaling(devices: Sequence[str], activation: str, optimizer: str, precision: str = "float32") -> list[Cell]:
     """Two networks over all batch sizes, and one batch size over all widths."""
     found: Iterator[Cell] = (
-        Cell(network, batch, activation, optimizer, device)
+        Cell(network, batch, activation, optimizer, device, precision)
         for device in devices
         for network, batch in (
             *((network, batch) for network in SCALING_NETWORKS for batch in SCALING_BATCHES),

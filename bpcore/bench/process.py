@@ -21,8 +21,8 @@ class ContenderError(BpcoreError):
 class Process:
     """Starts the worker of a contender on a device, and asks it. Used as a context: at its end the worker ends too."""
 
-    def __init__(self, name: str, device: str) -> None:
-        self.name, self.device = name, device
+    def __init__(self, name: str, device: str, precision: str = "float32") -> None:
+        self.name, self.device, self.precision = name, device, precision
         self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  closed with the process
         self._worker: subprocess.Popen[str] | None = None
 
@@ -45,9 +45,10 @@ class Process:
             raise kind(reply["error"])
         return reply
 
-    def hello(self, activation: str, optimizer: str) -> dict[str, str]:
+    def hello(self, activation: str, optimizer: str, precision: str) -> dict[str, str]:
         """What the contender tells of itself; InputError where it has not what is asked for."""
-        about: dict[str, str] = self.ask("hello", activation=activation, optimizer=optimizer)["about"]
+        asked = {"activation": activation, "optimizer": optimizer, "precision": precision}
+        about: dict[str, str] = self.ask("hello", **asked)["about"]
         return about
 
     def prepare(self, cell: Cell, data: str, data_dir: str | None) -> dict[str, Any]:
@@ -87,7 +88,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._said,
             text=True,
-            env=os.environ | environment(self.name, self.device),
+            env=os.environ | environment(self.name, self.device, self.precision),
         )
 
     def _last_words(self) -> str:
@@ -100,11 +101,11 @@ class Process:
         return f"its process ended with code {code}" + (f": {lines[-1]}" if lines else "")
 
 
-def environment(name: str, device: str) -> dict[str, str]:
-    """What a worker's environment has besides: on a GPU no library may round to TF32, whatever its own setting says;
-    and JAX must neither look for another device nor take all its memory.
+def environment(name: str, device: str, precision: str = "float32") -> dict[str, str]:
+    """What a worker's environment has besides: on a GPU no library may round to TF32, whatever its own setting says,
+    unless that is what is measured; and JAX must neither look for another device nor take all its memory.
     """
-    found = {} if device == CPU else {"NVIDIA_TF32_OVERRIDE": "0"}
+    found = {} if device == CPU or precision == "tf32" else {"NVIDIA_TF32_OVERRIDE": "0"}
     if name == "jax":
         found |= {"JAX_PLATFORMS": "cpu" if device == CPU else "cuda", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     return found

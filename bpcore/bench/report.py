@@ -72,11 +72,11 @@ def markdown(results: Results) -> str:
 def method(results: Results) -> str:
     """How it was measured, in a sentence."""
     return (
-        f"One training step in float32: shuffled gather of {results['data']} data, forward ({results['activation']}), "
-        f"softmax cross-entropy, backward, {results['optimizer']}. Each contender in a process of its own, in turns; "
-        f"medians of {results['rounds']} rounds of {results['seconds_a_round']:g} s. roofline, products: the share of "
-        f"what the device could do, and of the speed of the matrix products alone. Of a peer: its time, and how many "
-        f"times bpcore's that is."
+        f"One training step in {results['precision']}: shuffled gather of {results['data']} data, forward "
+        f"({results['activation']}), softmax cross-entropy, backward, {results['optimizer']}. Each contender in a "
+        f"process of its own, in turns; medians of {results['rounds']} rounds of {results['seconds_a_round']:g} s. "
+        f"roofline, products: the share of what the device could do, and of the speed of the matrix products alone. "
+        f"Of a peer: its time, and how many times bpcore's that is."
     )
 
 

@@ -32,7 +32,10 @@ ROUND_BYTES = {"numpy": 2**28, "cupy": 2**33}
 
 @dataclass(frozen=True)
 class Roofline:
-    """gflops: of the fastest float32 product. bandwidth: (bytes of the working set, GB/s), by size."""
+    """gflops: of the fastest product, at the precision of what is held against it.
+
+    bandwidth: (bytes of the working set, GB/s), by size
+    """
 
     gflops: float
     bandwidth: list[tuple[int, float]]
@@ -57,16 +60,17 @@ def from_json(found: dict[str, Any]) -> Roofline:
     return Roofline(found["gflops"], [(size, rate) for size, rate in found["bandwidth"]])
 
 
-def measure(device: str, *, quick: bool = False) -> Roofline:
+def measure(device: str, precision: str = "float32", *, quick: bool = False) -> Roofline:
     """Some seconds of products and sums on a device that does nothing else; quick: of the smaller product, and every
     third size.
     """
     backend = get_backend(device)
-    ways = all_ways(device)
+    ways = all_ways(device, precision)
     best = 0.0
     for width in WIDTHS[device][: 1 if quick else None]:
-        product = Product("square", width, width, width)
-        sets = operand_sets(Cell((width, width), width, device=device), product)[:1]
+        cell = Cell((width, width), width, device=device, precision=precision)
+        product = Product("square", width, width, width, "", cell.between, cell.between)
+        sets = operand_sets(cell, product)[:1]
         for way in ways.values():
             best = max(best, product.operations / _least_seconds(way, sets, 1, backend))
     return Roofline(best / 1e9, [(size, _bandwidth(backend, size)) for size in SIZES[device][:: 3 if quick else 1]])

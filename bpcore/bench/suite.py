@@ -82,9 +82,9 @@ def processes(job: Job, notify: Callable[[str], None]) -> Iterator[tuple[Contend
             for name in wanted:
                 if not CONTENDERS[name].on(device):
                     continue
-                process = stack.enter_context(Process(name, device))
+                process = stack.enter_context(Process(name, device, first.precision))
                 try:
-                    about[device][name] = process.hello(first.activation, first.optimizer)
+                    about[device][name] = process.hello(first.activation, first.optimizer, first.precision)
                     found[device][name] = process
                 except BpcoreError as error:
                     if name not in PEERS or job.peers != AUTO:
@@ -113,7 +113,7 @@ def run(
                 continue
             if measured and job.budget is not None and time.monotonic() - began >= job.budget:
                 return f"stopped after {job.budget:g} s; the same command with --resume goes on where this one stopped"
-            limits = _roofline(results, cell.device, notify, quick=job.quick)
+            limits = _roofline(results, cell.device, cell.precision, notify, quick=job.quick)
             started = time.monotonic()
             measured = as_results(cell, measure_cell(cell, there, job.plan), limits)
             results["cells"] = [one for one in results["cells"] if not _is(one, cell)] + [measured]
@@ -140,6 +140,7 @@ def new_results(job: Job, about: Mapping[str, Any], previous: Mapping[str, Any] 
         "data": job.plan.data,
         "activation": job.cells[0].activation,
         "optimizer": job.cells[0].optimizer,
+        "precision": job.cells[0].precision,
         "rounds": job.plan.rounds,
         "seconds_a_round": job.plan.seconds,
         "contenders": {device: dict(told) for device, told in about.items()},
@@ -148,7 +149,7 @@ def new_results(job: Job, about: Mapping[str, Any], previous: Mapping[str, Any] 
     }
     if previous is None:
         return results
-    for what in ("data", "activation", "optimizer"):
+    for what in ("data", "activation", "optimizer", "precision"):
         if previous[what] != results[what]:
             raise InputError(f"the file to resume was measured with {what} {previous[what]}, not {results[what]}")
     for device, told in results["contenders"].items():
@@ -174,8 +175,10 @@ def read_results(path: Path) -> dict[str, Any] | None:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for part in ("data", "activation", "optimizer", "contenders", "rooflines"):
             found[part]
+        found.setdefault("precision", "float32")  # files from before there was another
         for cell in found["cells"]:
             cell["network"], cell["results"].keys()
+            cell.setdefault("precision", "float32")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be resumed: it was not written by bpcore bench --json") from error
     return found
@@ -200,15 +203,15 @@ def _done(results: Mapping[str, Any], cell: Cell, wanted: Mapping[str, object]) 
 
 
 def _roofline(
-    results: dict[str, Any], device: str, notify: Callable[[str], None], *, quick: bool
+    results: dict[str, Any], device: str, precision: str, notify: Callable[[str], None], *, quick: bool
 ) -> roofline.Roofline | None:
     """Measured once for a device, in a process of its own."""
     if device not in roofline.WIDTHS:
         return None
     if device not in results["rooflines"]:
-        with Process("products", device) as process:
+        with Process("products", device, precision) as process:
             try:
-                results["rooflines"][device] = process.ask("roofline", quick=quick)["roofline"]
+                results["rooflines"][device] = process.ask("roofline", precision=precision, quick=quick)["roofline"]
             except ContenderError as error:
                 raise InputError(f"the limits of {device} cannot be measured: {error}") from error
         found = roofline.from_json(results["rooflines"][device])

@@ -5,11 +5,11 @@
 A line of JSON comes in on the standard input, a line of JSON goes out on what was the standard output when the
 process began; what a framework prints goes to the standard error.
 
-    {"do": "hello", "activation", "optimizer"}           -> {"about": ...}
-    {"do": "prepare", "cell", "data", "data_dir"}        -> {"seconds", "chunk", "notes"}: built, compiled, run
-    {"do": "time", "steps"}                              -> {"seconds"}
-    {"do": "loss"}                                       -> {"loss"}
-    {"do": "roofline", "quick"}                          -> {"roofline"}
+    {"do": "hello", "activation", "optimizer", "precision"}  -> {"about": ...}
+    {"do": "prepare", "cell", "data", "data_dir"}            -> {"seconds", "chunk", "notes"}: built, compiled, run
+    {"do": "time", "steps"}                                  -> {"seconds"}
+    {"do": "loss"}                                           -> {"loss"}
+    {"do": "roofline", "precision", "quick"}                 -> {"roofline"}
 
 What goes wrong is answered by {"error": one line, "refused": whether what the user asked for cannot be done}.
 """
@@ -50,9 +50,9 @@ class Worker:
         except Exception as error:
             return {"error": _one_line(error), "refused": False}
 
-    def _hello(self, activation: str, optimizer: str) -> dict[str, Any]:
+    def _hello(self, activation: str, optimizer: str, precision: str) -> dict[str, Any]:
         kind = CONTENDERS[self.name].load()
-        check(kind, activation, optimizer)
+        check(kind, activation, optimizer, precision)
         return {"about": kind.about(self.device)}
 
     def _prepare(self, cell: dict[str, Any], data: str, data_dir: str | None) -> dict[str, Any]:
@@ -78,8 +78,8 @@ class Worker:
     def _loss(self) -> dict[str, Any]:
         return {"loss": self._ready().loss()}
 
-    def _roofline(self, quick: bool) -> dict[str, Any]:
-        return {"roofline": roofline.measure(self.device, quick=quick).as_json()}
+    def _roofline(self, precision: str, quick: bool) -> dict[str, Any]:
+        return {"roofline": roofline.measure(self.device, precision, quick=quick).as_json()}
 
     def _ready(self) -> Contender:
         if self._contender is None:

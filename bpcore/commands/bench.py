@@ -33,6 +33,7 @@ class Options:
     batches: str | None = None
     activation: str = "relu"
     optimizer: str = "sgd"
+    precision: str = "float32"
     device: str = ALL
     peers: str = ""
     data: str = "random"
@@ -80,6 +81,8 @@ def prepare(options: Options) -> suite.Job:
     get_activation(options.activation)
     if options.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", options.optimizer, OPTIMIZERS)
+    if options.precision not in cells.PRECISIONS:
+        raise unknown_name("precision", options.precision, cells.PRECISIONS)
     if options.data not in data.KINDS:
         raise unknown_name("data", options.data, data.KINDS)
     if options.budget is not None and not options.budget > 0:
@@ -111,11 +114,13 @@ def _cells(options: Options) -> list[Cell]:
     networks = quick_or_full[0] if options.networks is None else cells.parse_networks(options.networks)
     batches = quick_or_full[1] if options.batches is None else cells.parse_batches(options.batches)
     devices = _devices(options.device)
+    for device in devices if options.precision != "float32" else ():
+        get_backend(device).at_precision(options.precision)
     if options.scaling:
         if options.networks is not None or options.batches is not None or options.quick:
             raise InputError("--scaling has networks and batches of its own; leave --networks, --batches, --quick out")
-        return cells.scaling(devices, options.activation, options.optimizer)
-    return cells.grid(networks, list(batches), devices, options.activation, options.optimizer)
+        return cells.scaling(devices, options.activation, options.optimizer, options.precision)
+    return cells.grid(networks, list(batches), devices, options.activation, options.optimizer, options.precision)
 
 
 def _devices(text: str) -> list[str]:

@@ -32,6 +32,11 @@ class Layer(ABC):
     number: int = 0
     """Counted through the whole network, a block before the layers in it; it names the parameters, as in "3.W", and
     keys the dropout masks."""
+    dtype: np.dtype[Any]
+    """Of the layer's output. All three are one but at precision "bfloat16", where parameters and the output of the last
+    layer are float32, and what flows between layers is not."""
+    input_dtype: np.dtype[Any]
+    """Of x and dL/dx, and of every delta."""
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if not abstract:
@@ -49,9 +54,9 @@ class Layer(ABC):
         return []
 
     def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
-        """Take the views of the parameters that `declare` asked for."""
+        """Take the views of the parameters that `declare` asked for; dtype is theirs."""
         self.backend = backend
-        self.dtype = dtype
+        self.dtype = self.input_dtype = backend.between_layers(dtype)
         self.no_bias = backend.full((self.outputs,), 0.0, dtype)
         self.no_bias_grad = backend.full((self.outputs,), 0.0, dtype)
 

@@ -58,7 +58,7 @@ class Dense(Activated):
         """Take W, b, p and their gradients."""
         super().bind(backend, dtype, views)
         weights, bias = views[f"{self.number}.W"], views.get(f"{self.number}.b")
-        self.W, self.dW = weights.value, weights.grad
+        self.W, self.dW = weights.operand, weights.grad
         self.b, self.db = (bias.value, bias.grad) if bias else (self.no_bias, self.no_bias_grad)
 
     def allocate(self, batch: int) -> None:
@@ -66,7 +66,7 @@ class Dense(Activated):
         self.z = self.backend.empty((batch, self.outputs), self.dtype)
         shared = self.entry.saves == "output"
         self.a = self.z if shared else self.backend.empty((batch, self.outputs), self.dtype)
-        self.dx = self.backend.empty((batch, self.inputs), self.dtype)
+        self.dx = self.backend.empty((batch, self.inputs), self.input_dtype)
 
     def forward(self, x: Array, control: Control | None) -> Array:
         """a = f(x @ W + b)."""

@@ -26,13 +26,13 @@ class Dropout(Layer):
     def allocate(self, batch: int) -> None:
         """The output, since the input belongs to the layer below, which needs it again; and what goes back."""
         self.a = self.backend.empty((batch, self.outputs), self.dtype)
-        self.dx = self.backend.empty((batch, self.outputs), self.dtype)
+        self.dx = self.backend.empty((batch, self.outputs), self.input_dtype)
 
     def forward(self, x: Array, control: Control | None) -> Array:
         """x * mask / (1 - rate) in training, x itself otherwise."""
         self.control = control
         if control is None:
-            return x
+            return x if self.dtype == self.input_dtype else self.backend.duplicate(x, self.a[: x.shape[0]])
         return self.backend.dropout(x, self.rate, self.number, control, self.a[: x.shape[0]])
 
     def backward(self, delta: Array, wants_input: bool) -> Array | None:

@@ -53,17 +53,17 @@ class Maxout(Layer):
         """Take W, b and their gradients; without b a zero is added, and its gradient is nobody's."""
         super().bind(backend, dtype, views)
         weights, bias = views[f"{self.number}.W"], views.get(f"{self.number}.b")
-        self.W, self.dW = weights.value, weights.grad
+        self.W, self.dW = weights.operand, weights.grad
         width = (self.pieces * self.outputs,)
         self.b = bias.value if bias else backend.full(width, 0.0, dtype)
         self.db = bias.grad if bias else backend.full(width, 0.0, dtype)
 
     def allocate(self, batch: int) -> None:
         """The maps z, which the way back overwrites with their delta; the largest; and which of them that was."""
-        self.z = self.backend.empty((batch, self.pieces * self.outputs), self.dtype)
+        self.z = self.backend.empty((batch, self.pieces * self.outputs), self.input_dtype)
         self.a = self.backend.empty((batch, self.outputs), self.dtype)
         self.winner = self.backend.empty((batch, self.outputs), np.int32)
-        self.dx = self.backend.empty((batch, self.inputs), self.dtype)
+        self.dx = self.backend.empty((batch, self.inputs), self.input_dtype)
 
     def forward(self, x: Array, control: Control | None) -> Array:
         """z = x @ W, a = the largest piece of z + b."""

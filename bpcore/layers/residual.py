@@ -71,7 +71,7 @@ class Residual(Layer):
         for layer in self.inside:
             layer.allocate(batch)
         self.a = self.backend.empty((batch, self.outputs), self.dtype)
-        self.delta = self.backend.empty((batch, self.outputs), self.dtype)
+        self.delta = self.backend.empty((batch, self.outputs), self.input_dtype)
 
     def forward(self, x: Array, control: Control | None) -> Array:
         """y = x + F(x), or x @ W_s + F(x)."""

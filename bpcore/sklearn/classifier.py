@@ -30,7 +30,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     activation      any of bpcore's activations, or a list with one for each hidden layer
     learning_rate   also a name or an object of bpcore.schedules, over max_iter epochs, for both adam and sgd
     device          "auto", "cpu", "gpu", a backend's name, or a backend (which no pickle can hold)
-    precision       "auto": that of X; "float32", "float64", "tf32" (a GPU's)
+    precision       "auto": that of X; "float32", "float64", "tf32" and "bfloat16" (a GPU's)
     dropout         the share of each hidden layer's outputs that is dropped in training, or a list of shares
     class_weight    {class: weight} or "balanced", multiplied with the sample weights
     restore_best    whether the best weights come back at the end, by the validation score, or the loss where there is

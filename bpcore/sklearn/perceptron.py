@@ -17,7 +17,7 @@ from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from bpcore.backends.base import Backend, Samples
+from bpcore.backends.base import PRECISIONS, Backend, Samples
 from bpcore.errors import InputError
 from bpcore.evaluation import EVALUATION_BATCH, Answer, Predictor
 from bpcore.losses import Loss
@@ -74,7 +74,7 @@ class Perceptron(BaseEstimator, ABC):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "device": [str, Backend],
-        "precision": [StrOptions({"auto", "float32", "float64", "tf32"})],
+        "precision": [StrOptions({"auto", *PRECISIONS})],
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "restore_best": ["boolean", None],
         "callbacks": [list, tuple, None],
@@ -209,7 +209,8 @@ class Perceptron(BaseEstimator, ABC):
         device = self.device
         if device == "auto" and type(x).__module__.partition(".")[0] == "cupy":
             device = "gpu"
-        precision = "tf32" if self.precision == "tf32" and dtype == np.float32 else dtype.name
+        of_products = self.precision in ("tf32", "bfloat16") and dtype == np.float32
+        precision = self.precision if of_products else dtype.name
         plan = Plan(shape, device, precision)
         engine = getattr(self, "_engine", None)
         if engine is None or engine.plan != plan:

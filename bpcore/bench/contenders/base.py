@@ -1,7 +1,8 @@
 """What every contender is: a way to train the network of a cell, made anew for each cell, in a process of its own.
 
-All do the same arithmetic in float32: a batch gathered from resident data in a fresh random order each epoch, scaled to
-0 to 1, forward, softmax cross-entropy (the loss is computed), backward, update. The weights begin alike.
+All do the same arithmetic: a batch gathered from resident data in a fresh random order each epoch, scaled to 0 to 1,
+forward, softmax cross-entropy (the loss is computed), backward, update. It is float32's, unless a contender that has
+another precision is asked for that. The weights begin alike.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Contender(ABC):
 
     activations: ClassVar[tuple[str, ...]] = tuple(ACTIVATIONS)
     optimizers: ClassVar[tuple[str, ...]] = ("sgd", "momentum", "adam")
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
 
     chunk = 1
     """How many steps one call takes at least."""
@@ -54,11 +56,12 @@ class Contender(ABC):
         return {}
 
 
-def check(contender: type[Contender], activation: str, optimizer: str) -> None:
+def check(contender: type[Contender], activation: str, optimizer: str, precision: str = "float32") -> None:
     """Refuse what a contender has not."""
     for kind, wanted, known in (
         ("activation", activation, contender.activations),
         ("optimizer", optimizer, contender.optimizers),
+        ("precision", precision, contender.precisions),
     ):
         if wanted not in known:
             raise InputError(f"no {kind} {wanted!r}; it has {', '.join(known)}")

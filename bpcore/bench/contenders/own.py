@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bpcore.backends import get_backend
-from bpcore.bench.cells import Cell
+from bpcore.bench.cells import PRECISIONS, Cell
 from bpcore.bench.contenders.base import MOMENTUM, Contender, first_weights, learning_rate
 from bpcore.bench.data import Data
 from bpcore.layers import Dense
@@ -24,16 +24,16 @@ class Bpcore(Contender):
     """Run.begin_epoch and Run.run_steps."""
 
     optimizers = tuple(OPTIMIZERS)
+    precisions = tuple(PRECISIONS)
 
     def __init__(self, cell: Cell, data: Data) -> None:
-        backend = get_backend(cell.device)
         inputs, *hidden, outputs = cell.network
         layers = [*(Dense(width, cell.activation) for width in hidden), Dense(outputs)]
-        network = Network(layers, inputs=inputs, backend=backend)
+        network = Network(layers, inputs=inputs, backend=get_backend(cell.device), precision=cell.precision)
         network.set_parameters({f"{number}.W": W for number, W in enumerate(first_weights(cell))})
         settings: dict[str, Any] = {"momentum": MOMENTUM} if cell.optimizer == "momentum" else {}
         optimizer = get_optimizer(cell.optimizer, learning_rate=learning_rate(cell.optimizer), **settings)
-        samples = to_device(backend, data.x, data.y, None, 1 / 255, 0.0)
+        samples = to_device(network.backend, data.x, data.y, None, 1 / 255, 0.0)
         self._run = Run(
             network, samples, Settings(SoftmaxCrossEntropy(), optimizer, Constant(), EPOCHS, cell.batch, seed=0)
         )

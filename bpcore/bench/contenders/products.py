@@ -20,7 +20,7 @@ import numpy as np
 
 from bpcore.backends import get_backend
 from bpcore.bench import openblas
-from bpcore.bench.cells import Cell, Product
+from bpcore.bench.cells import NUMBER, PRECISIONS, Cell, Product
 from bpcore.bench.contenders.base import Contender
 from bpcore.bench.data import Data
 
@@ -36,14 +36,16 @@ MOST_SETS = 16
 class Products(Contender):
     """`run` repeats each product as many times as there are steps. It trains nothing."""
 
+    precisions = tuple(PRECISIONS)
+
     def __init__(self, cell: Cell, data: Data) -> None:
         self._wait = get_backend(cell.device).synchronize
         self._found: list[tuple[Product, str, Way, list[Operands]]] = []
         known: dict[tuple[object, ...], str] = {}
-        ways = all_ways(cell.device)
+        ways = all_ways(cell.device, cell.precision)
         for product in cell.products():
             sets = operand_sets(cell, product)
-            shape = (product.m, product.k, product.n, product.transposed)
+            shape = (product.m, product.k, product.n, product.transposed, product.out)
             if shape not in known:
                 known[shape] = fastest(ways, sets, self._wait)
             self._found.append((product, known[shape], ways[known[shape]], sets))
@@ -66,19 +68,20 @@ class Products(Contender):
 
 def operand_sets(cell: Cell, product: Product) -> list[Operands]:
     """a (m, k), b (k, n), out (m, n): as many sets as make up the step's working set, within reason."""
-    backend, rng = get_backend(cell.device), np.random.default_rng(0)
+    backend, dtype = get_backend(cell.device).at_precision(cell.precision)
+    rng, between = np.random.default_rng(0), backend.between_layers(dtype)
     count = min(MOST_SETS, -(-cell.working_set // product.bytes))
 
     def array(rows: int, columns: int, *, transposed: bool = False) -> Any:
         shape = (columns, rows) if transposed else (rows, columns)
-        made = backend.asarray(rng.standard_normal(shape, np.float32))
+        made = backend.asarray(rng.standard_normal(shape, np.float32), between)
         return made.T if transposed else made
 
     return [
         (
             array(product.m, product.k, transposed=product.transposed == "a"),
             array(product.k, product.n, transposed=product.transposed == "b"),
-            backend.empty((product.m, product.n), np.float32),
+            backend.empty((product.m, product.n), dtype if product.out == NUMBER else between),
         )
         for _ in range(count)
     ]
@@ -89,8 +92,11 @@ def array_module(device: str) -> Any:
     return importlib.import_module(device)
 
 
-def all_ways(device: str) -> dict[str, Way]:
+def all_ways(device: str, precision: str = "float32") -> dict[str, Way]:
     """The ways to multiply on a device, by their names."""
+    if precision != "float32":
+        backend, _ = get_backend(device).at_precision(precision)
+        return {"cuBLASLt": _plain(backend.matmul)}
     if device == "cupy":
         return {"cupy.matmul": _plain(array_module(device).matmul)}
     library = openblas.find()
