@@ -25,7 +25,7 @@ from bpcore.commands import info as informing
 from bpcore.commands import options
 from bpcore.commands import predict as predicting
 from bpcore.commands import train as training
-from bpcore.commands.devices import ALIASES
+from bpcore.backends import ALIASES
 from bpcore.commands.options import Options
 from bpcore.commands.report import Report
 from bpcore.data import DATASETS

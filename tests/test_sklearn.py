@@ -377,7 +377,7 @@ def gpu_stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch
     device = Device()
     backend = CupyBackend(device, device.launch, stand_in_cublas.Cublas(device))
     made = engine.get_backend
-    monkeypatch.setattr(engine, "get_backend", lambda name: backend if name == "cupy" else made(name))
+    monkeypatch.setattr(engine, "get_backend", lambda name: backend if name == "gpu" else made(name))
     yield monkeypatch
     assert device.graphs or not device.launches
 
