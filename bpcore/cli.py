@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from bpcore import __version__
+from bpcore.backends import ALIASES
 from bpcore.backends.base import PRECISIONS
 from bpcore.bench.cells import PRECISIONS as BENCH_PRECISIONS
 from bpcore.bench.contenders import PEERS
@@ -25,7 +26,6 @@ from bpcore.commands import info as informing
 from bpcore.commands import options
 from bpcore.commands import predict as predicting
 from bpcore.commands import train as training
-from bpcore.backends import ALIASES
 from bpcore.commands.options import Options
 from bpcore.commands.report import Report
 from bpcore.data import DATASETS
