@@ -5,7 +5,7 @@ networks from overfitting" (2014), who have 1.06 % errors without unsupervised p
 
 As there: the sizes, ReLU, dropout of 0.2 of the inputs and of half of the hidden units, and all 60,000 training images.
 Different: they bound the norm of each unit's incoming weights and train with momentum; here it is AdamW with
-a one-cycle learning rate, and no bound. Seed 0 ends at 98.38 % with --epochs 10.
+a one-cycle learning rate, and no bound. Seed 0 ends at 98.52 %, and at 98.38 % with --epochs 10.
 """
 
 from __future__ import annotations

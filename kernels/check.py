@@ -15,8 +15,8 @@ def scalar_problem(function: Callable[..., Any]) -> str | None:
     """Compile function(float32, float32) and say in words what is wrong with it; None where nothing is."""
     if not hasattr(function, "__code__"):
         return f"is {function!r}, not a Python function of (value, p)"
-    if function.__code__.co_argcount != 2:
-        return f"has {function.__code__.co_argcount} parameters; a function of (value, p) is needed"
+    if (count := function.__code__.co_argcount) != 2:
+        return f"has {count} parameter{'s' if count != 1 else ''}; a function of (value, p) is needed"
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return None
     jit = numba.njit(error_model="numpy")

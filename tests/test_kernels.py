@@ -335,7 +335,7 @@ def test_widening_to_float64_is_refused_by_name() -> None:
         ((good, nameless), "derivative would widen to float64: an expression on line"),
         ((good, whole), "derivative returns int64"),
         ((broken, good), "f cannot be compiled"),
-        ((lambda z: z, good), "takes 1 arguments"),
+        ((lambda z: z, good), "has 1 parameter;"),
         ((math.exp, good), "not a Python function"),
     ):
         with pytest.raises(InputError, match=message):
