@@ -34,8 +34,9 @@ _NO_SEGMENTS = np.zeros((0, 3), np.int64)
 CUT = "rROLs"
 """The roles of what is cut; a kernel without any runs on one thread."""
 
-PANELS = Panels(smallest=2**20, size=2**19)
-"""Gradients that would fill a core's cache are made in panels that do not."""
+PANELS = Panels(smallest=2**22, size=2**18)
+"""Gradients of several times a core's cache are made in panels that leave room in it. What smaller ones would gain is
+less than panels cost."""
 
 ROWS_WORTH_CUTTING = 16
 """A product with fewer rows a part is cut by columns: each part then reads a share of the weights, not all of them."""
