@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +16,15 @@ import numpy as np
 from bpcore.backends import get_backend
 from bpcore.backends.base import Backend
 from bpcore.bench.cells import NUMBER, Cell, Product
-from bpcore.bench.contenders.products import Operands, Way, all_ways, array_module, operand_sets, seconds
+from bpcore.bench.contenders.products import (
+    Operands,
+    Way,
+    all_ways,
+    array_module,
+    operand_sets,
+    seconds,
+    side_by_side,
+)
 
 WIDTHS = {"numpy": (1024, 2048), "cupy": (4096, 8192)}
 SIZES = {"numpy": [2**power for power in range(18, 29)], "cupy": [2**power for power in range(24, 32)]}
@@ -99,12 +106,7 @@ def _adding(add: Any, threads: int) -> Way:
     def way(sets: list[Operands], times: int) -> None:
         cuts = [part * sets[0][0].shape[0] // threads for part in range(threads + 1)]
         parts = [[array[first:stop] for array in sets[0]] for first, stop in itertools.pairwise(cuts)]
-        others = [threading.Thread(target=work, args=(part, times)) for part in parts[1:]]
-        for other in others:
-            other.start()
-        work(parts[0], times)
-        for other in others:
-            other.join()
+        side_by_side(work, parts, times)
 
     return way
 

@@ -13,7 +13,7 @@ import itertools
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -156,19 +156,23 @@ def _with_threads(library: openblas.Blas, threads: int, way: Way) -> Way:
 
 
 def _divided(threads: int, cut: Callable[[Operands, int, int], Operands]) -> Way:
-    """Each thread multiplies its own part; they start together, and the last one ends it."""
+    """Each thread multiplies its own part."""
     multiply_part = _plain(np.matmul)
 
     def multiply(sets: list[Operands], times: int) -> None:
-        parts = [[cut(one, part, threads) for one in sets] for part in range(threads)]
-        workers = [threading.Thread(target=multiply_part, args=(part, times)) for part in parts[1:]]
-        for worker in workers:
-            worker.start()
-        multiply_part(parts[0], times)
-        for worker in workers:
-            worker.join()
+        side_by_side(multiply_part, [[cut(one, part, threads) for one in sets] for part in range(threads)], times)
 
     return multiply
+
+
+def side_by_side(work: Callable[[Any, int], None], parts: Sequence[Any], times: int) -> None:
+    """Each part of the work on a thread of its own; they start together, and the last one ends it."""
+    workers = [threading.Thread(target=work, args=(part, times)) for part in parts[1:]]
+    for worker in workers:
+        worker.start()
+    work(parts[0], times)
+    for worker in workers:
+        worker.join()
 
 
 def _rows(operands: Operands, part: int, parts: int) -> Operands:
