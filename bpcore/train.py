@@ -359,15 +359,19 @@ class Run:
         self.feed.ready(self.batch)
         self.backend.gather(self.feed.samples, self.control, batch)
         self.network.parameters.round_weights()
-        return self._first_non_finite(self.network.layers, batch.x) or "the loss"
+        return self._first_non_finite([self.network.layers], batch.x) or "the loss"
 
-    def _first_non_finite(self, layers: Sequence[Layer], x: Array) -> str:
-        """The first of these layers with an output that is not finite; of a block, the first such layer in it."""
-        for place, layer in enumerate(layers, 1):
-            below, x = x, layer.forward(x, self.control)
-            if not np.isfinite(self.backend.to_numpy(x)).all():
-                inside = self._first_non_finite(layer.inside, below)
-                return f"layer {place} ({layer.describe()})" + (f", in it {inside}" if inside else "")
+    def _first_non_finite(self, paths: Sequence[Sequence[Layer]], x: Array) -> str:
+        """The first layer on these ways from x with an output that is not finite; of a block, the first such in it."""
+        place = 0
+        for path in paths:
+            above = x
+            for layer in path:
+                place += 1
+                below, above = above, layer.forward(above, self.control)
+                if not np.isfinite(self.backend.to_numpy(above)).all():
+                    inside = self._first_non_finite(layer.paths, below)
+                    return f"layer {place} ({layer.describe()})" + (f", in it {inside}" if inside else "")
         return ""
 
 

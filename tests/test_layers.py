@@ -246,6 +246,17 @@ def test_a_loss_that_is_not_finite_names_the_layer_in_the_block(rng: np.random.G
         net.fit(x, y, epochs=1)
 
 
+def test_a_loss_that_is_not_finite_may_come_from_the_projection(rng: np.random.Generator) -> None:
+    """It takes the block's input, and not what F's layers have made of it."""
+    x, y = data(rng)
+    net = network(Residual([Dense(6, "relu"), Dense(4)], projection=True), Dense(3), inputs=5)
+    net.set_parameters({"3.W": np.full((5, 4), np.inf)})
+    with pytest.raises(
+        NonFiniteLossError, match=r"layer 1 \(Residual, projection\), in it layer 3 \(Dense, identity\)"
+    ):
+        net.fit(x, y, epochs=1)
+
+
 # --- what is frozen ---------------------------------------------------------------------------------------------
 
 

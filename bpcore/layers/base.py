@@ -43,9 +43,14 @@ class Layer(ABC):
             Layer.kinds[cls.__name__] = cls
 
     @property
+    def paths(self) -> Sequence[Sequence[Layer]]:
+        """The ways through a block, each from its input: layers one above the other."""
+        return ()
+
+    @property
     def inside(self) -> Sequence[Layer]:
         """The layers that this one is made of, where it is a block."""
-        return ()
+        return [layer for path in self.paths for layer in path]
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
         """Take the sizes, check the settings, and say which parameters are wanted, with their first values."""

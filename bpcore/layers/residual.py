@@ -36,9 +36,9 @@ class Residual(Layer):
         self.layers = check_layers(self.layers, "a Residual block")
 
     @property
-    def inside(self) -> Sequence[Layer]:
+    def paths(self) -> Sequence[Sequence[Layer]]:
         """F's layers, and the projection once its size is known."""
-        return self.layers if self.shortcut is None else [*self.layers, self.shortcut]
+        return [self.layers] if self.shortcut is None else [self.layers, [self.shortcut]]
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
         """What the layers inside want."""
