@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import start_up_seconds
+from conftest import start_up_cost
 from PIL import Image
 
 from bpcore import Network, __version__, cli, load_dataset
@@ -787,7 +787,7 @@ def test_info_with_a_backend_that_is_not_there(run: Run, monkeypatch: pytest.Mon
 
 
 def test_help_is_quick() -> None:
-    assert start_up_seconds("-m", "bpcore", "--help") < 0.4
+    assert start_up_cost("-m", "bpcore", "--help") < 8
 
 
 def test_help_brings_nothing_heavy() -> None:

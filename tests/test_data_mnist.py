@@ -165,7 +165,7 @@ def test_no_server_no_name_and_silence_fail_fast(published: Path, monkeypatch: p
         start = time.perf_counter()
         with pytest.raises(DataUnavailable, match=r"no answer within 0.5 s.*no connection"):
             load_mnist(mirrors=[f"http://127.0.0.1:{port}/" for port in ports])
-        assert time.perf_counter() - start < 3
+        assert time.perf_counter() - start < 10
 
 
 def test_a_partial_or_broken_cache_is_mended(published: Path, own_cache: Path, serve: type[Server]) -> None:

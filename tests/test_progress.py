@@ -196,7 +196,7 @@ def test_in_a_real_terminal(tmp_path: Path, columns: int) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     assert process.wait(timeout=60) == 0
-    reader.join(timeout=10)
+    reader.join(timeout=60)
     os.close(ours)
     text = collected.decode()
     assert "━" in text

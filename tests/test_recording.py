@@ -196,7 +196,7 @@ def test_a_forked_child_trains_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     child = context.Process(target=_train_in_child, args=(queue,))
     child.start()
     np.testing.assert_array_equal(queue.get(timeout=60), here)
-    child.join(timeout=10)
+    child.join(timeout=60)
     assert child.exitcode == 0
 
 
@@ -231,7 +231,7 @@ def test_a_system_without_more_threads_leaves_nobody_waiting(monkeypatch: pytest
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(RuntimeError, match="can't start new thread"):
         trained([Dense(8, "tanh"), Dense(4)], recorded=True)
-    starts[0].join(timeout=10)
+    starts[0].join(timeout=60)
     assert not starts[0].is_alive()
 
 
