@@ -84,10 +84,8 @@ def from_bits(dtype: np.dtype[Any]) -> Any:
 
 
 def types_of(dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """Numba's type and LLVM's for numbers of a dtype: of 4 or 8 bytes, floating-point or integer."""
-    if dtype.kind == "f":
-        return (types.float32, ir.FloatType()) if dtype.itemsize == 4 else (types.float64, ir.DoubleType())
-    return (types.int32, ir.IntType(32)) if dtype.itemsize == 4 else (types.int64, WORD)
+    """Numba's type and LLVM's for numbers of a dtype."""
+    return (types.float32, ir.FloatType()) if dtype == np.float32 else (types.float64, ir.DoubleType())
 
 
 @intrinsic

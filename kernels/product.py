@@ -136,6 +136,7 @@ class Shape:
     narrow          the lanes of the last vector there: shorter ones are enough for few columns
     copied          whether b is copied, strip by strip; turned: from columns that are not neighbours; kept: all of it
     listed          whether tiles leave out the k at which they have only zeros of a
+    down            whether neighbours of a in memory are neighbours in a column: for a transposed a
     """
 
     dtype: np.dtype[Any]
@@ -150,6 +151,7 @@ class Shape:
     turned: bool = False
     kept: bool = False
     listed: bool = False
+    down: bool = False
 
 
 @functools.cache
@@ -161,7 +163,6 @@ def compiled(shape: Shape) -> Any:
     strip = functools.partial(
         tiles.strip, dtype, dots=shape.dots, rows=shape.rows, rest=shape.rest, listed=shape.listed
     )
-    bits = np.dtype(f"i{dtype.itemsize}")
     holes: dict[str, object] = {
         "strip": strip(columns=shape.columns, masked=0),
         "side": strip(columns=side, masked=shape.narrow or lanes),
@@ -173,8 +174,9 @@ def compiled(shape: Shape) -> Any:
         "factor": memory.reader(dtype) if shape.factors_in_memory else memory.from_bits(dtype),
         "few_are_busy": zeros.few_are_busy,
         "list_busy": zeros.list_busy,
-        "bits_at": memory.reader(bits),
-        "MAGNITUDE": np.iinfo(bits).max,
+        "in_column": zeros.not_zero(dtype, 1, shape.rows),
+        "in_rows": zeros.not_zero(dtype, shape.rows, lanes),
+        "DOWN": shape.down,
         "ROWS": shape.rows,
         "real": dtype.type,
         "ITEM": dtype.itemsize,
@@ -184,7 +186,7 @@ def compiled(shape: Shape) -> Any:
         "TURNED": shape.turned,
         "KEPT": shape.kept,
         "LISTED": shape.listed,
-        "ENTRY": zeros.ENTRY,
+        "ENTRY": tiles.ENTRY,
     }
     inline = numba.njit(forceinline=True, error_model="numpy")
     product = build.bind(_product, dtype, holes, compile_callee=inline)
@@ -269,7 +271,9 @@ def plan(a: Any, b: Any, out: Any, *, factors_in_memory: bool) -> Plan:
     rows, vectors = best_tile(m, n, lanes, tiles.registers().held)
     edge = -(-(n % (vectors * lanes)) // lanes)
     shape = Shape(out.dtype, factors_in_memory, False, rows, vectors, m % rows, edge, enough(n % lanes, lanes))
-    shape = replace(shape, listed=rows * vectors >= WORTH_SKIPPING and m * n * k >= WORTH_LOOKING)
+    down = a.strides[0] == item
+    if rows * vectors >= WORTH_SKIPPING and m * n * k >= WORTH_LOOKING and (down or a.strides[1] == item):
+        shape = replace(shape, listed=True, down=down)
     height, depth = m, DEPTH
     if not neighbours:
         shape = replace(shape, copied=True, turned=True)

@@ -24,9 +24,10 @@ from numba import types
 from numba.core import cgutils
 
 from .memory import WORD, intrinsic, types_of
-from .zeros import ENTRY
 
 INDEX = ir.IntType(32)
+ENTRY = 4
+"""The bytes of an entry of a list of k (zeros.py), an int32."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def lanes(dtype: np.dtype[Any]) -> int:
     return registers().size // dtype.itemsize
 
 
-class _Emitter:
+class Emitter:
     """Writes the instructions of one tile. Vectors have `lanes` numbers where nothing is said of it."""
 
     def __init__(self, builder: Any, dtype: np.dtype[Any]) -> None:
@@ -229,7 +230,7 @@ class _Arguments:
     list_step: Any
 
 
-def _columns_tile(emit: _Emitter, at: _Arguments, rows: int, vectors: int, masked: int, listed: bool) -> None:
+def _columns_tile(emit: Emitter, at: _Arguments, rows: int, vectors: int, masked: int, listed: bool) -> None:
     """A tile of some vectors of columns.
 
     masked: the lanes of the last, where not all may have a column (else 0); listed: for the k of a list, not for each
@@ -267,7 +268,7 @@ def _columns_tile(emit: _Emitter, at: _Arguments, rows: int, vectors: int, maske
     emit.finish(totals, at.alpha, at.beta, places)
 
 
-def _dots_tile(emit: _Emitter, at: _Arguments, rows: int, columns: int) -> None:
+def _dots_tile(emit: Emitter, at: _Arguments, rows: int, columns: int) -> None:
     """A tile of which each number is a sum along k, along which a and b are contiguous."""
     builder, lanes, width = emit.builder, WORD(emit.lanes), WORD(emit.lanes * emit.size)
     pairs = [(i, j) for i in range(rows) for j in range(columns)]
@@ -301,7 +302,7 @@ def strip(
     """
     real = types_of(dtype)[0]
 
-    def tile(emit: _Emitter, at: _Arguments, rows: int) -> None:
+    def tile(emit: Emitter, at: _Arguments, rows: int) -> None:
         if dots:
             _dots_tile(emit, at, rows, columns)
         else:
@@ -312,7 +313,7 @@ def strip(
         context, a, a_row, a_k, b, b_k, b_column, c, c_row, m, k, last, alpha, beta, list_, list_step
     ):
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            emit, at = _Emitter(builder, dtype), _Arguments(*arguments)
+            emit, at = Emitter(builder, dtype), _Arguments(*arguments)
             down = builder.mul(at.a_row, WORD(rows)), builder.mul(at.c_row, WORD(rows))
 
             def one(values: Sequence[Any], height: int = rows) -> Sequence[Any]:
@@ -331,7 +332,7 @@ def strip(
     return tiles
 
 
-def _sums(emit: _Emitter, vectors: Sequence[Any]) -> list[Any]:
+def _sums(emit: Emitter, vectors: Sequence[Any]) -> list[Any]:
     """The sum of each vector. A register's worth of vectors is summed up together.
 
     Two vectors become one whose first half is the first one's halves added, and so on: after log2(lanes) rounds, each
@@ -369,7 +370,7 @@ def copy_rows(dtype: np.dtype[Any], vectors: int, masked: bool, width: int) -> A
     def copy(context: Any, source: Any, step: Any, target: Any, count: Any, last: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             source, step, target, count, last = arguments
-            emit = _Emitter(builder, dtype)
+            emit = Emitter(builder, dtype)
             masks = [None] * (vectors - 1) + [emit.first_lanes(last) if masked else None]
 
             def row(values: Sequence[Any]) -> Sequence[Any]:

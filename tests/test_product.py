@@ -159,6 +159,7 @@ def test_zeros_are_left_out_and_no_bit_changes(
     a = a.T.copy().T if transposed[0] else a
     plan = product.plan(a, b, out, factors_in_memory=False)
     assert plan.shape.listed == (not plan.shape.dots)
+    assert plan.shape.down == (plan.shape.listed and transposed[0])
     results = []
     for listed in (True, False):
         one = replace(plan, shape=replace(plan.shape, listed=listed and plan.shape.listed))
@@ -172,28 +173,38 @@ def test_zeros_are_left_out_and_no_bit_changes(
     np.testing.assert_allclose(results[0], a.astype(np.float64) @ b + beta * out, rtol=close, atol=close)
 
 
-def test_which_k_a_tile_takes() -> None:
-    """Zeros are listed as they should be, whatever their sign, and lists are made where a quarter is zeros."""
-    rows = 3
+@pytest.mark.parametrize("down", [False, True])
+def test_which_k_a_tile_takes(down: bool) -> None:
+    """Zeros of either sign are left out; lists are made where a quarter is zeros."""
+    rows, dtype = 3, np.dtype(np.float32)
+    lanes = tiles.lanes(dtype)
     holes = {
-        "bits_at": memory.reader(np.dtype(np.int32)),
+        "read": memory.reader(dtype),
         "write": memory.write,
+        "in_column": zeros.not_zero(dtype, 1, rows),
+        "in_rows": zeros.not_zero(dtype, rows, lanes),
+        "DOWN": down,
         "ROWS": rows,
-        "MAGNITUDE": np.iinfo(np.int32).max,
+        "LANES": lanes,
+        "ITEM": dtype.itemsize,
     }
     list_busy, few_are_busy = (
-        numba.njit(build.bind(function, np.dtype(np.float32), holes, compile_callee=numba.njit))
+        numba.njit(build.bind(function, dtype, holes, compile_callee=numba.njit))
         for function in (zeros.list_busy, zeros.few_are_busy)
     )
-    a = np.ones((8, 40), np.float32)
-    a[:3, 5:9], a[3:6, 30:], a[3, 31], a[6:, 1] = 0.0, -0.0, 1e-45, 0.0
-    lists = np.full((3, 41), -1, np.int32)
+    k = 2 * lanes + 1
+    a = np.ones((8, k), np.float32)
+    a[:3, 1:4], a[3:6, lanes : 2 * lanes], a[3, lanes + 1], a[5, lanes + 2] = 0.0, -0.0, 1e-45, np.nan
+    a[:6, -1] = a[6:, 1] = 0.0
+    a = a.T.copy().T if down else a
+    lists = np.full((3, k + 1), -1, np.int32)
     list_busy(a.ctypes.data, *a.strides, *a.shape, lists.ctypes.data, lists.strides[0])
     taken = [row[1 : 1 + row[0]].tolist() for row in lists]
-    assert taken[0] == [k for k in range(40) if not 5 <= k < 9]
-    assert taken[1] == [k for k in range(40) if k < 30 or k == 31]
-    assert taken[2] == list(range(40))  # the last tile has fewer rows
-    assert not few_are_busy(a.ctypes.data, *a.strides, *a.shape)
+    last = [] if down else [k - 1]  # it fills no vector
+    assert taken[0] == [n for n in range(k - 1) if not 1 <= n < 4] + last
+    assert taken[1] == [n for n in range(k - 1) if n < lanes or n in (lanes + 1, lanes + 2)] + last
+    assert taken[2] == list(range(k))  # the last tile has fewer rows
+    assert not few_are_busy(a.ctypes.data, *a.strides, *a[:3].shape)
     a[:6, ::2] = 0.0
     assert few_are_busy(a.ctypes.data, *a.strides, *a.shape)
     a[:6] = np.nan
