@@ -80,11 +80,12 @@ def not_zero(dtype: np.dtype[Any], rows: int, columns: int) -> Any:
     """
 
     @intrinsic
-    def look(context: Any, address: Any, row_step: Any) -> Any:
+    def look(context: Any, first_row: Any, row_step: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             emit = Emitter(builder, dtype)
             found = []
-            for row in emit.addresses(*arguments, rows):
+            first_row, row_step = arguments
+            for row in emit.addresses(first_row, row_step, rows):
                 for first in range(0, columns, emit.lanes):
                     mask = emit.first_lanes(WORD(columns - first)) if columns - first < emit.lanes else None
                     numbers = emit.load(emit.advance(row, first * emit.size), mask)
