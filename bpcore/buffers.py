@@ -51,14 +51,14 @@ class Declaration:
     """One parameter array that a layer asks for: its name, shape, kind and first values (on the host).
 
     freeze: the layer's own setting; the array is frozen where that is True or names its kind.
-    max_norm: of each column of a matrix, a unit's incoming weights, the largest norm that an update may leave.
+    max_weight_norm: the largest norm that an update may leave to a column of a matrix: to a unit's incoming weights.
     """
 
     name: str
     values: np.ndarray
     kind: Kind
     freeze: Freeze = False
-    max_norm: float | None = None
+    max_weight_norm: float | None = None
 
     @property
     def trainable(self) -> bool:
@@ -82,7 +82,7 @@ class ParameterView:
     value: Array
     grad: Array
     operand: Array
-    max_norm: float | None = None
+    max_weight_norm: float | None = None
 
     def within(self, params: Array) -> Array:
         """The array in another flat buffer that is laid out as `params`: a copy of the parameters, say."""
@@ -119,7 +119,7 @@ class ParameterBuffer:
                 self.params[first : first + declared.values.size].reshape(declared.values.shape),
                 self.grads[first : first + declared.values.size].reshape(declared.values.shape),
                 self._operands(declared)[first : first + declared.values.size].reshape(declared.values.shape),
-                declared.max_norm,
+                declared.max_weight_norm,
             )
             for declared, first in zip(ordered, firsts, strict=True)
         }

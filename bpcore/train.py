@@ -122,9 +122,9 @@ class Run:
             frozen = "every parameter is frozen; network.unfreeze(...) lets some learn again"
             raise InputError(f"there is nothing to learn: {frozen if parameters.views else 'no layer has parameters'}")
         self._bounds = [
-            (view, view.max_norm, backend.empty(view.value.shape[1:], dtype))
+            (view, view.max_weight_norm, backend.empty(view.value.shape[1:], dtype))
             for view in parameters.views.values()
-            if view.trainable and view.max_norm is not None
+            if view.trainable and view.max_weight_norm is not None
         ]
         steps = settings.epochs * self.steps_per_epoch
         factors = settings.schedule.factors(steps, self.steps_per_epoch)

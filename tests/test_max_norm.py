@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stand_in_cublas
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stand_in import Device
+from test_graphs import Counts
 
 import bpcore
 from bpcore import SGD, Adam, Dense, Layer, Maxout, Momentum, Nesterov, Network, Residual
-from bpcore.backends import fusion, get_backend, operations, taping
+from bpcore.backends import fusion, get_backend, graphs, operations, taping
+from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.backends.fusion import Panels
 from bpcore.backends.taping import Cutter
 from bpcore.errors import InputError, InputTypeError
-from bpcore.kernels import spec
+from bpcore.kernels import bfloat16, spec
 from bpcore.layers import walk
 from bpcore.testing import references
 
@@ -208,6 +212,53 @@ def test_a_saved_network_keeps_the_bound_and_an_old_file_has_none(tmp_path: Path
     configuration = Dense(4).config()
     del configuration["max_weight_norm"]
     assert bpcore.layers.layer_from_config(json.loads(json.dumps(configuration))).max_weight_norm is None  # type: ignore[attr-defined]
+
+
+# --- on the stand-in device ---------------------------------------------------------------------------------------
+
+
+def on_device(device: Device, precision: str = "float32", **options: Any) -> Network:
+    """`trained` on the stand-in device, in replayed graphs."""
+    backend = CupyBackend(device, device.launch, stand_in_cublas.Cublas(device))
+    rng = np.random.default_rng(5)
+    x, y = 2 * rng.standard_normal((47, 9)), rng.integers(0, 4, 47)
+    network = Network(layers(), backend=backend, precision=precision)
+    network.fit(x, y, **{"epochs": 3, "batch_size": 10, "optimizer": Nesterov(learning_rate=0.3), **options})
+    return network
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_the_gpu_trains_alike(folds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
+    optimizer = SGD(learning_rate=0.5) if folds else Nesterov(learning_rate=0.3)
+    gpu = on_device(Device(), "float64", optimizer=optimizer).parameters_by_name()
+    for name, array in trained(optimizer=optimizer, precision="float64").parameters_by_name().items():
+        np.testing.assert_allclose(gpu[name], array, rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+def test_a_bound_is_one_launch_a_layer_and_no_allocation() -> None:
+    """In each step: three layers here have a bound."""
+    device = Device()
+    counts = Counts(device)
+    on_device(device, callbacks=[counts])
+    epoch, steps = counts.of_an_epoch(), 5
+    # gather, head, update, advance; relu and its delta; in the block tanh, maxout, a copy, a sum, and their ways back
+    without = 4 + 2 + (1 + 1 + 1 + 1) + (1 + 1 + 1)
+    assert epoch["kernels"] == (without + len(LIMITS)) * steps
+    assert epoch["allocations"] == epoch["graphs"] == 0
+
+
+def test_at_bfloat16_it_is_the_float32_weights_that_are_bounded() -> None:
+    """What products read is rounded from these in the step's first operation: longer by half a last place, at most."""
+    network = on_device(Device(), "bfloat16")
+    for name, limit in LIMITS.items():
+        norm = norms(network)[name]
+        assert (norm <= limit * (1 + ROUNDING)).all(), name
+        assert (norm > limit * (1 - ROUNDING)).any(), f"{name}: the bound was reached"
+        view = network.parameters.views[name]
+        assert view.value.dtype == np.float32
+        operand = bfloat16.widened(network.backend.to_numpy(view.operand))
+        assert (np.linalg.norm(operand.astype(float), axis=0) <= limit * (1 + bfloat16.UNIT_ROUNDOFF)).all()
 
 
 @pytest.mark.parametrize("make", [Dense, Maxout])
