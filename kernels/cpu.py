@@ -502,10 +502,11 @@ def column_sums(x: Any, out: Any) -> None:
 
 
 def limit_columns(weights: Any, limit: float, factors: Any, first: int) -> None:
-    """A column that is longer than the limit is scaled to it; factors <- by how much each, 1 where it is left alone.
+    """Columns that are longer than the limit are scaled to it; factors <- by how much each, 1 where it is left alone.
 
-    A column for each factor, from the first one on. So is one left alone whose norm is not finite: nothing is said of
-    where it points. Memory is read row by row, a second time only where there is something to scale.
+    There is a factor for each column from the first one on. A column whose norm is not finite is left alone: as zeros,
+    which a division by infinity would make of it, it would hide what went wrong. Memory is read row by row, a second
+    time only where there is something to scale.
     """
     rows, columns = weights.shape[0], factors.shape[0]
     for j in range(columns):
