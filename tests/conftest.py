@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from local_server import Server
@@ -29,6 +30,12 @@ from bpcore.errors import BpcoreError
 
 if os.environ.get("NUMBA_DISABLE_JIT") == "1":
     np.seterr(all="ignore")  # plain NumPy scalars warn where compiled integers wrap and floats overflow in silence
+
+# How long an example, or making one, takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 REPOSITORY = Path(__file__).parents[1]
 

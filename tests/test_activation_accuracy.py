@@ -208,7 +208,7 @@ def test_accuracy(name: str, p: float) -> None:
     z=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=40),
     p=st.floats(0.0078125, 4.0, width=32),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_accuracy_of_any_numbers(name: str, z: list[float], p: float) -> None:
     assert_accurate(name, np.array(z, np.float32), p if len(REFERENCES[name].parameters) > 1 else 0.0)
 

@@ -23,7 +23,7 @@ arrays = st.sampled_from(list(CODES)).flatmap(
 
 
 @given(array=arrays, packed=st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_read_again(tmp_path: Path, array: np.ndarray, packed: bool) -> None:
     path = tmp_path / ("a.gz" if packed else "a")
     write_idx(path, array)

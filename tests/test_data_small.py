@@ -89,7 +89,7 @@ def test_a_package_with_another_table(
     fraction=st.floats(0, 0.9),
     seed=st.none() | st.integers(0, 9),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_split_parts_every_class_alike(labels: list[int], fraction: float, seed: int | None) -> None:
     y = np.unique(labels, return_inverse=True)[1]
     train, test = split(len(y), y, fraction, seed)

@@ -217,7 +217,7 @@ words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min
     targets=st.lists(st.floats(-1e9, 1e9).map(repr), min_size=6, max_size=6, unique=True),
     delimiter=st.sampled_from(",;\t"),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_codec_survives_json_and_encodes_the_file_as_it_was(
     tmp_path: Path, numbers: list[str], texts: list[str], targets: list[str], delimiter: str
 ) -> None:

@@ -108,7 +108,7 @@ def test_outputs_that_are_not_numbers_are_decided_as_numpy_does(device: Device, 
     samples=st.integers(1, 60), classes=st.integers(2, 6), batch_size=st.integers(1, 70), one_hot=st.booleans(),
     seed=st.integers(0, 99),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_confusion_matrix(samples: int, classes: int, batch_size: int, one_hot: bool, seed: int) -> None:
     x, y = data(np.random.default_rng(seed), samples, classes)
     device = Device()

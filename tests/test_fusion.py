@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bpcore import SGD, Adam, AdamW, Callback, Dense, Dropout, Layer, Momentum, Nesterov, Network, RMSProp
@@ -173,7 +173,6 @@ def test_small_arrays_may_be_left_as_they_are() -> None:
     segments=st.lists(st.integers(1, 50), min_size=1, max_size=4),
     taken=st.lists(st.tuples(st.integers(0, 199), st.integers(1, 20)), max_size=6),
 )
-@settings(deadline=None)
 def test_what_is_left_of_the_segments(segments: list[int], taken: list[tuple[int, int]]) -> None:
     rows, first = [], 0
     for length in segments:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import stand_in_cublas
 from conftest import REPOSITORY, mnist_folder
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from stand_in import Device
 
@@ -67,7 +67,6 @@ class TestWithCublas(BackendConformance):
     dtype=st.sampled_from([np.float32, np.float64]),
     factors=st.sampled_from([(1.0, 0.0), (2.0, 0.0), (1.0, 1.0), (-0.5, 2.0), "device"]),
 )
-@settings(deadline=None)
 def test_products_of_any_layout(
     sizes: tuple[int, int, int], transposed: tuple[bool, bool], more_rows: int, dtype: Any, factors: Any
 ) -> None:

@@ -46,7 +46,7 @@ def test_philox_gives_the_published_numbers() -> None:
 
 
 @given(st.lists(WORDS, min_size=6, max_size=6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_philox_compiled_is_philox(words: list[int]) -> None:
     assert list(numba.njit(counter.philox)(*words)) == references.philox4x32(words[:4], words[4:])
 
@@ -73,7 +73,7 @@ def test_rows_are_gathered_as_they_are_stored(shuffle: bool, dtype: type, rng: n
 
 
 @given(st.integers(1, 300), st.integers(0, 2**40), st.integers(0, 2**63 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_shuffle_is_a_permutation(samples: int, epoch: int, seed: int) -> None:
     bits, keys = counter.bits_for(samples), counter.shuffle_keys(epoch, seed)
     order = [counter.shuffled(position, samples, bits, keys) for position in range(samples)]

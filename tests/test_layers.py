@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import bpcore
@@ -47,7 +47,6 @@ def test_maxout_is_the_largest_of_its_maps(pieces: int, rng: np.random.Generator
 
 
 @given(rows=st.integers(1, 9), columns=st.integers(1, 20), pieces=st.integers(2, 6), seed=st.integers(0, 99))
-@settings(deadline=None)
 def test_pieces_of_any_shape(rows: int, columns: int, pieces: int, seed: int) -> None:
     """There and back, with many equals: the first of them wins."""
     rng = np.random.default_rng(seed)

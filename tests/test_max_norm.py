@@ -116,7 +116,7 @@ def test_recorded_steps_are_those_in_python(parts: int, optimizer: Any, monkeypa
     share=st.floats(0.3, 2.0),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_number_of_parts_gives_the_same_bits(rows: int, columns: int, parts: int, share: float, dtype: Any) -> None:
     """Each part has columns of its own, whole cache lines of them; together they are all columns."""
     rng = np.random.default_rng(rows * 100 + columns)

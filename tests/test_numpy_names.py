@@ -191,7 +191,7 @@ def test_names_can_be_imported_singly_and_all_at_once() -> None:
 
 
 @given(hypothesis_numpy.arrays(numpy.int16, hypothesis_numpy.array_shapes(max_dims=3)), st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_sorting_downwards(x: numpy.ndarray, stable: bool) -> None:
     expected = numpy.flip(numpy.sort(x, 0), 0)
     numpy.testing.assert_array_equal(np.sort(x, 0, descending=True), expected)

@@ -283,7 +283,7 @@ def views(draw: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(view=views(), name=st.sampled_from(["relu", "gelu"]), read_only=st.booleans())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_any_layout_goes_in_and_stays_as_it_was(
     view: tuple[np.ndarray, np.ndarray], name: str, read_only: bool
 ) -> None:
@@ -298,7 +298,7 @@ def test_any_layout_goes_in_and_stays_as_it_was(
 
 
 @given(first=st.integers(0, 6), rows=st.integers(1, 3), columns=st.integers(1, 3), step=st.sampled_from([1, 2]))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_out_is_written_or_refused(first: int, rows: int, columns: int, step: int) -> None:
     """Wherever `out` lies in the argument's buffer: the right numbers stand there, or nothing has changed."""
     buffer = np.arange(40.0).reshape(8, 5)

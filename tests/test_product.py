@@ -68,7 +68,7 @@ def assert_right(a: Any, b: Any, whole: Any, alpha: Any, beta: Any, parts: int) 
     room=st.sampled_from([0, 3]),
     parts=st.sampled_from([1, 2, 3]),
 )
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_products_of_any_size_and_layout(
     sizes: Any, transposed: Any, factors: Any, dtype: Any, room: int, parts: int
 ) -> None:
@@ -147,7 +147,7 @@ def with_zeros(m: int, k: int, rows: int, dtype: Any, share: float) -> np.ndarra
     dtype=st.sampled_from([np.float32, np.float64]),
     beta=st.sampled_from([0.0, 1.5]),
 )
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 def test_zeros_are_left_out_and_no_bit_changes(
     sizes: Any, transposed: Any, share: float, dtype: Any, beta: float
 ) -> None:

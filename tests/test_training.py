@@ -242,7 +242,7 @@ def test_flat_buffers(rng: np.random.Generator) -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 50))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_number_of_samples_and_batch_size(samples: int, batch_size: int) -> None:
     """Every sample is seen once an epoch: with a rate of next to nothing the loss is that of the whole."""
     rng = np.random.default_rng(samples)
