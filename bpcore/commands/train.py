@@ -31,12 +31,12 @@ from bpcore.layers import Dense
 from bpcore.losses import Loss
 from bpcore.model import Network
 from bpcore.optimizers import Optimizer
+from bpcore.program import INTERRUPTED
 from bpcore.progress import Compilation, Progress, duration
 from bpcore.train import STOPPED_BY_CTRL_C, NonFiniteLossError, Run
 
 RESULTS = "results.json"
 DIAGNOSTICS = "diagnostics.json"
-INTERRUPTED = 130
 
 Part = tuple[np.ndarray, np.ndarray]
 """Samples x (n, inputs) and their labels (n,) or targets (n, m)."""
