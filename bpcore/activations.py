@@ -53,8 +53,9 @@ def register_activation(
     parameter               p, 0.0 where the activation has none
     parameter_derivative    da/dp as a function of what is saved; given, p is learned for each unit
 
-    Both are compiled in float32 at once. InputError where they cannot be, where a value would widen to
-    float64 (the message names it), or where the name is one of bpcore's own.
+    Both are compiled in float32 at once. InputError where they cannot be (NumPy's functions, which no GPU kernel can
+    call, exceptions, arrays), where a value would widen to float64 (the message names it), or where the name is one of
+    bpcore's own.
     """
     from bpcore.kernels import check
 
