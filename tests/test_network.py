@@ -46,6 +46,26 @@ def test_a_saved_network_is_the_same_network(tmp_path: Path, rng: np.random.Gene
     again.fit(x, y, epochs=1)
 
 
+@pytest.mark.parametrize("saved", ["float32", "float64"])
+def test_a_network_is_loaded_at_any_precision(saved: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Wider it says the same to rounding; narrower its parameters are rounded once; and it can be trained on."""
+    x, y = rng.standard_normal((30, 6)), rng.integers(0, 3, 30)
+    net = network(Dense(8, "tanh"), Dense(3), precision=saved)
+    net.fit(x, y, epochs=2)
+    net.save(path := tmp_path / "model.safetensors")
+    assert Network.load(path, backend="numpy").dtype == saved
+    for precision in ("float32", "float64"):
+        again = Network.load(path, backend="numpy", precision=precision)
+        for name, array in again.parameters_by_name().items():
+            assert array.dtype == precision
+            np.testing.assert_array_equal(array, net.parameters_by_name()[name].astype(precision))
+        np.testing.assert_allclose(again.predict_proba(x), net.predict_proba(x), rtol=1e-5)
+        again.fit(x, y, epochs=1)
+    for precision, said in (("bfloat16", "needs a GPU"), ("fp64", r"unknown precision 'fp64' \(here: 'float64'\)")):
+        with pytest.raises(InputError, match=said):
+            Network.load(path, backend="numpy", precision=precision)
+
+
 def test_an_initializer_of_ones_own_is_not_needed_to_load(tmp_path: Path) -> None:
     net = network(Dense(2, initializer=lambda rng, n, m: np.full((n, m), 0.5)), inputs=3)
     net.save(tmp_path / "m.safetensors")
