@@ -21,7 +21,7 @@ from conftest import start_up_cost
 from PIL import Image
 
 from bpcore import Network, __version__, cli, load_dataset
-from bpcore.backends import available_backends
+from bpcore.backends import available_backends, get_backend
 from bpcore.commands.datasets import Download
 from bpcore.commands.options import Options, default_epochs, hidden_sizes
 from bpcore.commands.report import Report
@@ -132,7 +132,9 @@ def test_train_without_a_word(run: Run, work: Path) -> None:
     assert outcome.err == ""
     assert lines[0].startswith("data      mnist (from ")
     assert "300 training, 60 test samples; 10 classes" in lines[1]
-    assert lines[2].startswith("device    ")
+    backend = get_backend("auto")
+    assert lines[2] == f"device    {backend.describe()['device']} ({backend.name}: {backend.reason})"
+    assert lines[3].startswith("training  adam, ")
     assert "Dense, relu" in outcome.out
     assert re.search(r"^ 2/2 +\d\.\d{4} +\d+\.\d\d % +[\d,]+ +\d+\.\d+$", outcome.out, re.MULTILINE)
     measures = r"test accuracy \d+\.\d\d %, loss \d+\.\d{4}"

@@ -15,7 +15,7 @@ from bpcore.callbacks import Callback
 from bpcore.commands import diagnosis, result_page
 from bpcore.commands import options as chosen
 from bpcore.commands.datasets import SPLIT_SEED, load
-from bpcore.commands.devices import choose_device, device_rows
+from bpcore.commands.devices import choose_device, device_row
 from bpcore.commands.measure import in_figures, in_words, measure
 from bpcore.commands.model_file import FILE, about
 from bpcore.commands.options import Options
@@ -209,7 +209,7 @@ def _introduce(job: Job, report: Report) -> None:
     rows = [
         ("data", f"{dataset.name} ({dataset.source})"),
         ("", f"{samples:,} training, {validation}{len(dataset.x_test):,} test samples; {kind}"),
-        *device_rows(job.network.backend),
+        device_row(job.network.backend),
         ("training", f"{options.optimizer}, learning rate {options.learning_rate:g} ({options.schedule})"),
         ("", f"{job.loss.name}, {plan}"),
     ]
