@@ -777,6 +777,7 @@ def test_info(run: Run, work: Path, data_dir: Path) -> None:
     assert set(found["data_sets"]) == set(DATASETS)
     assert found["data_sets"]["mnist"] == f"here, in {data_dir / 'mnist'}"
     assert found["environment"]["BPCORE_DATA_DIR"] == str(data_dir)
+    assert found["environment"]["BPCORE_NUM_THREADS"] == os.environ["BPCORE_NUM_THREADS"]
     for part in ("auto takes", "data sets", "caches", "numba"):
         assert part in outcome.out
 
