@@ -107,6 +107,7 @@ def _without_command(
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Data = DEFAULTS.data,
     data_dir: DataDir = DEFAULTS.data_dir,
     target: Annotated[str | None, _option(DATA, "The column of a table that is to be learnt.", metavar="COLUMN")] = (
@@ -170,6 +171,10 @@ def train(
         str | None,
         _option(RUN, "Folder for the model and its results; a new one below runs/ where not given.", metavar="FOLDER"),
     ] = DEFAULTS.output,
+    resume: Annotated[
+        str | None,
+        _option(RUN, "Go on with a run that was stopped, by its folder: what it was begun with stays.", metavar="RUN"),
+    ] = None,
     diagnose: Annotated[
         bool, _option(WATCHING, "Look into the layers once an epoch: gradients, updates, saturated and dead units.")
     ] = DEFAULTS.diagnose,
@@ -182,11 +187,15 @@ def train(
 ) -> int:
     """Train a network: on MNIST, another data set, or your own table.
 
-    The test data is evaluated once, at the end. Ctrl-C stops early and keeps what was learned.
+    The test data is evaluated once, at the end. Ctrl-C stops early and keeps what was learned; --resume goes on.
     """
     given = dict(locals())
+    del given["context"], given["resume"]
     said = Report(given.pop("json"), quiet=given.pop("quiet"))
-    return _run(training.train, Options(**given), said)
+    if resume is None:
+        return _run(training.train, Options(**given), said)
+    named = {name: value for name, value in given.items() if _was_given(context, name)}
+    return _run(training.resume, resume, named, said)
 
 
 @app.command()
@@ -332,6 +341,12 @@ def gradcheck(
 def info(json: Json = None) -> int:
     """Show devices, versions, caches and the data sets that are here."""
     return informing.info(Report(json))
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stood on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -99,7 +99,7 @@ def amounts() -> Any:
     return LinearSegmentedColormap.from_list("amounts", [(0.0, "white"), (0.75, COLOURS[0]), (1.0, "#00314F")])
 
 
-def ink(background: Sequence[float]) -> str:
+def ink(background: np.ndarray) -> str:
     """Black or white, whichever stands out more from a colour (WCAG's contrast of relative luminances)."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in background[:3]]
     luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))

@@ -141,7 +141,8 @@ def test_train_without_a_word(run: Run, work: Path) -> None:
     times = r"trained in \d+\.\d s( \(\d+\.\d s to compile\))?, [\d,]+ samples/s"
     assert re.fullmatch(f"{measures}; {times}", lines[-2])
     assert lines[-1] == "saved in runs/mnist-1; use it: bpcore predict runs/mnist-1 IMAGE"
-    assert files_below(work) == {"runs", "runs/mnist-1", "runs/mnist-1/model.safetensors", "runs/mnist-1/results.json"}
+    written = {f"runs/mnist-1/{name}" for name in ("model.safetensors", "results.json", "training.safetensors")}
+    assert files_below(work) == {"runs", "runs/mnist-1", *written}
     assert run("train", *SMALL).code == 0
     assert (work / "runs" / "mnist-2" / "model.safetensors").is_file()
 
@@ -731,7 +732,7 @@ def test_ctrl_c_after_the_training_loses_nothing(run: Run, work: Path, monkeypat
     outcome = run("train", *SMALL)
     assert outcome.code == 130
     assert outcome.err.endswith("bpcore: stopped\n")
-    assert files_below(work / "runs") == {"mnist-1", "mnist-1/model.safetensors"}
+    assert files_below(work / "runs") == {"mnist-1", "mnist-1/model.safetensors", "mnist-1/training.safetensors"}
 
 
 def test_ctrl_c_before_the_training_leaves_nothing(run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
