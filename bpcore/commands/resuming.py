@@ -126,7 +126,6 @@ class Keep(Callback):
 
     def __init__(self, path: Path, begun: Begun, network: Network, tell: Callable[[str], None]) -> None:
         self._path, self._now, self._network, self._tell = path, begun, network, tell
-        self._earlier = begun.history
 
     def on_begin(self, run: Run) -> None:
         """Take note of where it begins."""
@@ -137,27 +136,23 @@ class Keep(Callback):
         """Take note; write where it is time."""
         self._note(run)
         if time.monotonic() - self._wrote > SECONDS:
-            self._write()
+            self._write(run)
 
     def on_end(self, run: Run) -> None:
         """Write."""
-        self._write()
+        self._write(run)
 
     def _note(self, run: Run) -> None:
-        self._now = replace(
-            self._now,
-            weights=self._network.parameters_by_name(),
-            state=run.training_state(),
-            history=joined(self._earlier, run.history).measures,
-        )
+        self._now = replace(self._now, weights=self._network.parameters_by_name(), state=run.training_state())
 
-    def _write(self) -> None:
+    def _write(self, run: Run) -> None:
         now, state = self._now, self._now.state
         assert state.optimizer is not None
+        history = joined(now.history, run.history).measures
         kept = {
             "options": asdict(now.options),
             "data": now.data,
-            "history": now.history,
+            "history": {name: values[: state.epoch] for name, values in history.items()},
             "epoch": state.epoch,
             "step": state.step,
             "learning_rate_scale": state.learning_rate_scale,
