@@ -77,6 +77,23 @@ def test_column_sums(backend: Backend, timed: Any) -> None:
     timed(lambda: backend.column_sums(x, out))
 
 
+@pytest.mark.parametrize("limit", [100.0, 1.0], ids=["none too long", "all too long"])
+def test_limit_columns(backend: Backend, benchmark: Any, limit: float) -> None:
+    """Each call has fresh weights: limited ones are too long no more."""
+    weights, fresh, factors = numbers(backend, 2 * M, 2 * M), numbers(backend, 2 * M, 2 * M), numbers(backend, 2 * M)
+
+    def refresh() -> None:
+        backend.copy(fresh, weights)
+        backend.synchronize()
+
+    def call() -> None:
+        backend.limit_columns(weights, limit, factors)
+        backend.synchronize()
+
+    call()
+    benchmark.pedantic(call, setup=refresh, rounds=500)
+
+
 def test_max_pieces(backend: Backend, timed: Any) -> None:
     z, out, winner = numbers(backend, B, 2 * M), numbers(backend, B, M), backend.asarray(np.zeros((B, M), np.int32))
     bias = numbers(backend, 2 * M)

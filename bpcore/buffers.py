@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bpcore.backends.base import Array, Backend
-from bpcore.errors import InputError
+from bpcore.errors import InputError, InputTypeError
 
 ALIGNMENT = 256  # bytes: what a GPU's vector loads and cuBLAS like best
 
@@ -34,17 +34,31 @@ def check_freeze(freeze: Freeze) -> None:
         raise InputError(f"freeze={freeze!r}; accepted: True, False, {', '.join(map(repr, FREEZABLE))}")
 
 
+def checked_norm(limit: float | None) -> float | None:
+    """The largest norm of a unit's incoming weights, as a float, or None for any; one clear line for anything else."""
+    if limit is None:
+        return None
+    accepted = "a positive number (the largest norm of each unit's incoming weights), or None for no bound"
+    if isinstance(limit, bool) or not isinstance(limit, int | float | np.integer | np.floating):
+        raise InputTypeError(f"max_weight_norm={limit!r}; accepted: {accepted}")
+    if not 0.0 < limit < math.inf:
+        raise InputError(f"max_weight_norm={limit!r}; accepted: {accepted}")
+    return float(limit)
+
+
 @dataclass(frozen=True)
 class Declaration:
     """One parameter array that a layer asks for: its name, shape, kind and first values (on the host).
 
     freeze: the layer's own setting; the array is frozen where that is True or names its kind.
+    max_weight_norm: the largest norm that an update may leave to a column of a matrix: to a unit's incoming weights.
     """
 
     name: str
     values: np.ndarray
     kind: Kind
     freeze: Freeze = False
+    max_weight_norm: float | None = None
 
     @property
     def trainable(self) -> bool:
@@ -68,6 +82,11 @@ class ParameterView:
     value: Array
     grad: Array
     operand: Array
+    max_weight_norm: float | None = None
+
+    def within(self, params: Array) -> Array:
+        """The array in another flat buffer that is laid out as `params`: a copy of the parameters, say."""
+        return params[self.first : self.first + self.size].reshape(self.value.shape)
 
 
 class ParameterBuffer:
@@ -100,6 +119,7 @@ class ParameterBuffer:
                 self.params[first : first + declared.values.size].reshape(declared.values.shape),
                 self.grads[first : first + declared.values.size].reshape(declared.values.shape),
                 self._operands(declared)[first : first + declared.values.size].reshape(declared.values.shape),
+                declared.max_weight_norm,
             )
             for declared, first in zip(ordered, firsts, strict=True)
         }

@@ -130,6 +130,10 @@ def train(
     dropout: Annotated[float, _option(NETWORK, "Share of hidden units dropped in training.", metavar="SHARE")] = (
         DEFAULTS.dropout
     ),
+    max_weight_norm: Annotated[
+        float | None,
+        _option(NETWORK, "Largest norm of each hidden unit's incoming weights (max-norm).", metavar="NORM"),
+    ] = DEFAULTS.max_weight_norm,
     precision: Annotated[str, _choice(NETWORK, "Of numbers and products", PRECISIONS)] = DEFAULTS.precision,
     epochs: Annotated[
         int | None,

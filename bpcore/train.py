@@ -121,6 +121,11 @@ class Run:
         if not len(segments):
             frozen = "every parameter is frozen; network.unfreeze(...) lets some learn again"
             raise InputError(f"there is nothing to learn: {frozen if parameters.views else 'no layer has parameters'}")
+        self._bounds = [
+            (view, view.max_weight_norm, backend.empty(view.value.shape[1:], dtype))
+            for view in parameters.views.values()
+            if view.trainable and view.max_weight_norm is not None
+        ]
         steps = settings.epochs * self.steps_per_epoch
         factors = settings.schedule.factors(steps, self.steps_per_epoch)
         self.learning_rates = settings.optimizer.learning_rate * factors
@@ -163,6 +168,7 @@ class Run:
         """The bytes that this run asks the device for, its data sets apart."""
         network, dtype, states = self.network, self.network.dtype, self.settings.optimizer.rule.states
         params = network.parameters.params.size * dtype.itemsize
+        bounded = sum(view.size for view, *_ in self._bounds) * dtype.itemsize
         snapshots = 2 + any(callback.keeps_best for callback in self.callbacks)
         batches = bytes_of(lambda meter: batch_for(meter, self.samples, self.batch_size, dtype), self.backend)
         batches += network.bytes_for(self.batch_size)
@@ -171,7 +177,7 @@ class Run:
             "snapshots": snapshots * (1 + states) * params,
             "batch buffers": batches,
             "learning rates and losses": bytes_of(self._new_control, self.backend),
-            "recording": COPIES_OF_A_RECORDING * ((2 + states) * params + batches),
+            "recording": COPIES_OF_A_RECORDING * ((2 + states) * params + bounded + batches),
         }
         if self._evaluator is None:
             return needs
@@ -191,13 +197,18 @@ class Run:
         backend.advance(control)
 
     def update(self, params: Array, state: Array, control: Control) -> None:
-        """The optimizer's update of parameters (P,) and its state (states, P), by the gradients of this step."""
+        """The optimizer's update of parameters (P,) and its state (states, P), by the gradients of this step.
+
+        A unit whose incoming weights are then longer than its layer's max_weight_norm is scaled back to that.
+        """
         backend, optimizer, parameters = self.backend, self.settings.optimizer, self.network.parameters
         if optimizer.penalty:
             backend.penalize(parameters.weights, self.rule_settings, control, self._squares)
         if optimizer.max_norm is not None:
             backend.global_norm(parameters.grads, self.segments, control)
         backend.update(optimizer.rule, params, parameters.grads, state, self.segments, self.rule_settings, control)
+        for view, limit, factors in self._bounds:
+            backend.limit_columns(view.within(params), limit, factors)
 
     def train(self) -> History:
         """Run to the last epoch, or until someone stops it."""

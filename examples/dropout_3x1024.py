@@ -11,24 +11,38 @@ a one-cycle learning rate, and no bound. Seed 0 ends at 98.52 %, and at 98.38 % 
 from __future__ import annotations
 
 import numpy as np
-import typer
 
 import bpcore
-from bpcore import AdamW, Dense, Dropout, Network, OneCycle
+from bpcore import Dense, Dropout, Network
+from bpcore.optimizers import get_optimizer
+from bpcore.program import run
 
 
-def main(seeds: int = 3, epochs: int = 60, data: str = "mnist") -> float:
-    """Train one network a seed; print its test accuracy after the last epoch, and the mean, which is returned."""
+def main(
+    seeds: int = 3,
+    epochs: int = 60,
+    optimizer: str = "adamw",
+    learning_rate: float = 0.002,
+    momentum: float | None = None,
+    schedule: str = "one_cycle",
+    bound: float | None = None,
+    data: str = "mnist",
+) -> float:
+    """Train one network a seed; print its test accuracy after the last epoch, and the mean, which is returned.
+
+    bound: the largest norm of each hidden unit's incoming weights.
+    """
     images = bpcore.load_dataset(data)
+    settings = {"learning_rate": learning_rate} | ({} if momentum is None else {"momentum": momentum})
     accuracies = []
     for seed in range(seeds):
-        hidden = [layer for _ in range(3) for layer in (Dense(1024, "relu"), Dropout(0.5))]
+        hidden = [layer for _ in range(3) for layer in (Dense(1024, "relu", max_weight_norm=bound), Dropout(0.5))]
         network = Network([Dropout(0.2), *hidden, Dense(10)], seed=seed)
         network.fit(
             images.x_train,
             images.y_train,
-            optimizer=AdamW(learning_rate=0.002),
-            schedule=OneCycle(),
+            optimizer=get_optimizer(optimizer, **settings),
+            schedule=schedule,
             epochs=epochs,
             seed=seed,
         )
@@ -40,4 +54,4 @@ def main(seeds: int = 3, epochs: int = 60, data: str = "mnist") -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -501,6 +501,32 @@ def column_sums(x: Any, out: Any) -> None:
             out[j] += x[i, j]
 
 
+def limit_columns(weights: Any, limit: float, factors: Any, first: int) -> None:
+    """Columns that are longer than the limit are scaled to it; factors <- by how much each, 1 where it is left alone.
+
+    There is a factor for each column from the first one on. A column whose norm is not finite is left alone: as zeros,
+    which a division by infinity would make of it, it would hide what went wrong. Memory is read row by row, a second
+    time only where there is something to scale.
+    """
+    rows, columns = weights.shape[0], factors.shape[0]
+    for j in range(columns):
+        factors[j] = 0.0
+    for i in range(rows):
+        row = weights[i, first : first + columns]
+        for j in range(columns):
+            factors[j] += row[j] * row[j]
+    smallest = 1.0
+    for j in range(columns):
+        norm = math.sqrt(factors[j])
+        factors[j] = limit / norm if limit < norm < math.inf else 1.0
+        smallest = min(smallest, factors[j])
+    if smallest < 1.0:
+        for i in range(rows):
+            row = weights[i, first : first + columns]
+            for j in range(columns):
+                row[j] *= factors[j]
+
+
 def add_slots(parts: Any, out: Any, counters: Any) -> None:
     """out <- the sum over the rows of `parts` (parts, slots), in the slot of the batch at hand alone."""
     slot = counters[BATCH]
@@ -543,6 +569,7 @@ TEMPLATES: dict[str, Kernel] = {
         fold_factors,
         penalize,
         column_sums,
+        limit_columns,
         add_slots,
         advance,
     )

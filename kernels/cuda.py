@@ -389,6 +389,24 @@ def column_sums(x: Any, out: Any) -> None:
         out[j] = total
 
 
+def limit_columns(weights: Any, limit: float, factors: Any, first: int) -> None:
+    """A column that is longer than the limit is scaled to it, and cpu.py says the rest."""
+    rows = weights.shape[0]
+    j = cuda.grid(1)
+    squares = 0.0
+    if j < factors.shape[0]:
+        for i in range(cuda.threadIdx.y, rows, cuda.blockDim.y):
+            squares += weights[i, first + j] * weights[i, first + j]
+    norm = math.sqrt(sum_down(squares))
+    if j < factors.shape[0]:
+        factor = limit / norm if limit < norm < math.inf else 1.0
+        if cuda.threadIdx.y == 0:
+            factors[j] = factor
+        if factor < 1.0:
+            for i in range(cuda.threadIdx.y, rows, cuda.blockDim.y):
+                weights[i, first + j] *= factor
+
+
 # --- the templates: LANES threads for each row --------------------------------------------------------------
 
 
@@ -710,6 +728,7 @@ PLANS: dict[str, Plan] = {
         Plan(max_pieces_backward, 1024, column_tiles, lambda arguments: arguments[2].shape),
         Plan(global_norm, 1024, one_block),
         Plan(column_sums, 1024, column_tiles),
+        Plan(limit_columns, 1024, column_tiles, lambda arguments: (*arguments[0].shape[:1], *arguments[2].shape)),
         Plan(fold_factors, 1, single_thread),
         Plan(penalize, 1, single_thread),
         Plan(advance, 1, single_thread),

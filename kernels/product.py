@@ -19,7 +19,7 @@ import numba
 import numpy as np
 from numba import types
 
-from . import build, memory, tiles
+from . import build, memory, tiles, zeros
 
 # The holes of the loops.
 strip: Any  # tiles one below the other, and
@@ -30,6 +30,8 @@ word: Any
 read: Any
 write: Any
 factor: Any  # alpha or beta from its word
+few_are_busy: Any  # of zeros.py
+list_busy: Any
 real: Callable[[float], float]
 ITEM: int  # the bytes of a number
 WIDTH: int  # the columns of a tile
@@ -37,6 +39,8 @@ LANES: int  # the numbers of a vector
 COPIED: bool  # whether b is copied, strip by strip,
 TURNED: bool  # from columns that are not neighbours,
 KEPT: bool  # and the copies are kept for the next block of rows: then k is not divided
+LISTED: bool  # whether tiles take the k of a list
+ENTRY: int  # the bytes of an entry of it
 
 
 def _product(block: int) -> None:
@@ -51,12 +55,19 @@ def _product(block: int) -> None:
     alpha, beta = factor(word(block, 11)), factor(word(block, 12))
     copies, height, depth = word(block, 13), word(block, 14), word(block, 15)
     whole, last = n - n % WIDTH, (n - 1) % LANES + 1
+    lists, step = word(block, 16), 0  # all tiles have one list, of every k
+    if LISTED and few_are_busy(a, a_row, a_k, m, k):
+        lists, step = word(block, 17), (depth + 1) * ENTRY
     for top in range(0, m, height):
         rows = min(height, m - top)
         for first in range(0, max(k, 1), depth):  # a k of nothing still gives beta out
             deep = min(depth, k - first)
             before = beta if first == 0 else real(1.0)
             a_now = a + top * a_row + first * a_k
+            if step:
+                list_busy(a_now, a_row, a_k, rows, deep, lists, step)
+            elif LISTED:
+                write(lists, np.int32(deep))
             for j in range(0, n, WIDTH):
                 b_now, b_step, c_now = b + first * b_k + j * b_column, b_k, c + top * c_row + j * ITEM
                 if COPIED:
@@ -75,9 +86,41 @@ def _product(block: int) -> None:
                         copy_side(b_now, b_k, place, deep, last)
                     b_now, b_step = place, WIDTH * ITEM
                 if j < whole:
-                    strip(a_now, a_row, a_k, b_now, b_step, b_column, c_now, c_row, rows, deep, last, alpha, before)
+                    strip(
+                        a_now,
+                        a_row,
+                        a_k,
+                        b_now,
+                        b_step,
+                        b_column,
+                        c_now,
+                        c_row,
+                        rows,
+                        deep,
+                        last,
+                        alpha,
+                        before,
+                        lists,
+                        step,
+                    )
                 else:
-                    side(a_now, a_row, a_k, b_now, b_step, b_column, c_now, c_row, rows, deep, last, alpha, before)
+                    side(
+                        a_now,
+                        a_row,
+                        a_k,
+                        b_now,
+                        b_step,
+                        b_column,
+                        c_now,
+                        c_row,
+                        rows,
+                        deep,
+                        last,
+                        alpha,
+                        before,
+                        lists,
+                        step,
+                    )
 
 
 # --- what is compiled ---------------------------------------------------------------------------------------
@@ -92,6 +135,8 @@ class Shape:
     side            the columns (vectors) of the tiles at the right edge, where they are fewer or not full; else 0
     narrow          the lanes of the last vector there: shorter ones are enough for few columns
     copied          whether b is copied, strip by strip; turned: from columns that are not neighbours; kept: all of it
+    listed          whether tiles leave out the k at which they have only zeros of a
+    down            whether neighbours of a in memory are neighbours in a column: for a transposed a
     """
 
     dtype: np.dtype[Any]
@@ -105,6 +150,8 @@ class Shape:
     copied: bool = False
     turned: bool = False
     kept: bool = False
+    listed: bool = False
+    down: bool = False
 
 
 @functools.cache
@@ -113,7 +160,9 @@ def compiled(shape: Shape) -> Any:
     dtype, side = shape.dtype, max(shape.side, 1)
     lanes = 1 if shape.dots else tiles.lanes(dtype)
     width = shape.columns * lanes
-    strip = functools.partial(tiles.strip, dtype, dots=shape.dots, rows=shape.rows, rest=shape.rest)
+    strip = functools.partial(
+        tiles.strip, dtype, dots=shape.dots, rows=shape.rows, rest=shape.rest, listed=shape.listed
+    )
     holes: dict[str, object] = {
         "strip": strip(columns=shape.columns, masked=0),
         "side": strip(columns=side, masked=shape.narrow or lanes),
@@ -123,6 +172,12 @@ def compiled(shape: Shape) -> Any:
         "read": memory.reader(dtype),
         "write": memory.write,
         "factor": memory.reader(dtype) if shape.factors_in_memory else memory.from_bits(dtype),
+        "few_are_busy": zeros.few_are_busy,
+        "list_busy": zeros.list_busy,
+        "in_column": zeros.not_zero(dtype, 1, shape.rows),
+        "in_rows": zeros.not_zero(dtype, shape.rows, lanes),
+        "DOWN": shape.down,
+        "ROWS": shape.rows,
         "real": dtype.type,
         "ITEM": dtype.itemsize,
         "WIDTH": width,
@@ -130,9 +185,13 @@ def compiled(shape: Shape) -> Any:
         "COPIED": shape.copied,
         "TURNED": shape.turned,
         "KEPT": shape.kept,
+        "LISTED": shape.listed,
+        "ENTRY": tiles.ENTRY,
     }
-    product = build.bind(_product, dtype, holes, compile_callee=lambda callee: callee)
-    content = [Path(module).read_text(encoding="utf-8") for module in (__file__, tiles.__file__, memory.__file__)]
+    inline = numba.njit(forceinline=True, error_model="numpy")
+    product = build.bind(_product, dtype, holes, compile_callee=inline)
+    files = (__file__, zeros.__file__, tiles.__file__, memory.__file__)
+    content = [Path(file).read_text(encoding="utf-8") for file in files]
     function, cacheable = build.cached(product, (shape, tiles.registers()), content)
     return numba.cfunc(types.void(types.int64), cache=cacheable)(function)
 
@@ -148,6 +207,12 @@ FEW_ROWS = 32
 DEPTH = 512
 """How much of k is worked on at a time, where all of it is too much: 128 KiB of a copied strip."""
 
+WORTH_SKIPPING = 16
+"""Tiles of so many vectors leave out the k at which they have only zeros; for smaller ones a list costs too much."""
+
+WORTH_LOOKING = 2**19
+"""Products of so many multiplications look for zeros."""
+
 PANEL_BYTES = 256 * 2**10
 """A copy of b of up to this size stays in the second cache, so that the result can be made row by row: that is the
 order of memory, and a short k leaves much to write and little to compute."""
@@ -158,7 +223,8 @@ def best_tile(m: int, n: int, lanes: int, held: int) -> tuple[int, int]:
     """Rows and vectors of columns of the tile that takes the fewest steps over a result (m, n).
 
     For each k a tile takes a multiplication for each of its vectors, at least as many as hide their latency, and about
-    two more for what else there is to do. Of equals the widest reads the longest stretches of memory.
+    two more for what else there is to do. Of those that are best to a hundredth it is the one of the fewest rows, since
+    these are all zero more often (zeros.py), and of equals the widest, which reads the longest stretches of memory.
     """
     vectors = -(-n // lanes)
 
@@ -170,7 +236,8 @@ def best_tile(m: int, n: int, lanes: int, held: int) -> tuple[int, int]:
 
     sizes = ((rows, wide) for wide in range(1, min(4, vectors) + 1) for rows in range(1, min(14, m) + 1))
     candidates = [(rows, wide) for rows, wide in sizes if rows * wide <= held]
-    return min(candidates, key=lambda tile: (cost(tile), -tile[1]))
+    least = min(map(cost, candidates))
+    return min((tile for tile in candidates if 100 * cost(tile) <= 101 * least), key=lambda tile: (tile[0], -tile[1]))
 
 
 def enough(columns: int, lanes: int) -> int:
@@ -204,6 +271,9 @@ def plan(a: Any, b: Any, out: Any, *, factors_in_memory: bool) -> Plan:
     rows, vectors = best_tile(m, n, lanes, tiles.registers().held)
     edge = -(-(n % (vectors * lanes)) // lanes)
     shape = Shape(out.dtype, factors_in_memory, False, rows, vectors, m % rows, edge, enough(n % lanes, lanes))
+    down = a.strides[0] == item
+    if rows * vectors >= WORTH_SKIPPING and m * n * k >= WORTH_LOOKING and (down or a.strides[1] == item):
+        shape = replace(shape, listed=True, down=down)
     height, depth = m, DEPTH
     if not neighbours:
         shape = replace(shape, copied=True, turned=True)
@@ -219,7 +289,7 @@ def plan(a: Any, b: Any, out: Any, *, factors_in_memory: bool) -> Plan:
 
 
 def words(chosen: Plan, a: Any, b: Any, out: Any, alpha: Any, beta: Any) -> tuple[list[int], Any]:
-    """The block of a product, and the memory for the copy of b.
+    """The block of a product, and the memory that it needs for copies of b and for lists.
 
     alpha and beta: two numbers, or two arrays of one element.
     """
@@ -227,6 +297,9 @@ def words(chosen: Plan, a: Any, b: Any, out: Any, alpha: Any, beta: Any) -> tupl
     width = chosen.shape.columns * (1 if chosen.shape.dots else tiles.lanes(dtype))
     strips = -(-out.shape[1] // width) if chosen.shape.kept else 1
     copies = memory.aligned((strips * chosen.depth * width if chosen.shape.copied else 0,), dtype)
+    tiles_high = -(-chosen.height // chosen.shape.rows) if chosen.shape.listed else 0
+    lists = memory.aligned((1 + tiles_high, chosen.depth + 1), np.int32)
+    lists[0] = np.arange(-1, chosen.depth)
     factors = [
         factor.ctypes.data if isinstance(factor, np.ndarray) else build.bits(dtype.type(factor))
         for factor in (alpha, beta)
@@ -234,4 +307,5 @@ def words(chosen: Plan, a: Any, b: Any, out: Any, alpha: Any, beta: Any) -> tupl
     return [
         a.ctypes.data, *a.strides, b.ctypes.data, *b.strides, out.ctypes.data, out.strides[0],
         *out.shape, a.shape[1], *factors, copies.ctypes.data, chosen.height, chosen.depth,
-    ], copies  # fmt: skip
+        lists[0].ctypes.data, lists[1:].ctypes.data,
+    ], (copies, lists)  # fmt: skip

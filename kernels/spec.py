@@ -133,6 +133,7 @@ def plain(template: str, dtype: DType) -> Spec:
     fold_factors          table (steps, 3), scale (1,), settings (8,), counters, factors (3,)
     penalize              squares (k, k), totals, penalties (one slot a batch each), settings (8,), counters
     column_sums           x (B, M), out (M,)
+    limit_columns         weights (N, M), limit, factors (M,), first: the place of the factors' first column in weights
     add_slots             parts (parts, slots), out (slots,), counters (the CPU alone)
     advance               counters
     """

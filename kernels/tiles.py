@@ -26,6 +26,8 @@ from numba.core import cgutils
 from .memory import WORD, intrinsic, types_of
 
 INDEX = ir.IntType(32)
+ENTRY = 4
+"""The bytes of an entry of a list of k (zeros.py), an int32."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def lanes(dtype: np.dtype[Any]) -> int:
     return registers().size // dtype.itemsize
 
 
-class _Emitter:
+class Emitter:
     """Writes the instructions of one tile. Vectors have `lanes` numbers where nothing is said of it."""
 
     def __init__(self, builder: Any, dtype: np.dtype[Any]) -> None:
@@ -106,6 +108,10 @@ class _Emitter:
     def load_number(self, address: Any) -> Any:
         """One number."""
         return self.builder.load(self.builder.inttoptr(address, self.scalar.as_pointer()), align=self.size)
+
+    def load_entry(self, address: Any) -> Any:
+        """An entry of a list, as a word."""
+        return self.builder.zext(self.builder.load(self.builder.inttoptr(address, INDEX.as_pointer())), WORD)
 
     def load(self, address: Any, mask: Any = None) -> Any:
         """A vector, as long as its mask; zeros where the mask is not set."""
@@ -204,6 +210,7 @@ class _Arguments:
     """What a strip of tiles is given: addresses, and the bytes from one row, column or k to the next.
 
     last: how many columns its last vector has
+    list: of the k that the tile takes (zeros.py), and the bytes to the list of the next tile
     """
 
     a: Any
@@ -219,33 +226,49 @@ class _Arguments:
     last: Any
     alpha: Any
     beta: Any
+    list: Any
+    list_step: Any
 
 
-def _columns_tile(emit: _Emitter, at: _Arguments, rows: int, vectors: int, masked: int) -> None:
-    """A tile of some vectors of columns; masked: the lanes of the last, where not all may have a column (else 0)."""
+def _columns_tile(emit: Emitter, at: _Arguments, rows: int, vectors: int, masked: int, listed: bool) -> None:
+    """A tile of some vectors of columns.
+
+    masked: the lanes of the last, where not all may have a column (else 0); listed: for the k of a list, not for each
+    """
     builder, width = emit.builder, emit.lanes * emit.size
     masks = [None] * (vectors - 1) + [emit.first_lanes(at.last, masked) if masked else None]
     lanes = [emit.lanes] * (vectors - 1) + [masked or emit.lanes]
     pairs = [(i, j) for i in range(rows) for j in range(vectors)]
 
-    def step(values: Sequence[Any]) -> Sequence[Any]:
-        a, b, *totals = values
+    def multiplied(a: Any, b: Any, totals: Sequence[Any]) -> list[Any]:
         row = [emit.load(emit.advance(b, width * j), masks[j]) for j in range(vectors)]
         numbers = [emit.load_number(one) for one in emit.addresses(a, at.a_row, rows)]
         splats = {(i, wide): emit.splat(number, wide) for i, number in enumerate(numbers) for wide in set(lanes)}
-        added = [
+        return [
             emit.multiply_add(splats[i, lanes[j]], row[j], total) for (i, j), total in zip(pairs, totals, strict=True)
         ]
-        return [builder.add(a, at.a_k), builder.add(b, at.b_k), *added]
+
+    def next_k(values: Sequence[Any]) -> Sequence[Any]:
+        a, b, *totals = values
+        return [builder.add(a, at.a_k), builder.add(b, at.b_k), *multiplied(a, b, totals)]
+
+    def listed_k(values: Sequence[Any]) -> Sequence[Any]:
+        entry, *totals = values
+        k = emit.load_entry(entry)
+        a, b = (builder.add(first, builder.mul(k, step)) for first, step in ((at.a, at.a_k), (at.b, at.b_k)))
+        return [builder.add(entry, WORD(ENTRY)), *multiplied(a, b, totals)]
 
     zeros = [ir.Constant(ir.VectorType(emit.scalar, lanes[j]), None) for _, j in pairs]
-    _, _, *totals = emit.loop(at.k, [at.a, at.b, *zeros], step)
+    if listed:
+        _, *totals = emit.loop(emit.load_entry(at.list), [builder.add(at.list, WORD(ENTRY)), *zeros], listed_k)
+    else:
+        _, _, *totals = emit.loop(at.k, [at.a, at.b, *zeros], next_k)
     rows_of_c = emit.addresses(at.c, at.c_row, rows)
     places = [emit.vector_at(emit.advance(rows_of_c[i], width * j), masks[j]) for i, j in pairs]
     emit.finish(totals, at.alpha, at.beta, places)
 
 
-def _dots_tile(emit: _Emitter, at: _Arguments, rows: int, columns: int) -> None:
+def _dots_tile(emit: Emitter, at: _Arguments, rows: int, columns: int) -> None:
     """A tile of which each number is a sum along k, along which a and b are contiguous."""
     builder, lanes, width = emit.builder, WORD(emit.lanes), WORD(emit.lanes * emit.size)
     pairs = [(i, j) for i in range(rows) for j in range(columns)]
@@ -267,46 +290,49 @@ def _dots_tile(emit: _Emitter, at: _Arguments, rows: int, columns: int) -> None:
 
 
 @functools.cache
-def strip(dtype: np.dtype[Any], *, dots: bool, rows: int, rest: int, columns: int, masked: int) -> Any:
+def strip(
+    dtype: np.dtype[Any], *, dots: bool, rows: int, rest: int, columns: int, masked: int, listed: bool = False
+) -> Any:
     """Tiles one below the other, as a function of the fields of _Arguments.
 
     rows, rest   of a tile, and of the last one where it has fewer (else 0)
     columns      of a tile of dots; else how many vectors of columns
     masked       the lanes of the last vector, where not all of them may have a column; else 0
+    listed       whether the k that each tile takes stand in a list
     """
     real = types_of(dtype)[0]
 
-    def tile(emit: _Emitter, at: _Arguments, rows: int) -> None:
+    def tile(emit: Emitter, at: _Arguments, rows: int) -> None:
         if dots:
             _dots_tile(emit, at, rows, columns)
         else:
-            _columns_tile(emit, at, rows, columns, masked)
+            _columns_tile(emit, at, rows, columns, masked, listed)
 
     @intrinsic
     def tiles(  # type: ignore[no-untyped-def]
-        context, a, a_row, a_k, b, b_k, b_column, c, c_row, m, k, last, alpha, beta
+        context, a, a_row, a_k, b, b_k, b_column, c, c_row, m, k, last, alpha, beta, list_, list_step
     ):
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            emit, at = _Emitter(builder, dtype), _Arguments(*arguments)
+            emit, at = Emitter(builder, dtype), _Arguments(*arguments)
             down = builder.mul(at.a_row, WORD(rows)), builder.mul(at.c_row, WORD(rows))
 
             def one(values: Sequence[Any], height: int = rows) -> Sequence[Any]:
-                a, c = values
-                tile(emit, replace(at, a=a, c=c), height)
-                return [builder.add(a, down[0]), builder.add(c, down[1])]
+                a, c, list_ = values
+                tile(emit, replace(at, a=a, c=c, list=list_), height)
+                return [builder.add(a, down[0]), builder.add(c, down[1]), builder.add(list_, at.list_step)]
 
-            values = emit.loop(builder.sdiv(at.m, WORD(rows)), [at.a, at.c], one)
+            values = emit.loop(builder.sdiv(at.m, WORD(rows)), [at.a, at.c, at.list], one)
             if rest:
                 left = emit.positive(builder.srem(at.m, WORD(rows)))
                 emit.loop(left, values, lambda values: one(values, rest))
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 11, real, real), generate
+        return types.void(*[types.int64] * 11, real, real, types.int64, types.int64), generate
 
     return tiles
 
 
-def _sums(emit: _Emitter, vectors: Sequence[Any]) -> list[Any]:
+def _sums(emit: Emitter, vectors: Sequence[Any]) -> list[Any]:
     """The sum of each vector. A register's worth of vectors is summed up together.
 
     Two vectors become one whose first half is the first one's halves added, and so on: after log2(lanes) rounds, each
@@ -344,7 +370,7 @@ def copy_rows(dtype: np.dtype[Any], vectors: int, masked: bool, width: int) -> A
     def copy(context: Any, source: Any, step: Any, target: Any, count: Any, last: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             source, step, target, count, last = arguments
-            emit = _Emitter(builder, dtype)
+            emit = Emitter(builder, dtype)
             masks = [None] * (vectors - 1) + [emit.first_lanes(last) if masked else None]
 
             def row(values: Sequence[Any]) -> Sequence[Any]:

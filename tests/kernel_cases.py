@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -167,6 +168,9 @@ class _Maker:
         def wide() -> np.ndarray:
             return self.numbers(rows, pieces * columns)
 
+        wild = self.matrix()
+        wild[0, :2], wild[-1, 2:4] = np.nan, np.inf
+        limit = self.dtype.type(0.7 * math.sqrt(rows))
         unknown = np.where(self.rng.random((rows, pieces * columns)) < 0.3, np.nan, wide()).astype(self.dtype)
         cases: list[tuple[str, tuple[Any, ...], bool]] = [
             ("hadamard", (self.matrix(), self.matrix(), self.matrix()), True),
@@ -185,6 +189,10 @@ class _Maker:
             ("max_pieces_backward", (self.matrix(), won, wide(), self.numbers(pieces * columns)), False),
             ("global_norm", (self.numbers(size), segments, self.numbers(1)), False),
             ("column_sums", (self.matrix(), self.line()), False),
+            ("limit_columns", (self.matrix(), limit, self.line(), 0), False),
+            ("limit_columns of a part", (wide(), limit, self.line(), columns), False),
+            ("limit_columns not finite", (wild, limit, self.line(), 0), False),
+            ("limit_columns of short ones", (self.matrix(), 10 * limit, self.line(), 0), True),
             ("fold_factors", (table, scale, settings, self.counters(step=1), self.numbers(3)), True),
             ("penalize", (self.numbers(3, 3), *self.numbers(2, 3), settings[::-1].copy(), self.counters()), True),
             ("advance", (self.counters(),), True),

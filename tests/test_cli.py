@@ -20,7 +20,7 @@ import pytest
 from conftest import start_up_cost
 from PIL import Image
 
-from bpcore import Network, __version__, cli, load_dataset
+from bpcore import Dense, Network, __version__, cli, load_dataset
 from bpcore.backends import available_backends, get_backend
 from bpcore.commands.datasets import Download
 from bpcore.commands.options import Options, default_epochs, hidden_sizes
@@ -245,6 +245,7 @@ def test_every_name_of_the_tables_trains(run: Run, option: str, name: str) -> No
 def test_every_setting_arrives(run: Run, work: Path) -> None:
     outcome = run(
         *["train", "--network", "9-7", "--activation", "tanh", "--dropout", "0.1", "--precision", "float64"],
+        *["--max-weight-norm", "0.5"],
         *[
             "--optimizer",
             "adamw",
@@ -268,6 +269,8 @@ def test_every_setting_arrives(run: Run, work: Path) -> None:
         "Dropout, 0.1",
         "Dense, identity",
     ]
+    bounds = [layer.max_weight_norm for layer in network.layers if isinstance(layer, Dense)]
+    assert bounds == [0.5, 0.5, None], "hidden units alone"
     assert network.dtype == np.float64
     assert network.loss is not None
     assert network.loss.label_smoothing == 0.1
@@ -547,6 +550,8 @@ def check_refused(outcome: Outcome, said: str) -> None:
         ("--network 0", "network '0' cannot be used"),
         ("--dropout 1", "0 <= rate < 1"),
         ("--dropout nan", "0 <= rate < 1"),
+        ("--max-weight-norm 0", "max_weight_norm=0.0; accepted: a positive number"),
+        ("--max-weight-norm 3 --network none", "--max-weight-norm bounds the weights of hidden units"),
         ("--learning-rate nan", "learning_rate=nan"),
         ("--learning-rate -1", "learning_rate=-1"),
         ("--l2 -1", "l2=-1"),

@@ -127,6 +127,7 @@ def test_float32_heads_and_updates_hold_no_float64() -> None:
         arguments = (row, row, np.zeros((rule.states, 3), np.float32), np.zeros((1, 3), np.int64))
         numbers = (np.zeros(8, np.float32), np.ones((1, 3), np.float32), row, row, ints, 0)
         assert not WIDE.search(llvm_of(spec.update(rule, z.dtype), (*arguments, *numbers)))
+    assert not WIDE.search(llvm_of(spec.plain("limit_columns", z.dtype), (z, np.float32(1), row.copy(), 0)))
 
 
 def llvm_of(kernel: spec.Spec, arguments: tuple[object, ...]) -> str:
@@ -470,6 +471,7 @@ def test_every_template_runs(rng: np.random.Generator) -> None:
     backend.scatter(out, backend.control(1, np.float32), backend.empty((5, 2), np.float32))
     backend.scatter(labels, backend.control(1, np.float32), backend.empty((5,), np.int64))
     backend.column_sums(out, backend.empty((2,), np.float32))
+    backend.limit_columns(out, 0.1)
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")

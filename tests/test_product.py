@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from bpcore.backends.operations import Product
 from bpcore.backends.recording import NotRecordableError
 from bpcore.backends.taping import Cutter
-from bpcore.kernels import build, product, tape, tiles
+from bpcore.kernels import build, memory, product, tape, tiles, zeros
 
 SIZES = [1, 2, 3, 5, 7, 10, 15, 16, 17, 30, 33, 48, 64, 65, 100]
 
@@ -126,6 +128,87 @@ def test_what_the_tape_cannot_multiply_is_refused(dtype: Any) -> None:
             multiply(a, b, out)
     with pytest.raises(NotRecordableError, match="one is a number and the other lies in an array"):
         multiply(numbers, numbers, numbers.copy(), alpha=np.ones(1), beta=1.0)
+
+
+def with_zeros(m: int, k: int, rows: int, dtype: Any, share: float) -> np.ndarray:
+    """A matrix of which so many tiles of rows have only zeros at a k, some of them negative zeros."""
+    rng = np.random.default_rng(m + k)
+    a = rng.standard_normal((m, k)).astype(dtype)
+    for top in range(0, m, rows):
+        a[top : top + rows, rng.random(k) < share] = 0.0
+    a[rng.random((m, k)) < 0.3] *= 0.0
+    return a
+
+
+@given(
+    sizes=st.sampled_from([(98, 100, 200), (100, 100, 784), (64, 128, 130)]),
+    transposed=st.tuples(st.booleans(), st.booleans()),
+    share=st.sampled_from([0.0, 0.3, 0.6, 0.95, 1.0]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    beta=st.sampled_from([0.0, 1.5]),
+)
+@settings(deadline=None, max_examples=12)
+def test_zeros_are_left_out_and_no_bit_changes(
+    sizes: Any, transposed: Any, share: float, dtype: Any, beta: float
+) -> None:
+    m, n, k = sizes
+    _, b, whole = matrices(m, n, k, dtype, (False, transposed[1]))
+    out = whole[:m, :n]
+    plan = product.plan(np.empty((m, k), dtype), b, out, factors_in_memory=False)
+    a = with_zeros(m, k, plan.shape.rows, dtype, share)
+    a = a.T.copy().T if transposed[0] else a
+    plan = product.plan(a, b, out, factors_in_memory=False)
+    assert plan.shape.listed == (not plan.shape.dots)
+    assert plan.shape.down == (plan.shape.listed and transposed[0])
+    results = []
+    for listed in (True, False):
+        one = replace(plan, shape=replace(plan.shape, listed=listed and plan.shape.listed))
+        result = out.copy()
+        words, scratch = product.words(one, a, b, result, 1.0, beta)
+        tape.run_once(product.compiled(one.shape).address, np.array(words, np.int64))
+        assert scratch is not None  # alive until here
+        results.append(result)
+    np.testing.assert_array_equal(*results)
+    close = (1e-5 if dtype == np.float32 else 1e-13) * 4 * (k**0.5 + 1)
+    np.testing.assert_allclose(results[0], a.astype(np.float64) @ b + beta * out, rtol=close, atol=close)
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_which_k_a_tile_takes(down: bool) -> None:
+    """Zeros of either sign are left out; lists are made where a quarter is zeros."""
+    rows, dtype = 3, np.dtype(np.float32)
+    lanes = tiles.lanes(dtype)
+    holes = {
+        "read": memory.reader(dtype),
+        "write": memory.write,
+        "in_column": zeros.not_zero(dtype, 1, rows),
+        "in_rows": zeros.not_zero(dtype, rows, lanes),
+        "DOWN": down,
+        "ROWS": rows,
+        "LANES": lanes,
+        "ITEM": dtype.itemsize,
+    }
+    list_busy, few_are_busy = (
+        numba.njit(build.bind(function, dtype, holes, compile_callee=numba.njit))
+        for function in (zeros.list_busy, zeros.few_are_busy)
+    )
+    k = 2 * lanes + 1
+    a = np.ones((8, k), np.float32)
+    a[:3, 1:4], a[3:6, lanes : 2 * lanes], a[3, lanes + 1], a[5, lanes + 2] = 0.0, -0.0, 1e-45, np.nan
+    a[:6, -1] = a[6:, 1] = 0.0
+    a = a.T.copy().T if down else a
+    lists = np.full((3, k + 1), -1, np.int32)
+    list_busy(a.ctypes.data, *a.strides, *a.shape, lists.ctypes.data, lists.strides[0])
+    taken = [row[1 : 1 + row[0]].tolist() for row in lists]
+    last = [] if down else [k - 1]  # it fills no vector
+    assert taken[0] == [n for n in range(k - 1) if not 1 <= n < 4] + last
+    assert taken[1] == [n for n in range(k - 1) if n < lanes or n in (lanes + 1, lanes + 2)] + last
+    assert taken[2] == list(range(k))  # the last tile has fewer rows
+    assert not few_are_busy(a.ctypes.data, *a.strides, *a[:3].shape)
+    a[:6, ::2] = 0.0
+    assert few_are_busy(a.ctypes.data, *a.strides, *a.shape)
+    a[:6] = np.nan
+    assert not few_are_busy(a.ctypes.data, *a.strides, *a.shape)
 
 
 def test_not_a_number_comes_out() -> None:

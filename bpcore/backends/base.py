@@ -484,6 +484,24 @@ class Backend(ABC):
         self.require(grads, segments)
         self.run(spec.plain("global_norm", grads.dtype), grads, segments, control.norm)
 
+    def limit_columns(self, weights: Array, limit: float, factors: Array | None = None) -> Array:
+        """A column of weights (N, M) that is longer than the limit is scaled to it: max-norm (Srivastava et al. 2014).
+
+        factors (M,) <- what each column was multiplied by; returned. It is 1 where a column is left alone: so is one
+        whose norm is not finite.
+        """
+        if factors is None:
+            factors = self.empty(weights.shape[1:], weights.dtype)
+        self.require(weights, factors)
+        if len(weights.shape) != 2:
+            raise InputError(f"limit_columns: an array of shape {weights.shape} was given; accepted: a matrix (N, M)")
+        _check("limit_columns", weights.shape, ("factors", factors, weights.shape[1:]))
+        dtype = weights.dtype
+        if not float(np.finfo(dtype).tiny) <= limit <= float(np.finfo(dtype).max):
+            raise InputError(f"limit_columns: limit={limit!r}; accepted: a positive number that {dtype} can hold")
+        self.run(spec.plain("limit_columns", dtype), weights, dtype.type(limit), factors, 0)
+        return factors
+
     def penalize(self, weights: Array, settings: Array, control: Control, squares: Array) -> None:
         """L2 that is shared out over the sum of sample weights of each batch, as that comes out of the loss head.
 

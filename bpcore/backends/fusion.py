@@ -99,9 +99,9 @@ def fold_updates(
     if update.descends:
         if any(touch([update.settings], operation.writes) for operation in before):
             return operations  # the factors would be made too early
-        folded = _foldable(before, update, smallest)
+        folded = _foldable(before, after, update, smallest)
     else:
-        folded = _foldable(before, update, panels.smallest) if panels else []
+        folded = _foldable(before, after, update, panels.smallest) if panels else []
     if not folded:
         return operations
     kept = [operation for operation in before if operation not in folded]
@@ -120,14 +120,17 @@ def _is_update(operation: Operation) -> bool:
     return isinstance(operation, Kernel) and operation.spec.template == "update"
 
 
-def _foldable(operations: Sequence[Operation], update: _Update, smallest: int) -> list[Product]:
-    """The products whose result goes into the update and nowhere else, and is large enough."""
+def _foldable(
+    operations: Sequence[Operation], after: Sequence[Operation], update: _Update, smallest: int
+) -> list[Product]:
+    """The products whose result goes into the update and nowhere else, before or after it, and is large enough."""
     return [
         product
         for place, product in enumerate(operations)
         if isinstance(product, Product)
         and product.out.size * product.out.dtype.itemsize >= smallest
         and _may_fold(product, operations[:place], operations[place + 1 :], update)
+        and not any(touch([product.out], other.reads) for other in after)
     ]
 
 

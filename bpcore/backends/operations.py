@@ -39,18 +39,21 @@ ROLES = {
     "update": "PpPswwwwwo",
     "fold_factors": "wwwwW",
     "penalize": "wwWWw",
+    "limit_columns": "W-Cf",
 }
 """What each argument of a kernel is: a letter for each, a capital where it is written.
 
 r  rows: a matrix (or vector) with a row (or entry) for each sample, of which a part of the kernel needs its own alone
 w  whole: every part sees all of it
+C  columns: an entry for each column of a matrix, of which a part has its own; the matrix, of which a part changes these
+   columns alone, is a W: for the waits that is all of it
 O  own: sums over the samples; a part adds up its own, and the parts' are added up afterwards
 L  likewise, and of the slots of a control block only that of the batch at hand
 s  segments: the parameters that the optimizer changes (Backend.update)
 P  an entry (or a column) for each parameter, of which a part changes those of its segments alone
 p  likewise, and read; its first entry is that of the parameter whose number stands at o
 o  that number
-f  the number of the part's first row
+f  the number of the part's first row, or column
 -  a scalar, or an array that is not looked at
 
 Of a kernel that is not in the table every array counts as written.

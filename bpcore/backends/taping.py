@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NO_SEGMENTS = np.zeros((0, 3), np.int64)
 
-CUT = "rROLs"
+CUT = "rRCOLs"
 """The roles of what is cut; a kernel without any runs on one thread."""
 
 PANELS = Panels(smallest=2**22, size=2**18)
@@ -163,13 +163,12 @@ class Cutter:
 
     def _by_parts(self, kernel: Kernel) -> Iterator[Entry]:
         roles, arguments = kernel.roles, kernel.arguments
-        rows = next((len(a) for role, a in zip(roles, arguments, strict=True) if role in "rR"), 0)
         own = {
             place: zeros((self.parts, *arguments[place].shape), arguments[place].dtype)
             for place, role in enumerate(roles)
             if role in "OL"
         }
-        yield [self._part_of(kernel, part, rows, own) for part in range(self.parts)]
+        yield [self._part_of(kernel, part, own) for part in range(self.parts)]
         for place, parts_of_sum in own.items():
             sums = [parts_of_sum, arguments[place]]
             if roles[place] == "L":
@@ -177,15 +176,16 @@ class Cutter:
             else:
                 yield self._one_thread(Kernel(spec.plain("column_sums", kernel.spec.dtype), sums))
 
-    def _part_of(self, kernel: Kernel, part: int, rows: int, own: dict[int, np.ndarray]) -> Part | None:
-        first, stop = self._share(rows, part)
-        if rows and first == stop:
+    def _part_of(self, kernel: Kernel, part: int, own: dict[int, np.ndarray]) -> Part | None:
+        count, unit = self._cut(kernel)
+        first, stop = self._share(count, part, unit)
+        if count and first == stop:
             return None
         given: list[Any] = []
         reads, writes = [], []
         segments, offset = self._places(kernel, part)
         for place, (role, argument) in enumerate(zip(kernel.roles, kernel.arguments, strict=True)):
-            if role in "rR":
+            if role in "rRC":
                 given.append(argument[first:stop])
             elif role in "OL":
                 given.append(own[place][part])
@@ -204,6 +204,13 @@ class Cutter:
             elif role in "rws":
                 reads.append(given[-1])
         return _kernel_part(kernel.spec, given, reads, writes)
+
+    def _cut(self, kernel: Kernel) -> tuple[int, int]:
+        """How many rows, or columns, there are to share out, and how many of them stay together."""
+        for role, argument in zip(kernel.roles, kernel.arguments, strict=True):
+            if role in "rRC":
+                return len(argument), memory.LINE // kernel.spec.dtype.itemsize if role == "C" else 1
+        return 0, 1
 
     def _share(self, count: int, part: int, unit: int = 1) -> Span:
         """A part's share of so many, cut at multiples of the unit."""

@@ -40,6 +40,7 @@ class Options:
     network: str = "512"
     activation: str = "relu"
     dropout: float = 0.2
+    max_weight_norm: float | None = None
 
     loss: str | None = None  # softmax_cross_entropy for classes, squared_error for numbers
     label_smoothing: float = 0.0
@@ -81,9 +82,12 @@ def hidden_layers(options: Options) -> list[Layer]:
     """The layers below the last, each with its dropout."""
     get_activation(options.activation)
     dropout = Dropout(options.dropout)
+    sizes = hidden_sizes(options.network)
+    if options.max_weight_norm is not None and not sizes:
+        raise InputError("--max-weight-norm bounds the weights of hidden units, and --network none has no such units")
     layers: list[Layer] = []
-    for size in hidden_sizes(options.network):
-        layers.append(Dense(size, options.activation))
+    for size in sizes:
+        layers.append(Dense(size, options.activation, max_weight_norm=options.max_weight_norm))
         if dropout.rate > 0:
             layers.append(Dropout(options.dropout))
     return layers

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpcore.activations import get_activation
 from bpcore.backends.base import Array, Backend, Control
-from bpcore.buffers import Declaration, Freeze, ParameterView, check_freeze
+from bpcore.buffers import Declaration, Freeze, ParameterView, check_freeze, checked_norm
 from bpcore.initializers import Initializer, draw
 from bpcore.kernels.activations import Activation as ActivationEntry
 from bpcore.layers.activation import Activated
@@ -27,6 +27,8 @@ class Dense(Activated):
     bias               the first value of the biases, or False for none
     parameter          the activation's parameter (slope), where it is to differ from the table's
     freeze             what stays as it begins: "weights", "bias", "slope" (a learned one), True for all, False for none
+    max_weight_norm    the largest norm of each unit's incoming weights, a column of W; longer ones are scaled back to
+                       it after each update (max-norm, N. Srivastava et al. 2014, section 5.1); None for no bound
     """
 
     outputs: int
@@ -35,12 +37,14 @@ class Dense(Activated):
     bias: float | bool = 0.0
     parameter: float | None = None
     freeze: Freeze = False
+    max_weight_norm: float | None = None
     entry: ActivationEntry = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.outputs = positive("outputs of a Dense layer", self.outputs)
         self.entry = get_activation(self.activation)
         check_freeze(self.freeze)
+        self.max_weight_norm = checked_norm(self.max_weight_norm)
         if self.bias is True:
             self.bias = 0.0
 
@@ -48,7 +52,7 @@ class Dense(Activated):
         """W (N, M), b (M,) and, where the activation learns it, its parameter (M,)."""
         self.inputs, self.number = inputs, number
         weights = draw(self.initializer or self.entry.initializer, rng, inputs, self.outputs)
-        wanted = [Declaration(f"{number}.W", weights, "weight", freeze=self.freeze)]
+        wanted = [Declaration(f"{number}.W", weights, "weight", self.freeze, self.max_weight_norm)]
         if self.bias is not False:
             bias = np.full(self.outputs, float(self.bias))
             wanted.append(Declaration(f"{number}.b", bias, "bias", freeze=self.freeze))

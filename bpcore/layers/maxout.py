@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bpcore.backends.base import Array, Backend, Control
-from bpcore.buffers import Declaration, Freeze, ParameterView, check_freeze
+from bpcore.buffers import Declaration, Freeze, ParameterView, check_freeze, checked_norm
 from bpcore.initializers import Initializer, draw
 from bpcore.layers.base import Layer, positive
 
@@ -22,6 +22,8 @@ class Maxout(Layer):
     initializer        of each W_k (N, M): a name of the initialiser table or a function (generator, N, M) -> (N, M)
     bias               the first value of the biases, or False for none
     freeze             what stays as it begins: "weights", "bias", True for both, False for none
+    max_weight_norm    the largest norm of each piece's incoming weights, a column of W; longer ones are scaled back to
+                       it after each update (max-norm, N. Srivastava et al. 2014, section 5.1); None for no bound
 
     The maps stand side by side: W (N, K M) is W_1, W_2, ... and b (K M,) likewise.
     """
@@ -31,11 +33,13 @@ class Maxout(Layer):
     initializer: str | Initializer = "lecun_normal"
     bias: float | bool = 0.0
     freeze: Freeze = False
+    max_weight_norm: float | None = None
 
     def __post_init__(self) -> None:
         self.outputs = positive("outputs of a Maxout layer", self.outputs)
         self.pieces = positive("pieces of a Maxout layer", self.pieces, least=2)
         check_freeze(self.freeze)
+        self.max_weight_norm = checked_norm(self.max_weight_norm)
         if self.bias is True:
             self.bias = 0.0
 
@@ -43,7 +47,8 @@ class Maxout(Layer):
         """W (N, K M) and b (K M,)."""
         self.inputs, self.number = inputs, number
         maps = [draw(self.initializer, rng, inputs, self.outputs) for _ in range(self.pieces)]
-        wanted = [Declaration(f"{number}.W", np.concatenate(maps, axis=1), "weight", freeze=self.freeze)]
+        weights = np.concatenate(maps, axis=1)
+        wanted = [Declaration(f"{number}.W", weights, "weight", self.freeze, self.max_weight_norm)]
         if self.bias is not False:
             bias = np.full(self.pieces * self.outputs, float(self.bias))
             wanted.append(Declaration(f"{number}.b", bias, "bias", freeze=self.freeze))

@@ -171,5 +171,12 @@ class ArrayConformance(Suite):
             backend.max_pieces(a, backend.full((3,), 0.0, np.float32), b, backend.empty((2, 4), np.int32))
         with pytest.raises(InputError, match="bias or its gradient has shape"):
             backend.max_pieces(b, backend.full((3,), 0.0, np.float32), b[:, :2], backend.empty((2, 2), np.int32))
+        with pytest.raises(InputError, match="limit_columns: factors has shape"):
+            backend.limit_columns(a, 1.0, backend.empty((2,), np.float32))
+        with pytest.raises(InputError, match="limit_columns: an array of shape"):
+            backend.limit_columns(a.reshape(6), 1.0)
+        for limit in (0.0, -1.0, float("nan"), float("inf"), 1e39):
+            with pytest.raises(InputError, match=r"limit_columns: limit=.* a positive number that float32 can hold"):
+                backend.limit_columns(a, limit)
         with pytest.raises(InputError, match="duplicate: out has shape"):
             backend.duplicate(a, b)

@@ -267,6 +267,30 @@ class OperationConformance(Suite):
         np.testing.assert_array_equal(backend.to_numpy(back), expected)
         np.testing.assert_allclose(backend.to_numpy(bias_grad), expected.sum(axis=0), rtol=1e-5, atol=1e-6)
 
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_limit_columns(self, backend: Backend, layout: Layout, dtype: Any, rng: np.random.Generator) -> None:
+        """Columns longer than the limit are scaled to it, others keep their bits, and those of no finite norm too."""
+        for shape in SHAPES:
+            host = rng.standard_normal(shape).astype(dtype)
+            norms = np.linalg.norm(host.astype(float), axis=0)
+            limit = 2.0 * float(norms.max()) if shape[1] == 1 else float(np.median(norms)) * 1.0001
+            weights, factors = layout(backend, host), backend.full(shape[1:], 9.0, dtype)
+            assert backend.limit_columns(weights, limit, factors) is factors
+            limited, long = backend.to_numpy(weights), norms > limit
+            assert long.any() == (shape[1] > 1)
+            np.testing.assert_allclose(limited, references.limited_columns(host, limit), **tolerance(dtype))
+            np.testing.assert_array_equal(limited[:, ~long], host[:, ~long])
+            np.testing.assert_array_equal(backend.to_numpy(factors)[~long], 1.0)
+            np.testing.assert_allclose(backend.to_numpy(factors), np.minimum(1.0, limit / norms), rtol=1e-5)
+        host = np.array([[3.0, 0.0, np.nan, np.inf], [4.0, 0.0, 1.0, 1.0]], dtype)
+        weights = layout(backend, host)
+        np.testing.assert_array_equal(backend.to_numpy(backend.limit_columns(weights, 10.0)), 1.0)
+        np.testing.assert_array_equal(backend.to_numpy(weights), host)
+        np.testing.assert_allclose(backend.to_numpy(backend.limit_columns(weights, 1.0)), [0.2, 1, 1, 1], rtol=1e-6)
+        np.testing.assert_allclose(backend.to_numpy(weights)[:, 0], [0.6, 0.8], rtol=1e-6)
+        np.testing.assert_array_equal(backend.to_numpy(weights)[:, 1:], host[:, 1:])
+
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_duplicate(self, backend: Backend, layout: Layout, rng: np.random.Generator) -> None:
         """A copy as an operation of a step."""

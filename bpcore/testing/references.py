@@ -65,6 +65,12 @@ def log_softmax(z: Any) -> Any:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
+def limited_columns(weights: np.ndarray, limit: float) -> np.ndarray:
+    """Max-norm (Srivastava et al. 2014): columns that are longer than the limit are projected onto the ball."""
+    norms = np.linalg.norm(weights.astype(float), axis=0)
+    return weights * np.minimum(1.0, limit / np.where(norms > 0, norms, limit))
+
+
 def loss_and_delta(
     name: str, z: np.ndarray, t: np.ndarray, weights: np.ndarray, smoothing: float = 0.0
 ) -> tuple[float, np.ndarray]:

@@ -169,6 +169,14 @@ def column_sums(holes: Functions, x: Any, out: Any) -> None:
     out[...] = x.sum(axis=0)
 
 
+def limit_columns(holes: Functions, weights: Any, limit: Any, factors: Any, first: int) -> None:
+    """Columns that are longer than the limit are scaled to it, factors <- by what; one of no finite norm is left."""
+    columns = weights[:, first : first + len(factors)]
+    norms = np.sqrt((columns**2).sum(axis=0))
+    factors[...] = np.where((limit < norms) & np.isfinite(norms), limit / norms, 1)
+    columns *= factors
+
+
 def duplicate(holes: Functions, x: Any, out: Any) -> None:
     """out <- x."""
     out[...] = x
@@ -306,6 +314,7 @@ KERNELS: dict[str, Callable[..., None]] = {
         add,
         column_sums,
         duplicate,
+        limit_columns,
         global_norm,
         max_pieces,
         max_pieces_backward,
