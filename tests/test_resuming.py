@@ -59,7 +59,10 @@ def assert_same(one: dict[str, Any], other: dict[str, Any], folders: tuple[str, 
     assert first == second
 
 
-@pytest.mark.parametrize("how", [(), ("--precision", "float64", "--optimizer", "momentum", "--max-norm", "0.5")])
+OTHERS = ("--precision", "float64", "--optimizer", "momentum", "--max-norm", "0.5", "--max-weight-norm", "1")
+
+
+@pytest.mark.parametrize("how", [(), OTHERS])
 def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(how: tuple[str, ...]) -> None:
     """Bit for bit, with Adam, one_cycle, shuffles and dropout; stopped after two epochs."""
     whole = train(*FOUR, *how, "--output", "whole")

@@ -1,8 +1,8 @@
 """Going on with a run of `bpcore train`: what it keeps for that beside its model, and what --resume makes of it.
 
 What is kept is the run between two epochs: weights, the optimizer's state, where the learning rate stands, the options.
-Shuffles and dropout masks are functions of the seed, the epoch and the step; so the run that goes on is, bit for bit on
-the same device, the run that was not interrupted.
+Shuffles and dropout masks are functions of the seed, the epoch and the step; so on the same device, with as many
+threads, the run that goes on is bit for bit the run that was not interrupted.
 """
 
 from __future__ import annotations
