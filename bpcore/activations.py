@@ -28,9 +28,15 @@ _BUILT_IN = frozenset(ACTIVATIONS)
 def get_activation(name: str) -> Activation:
     """The table's entry; InputError with the nearest name where there is none."""
     if not isinstance(name, str):
-        raise InputTypeError(f"activation {name!r} is not a name; add your own with bpcore.register_activation")
-    if name == "softmax":
-        raise InputError("softmax is no activation but part of softmax_cross_entropy: give the last layer none")
+        raise InputTypeError(
+            f"activation {name!r} is not a name; accepted: {', '.join(ACTIVATIONS)} (identity is none), or one of your "
+            f"own by its name, after bpcore.register_activation"
+        )
+    if name in ("softmax", "log_softmax"):
+        raise InputError(
+            f"{name} is no activation here: it is part of the loss softmax_cross_entropy, which takes a last layer "
+            f"without one; accepted: {', '.join(ACTIVATIONS)}"
+        )
     if name not in ACTIVATIONS:
         raise unknown_name("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
@@ -53,8 +59,9 @@ def register_activation(
     parameter               p, 0.0 where the activation has none
     parameter_derivative    da/dp as a function of what is saved; given, p is learned for each unit
 
-    Both are compiled in float32 at once. InputError where they cannot be, where a value would widen to
-    float64 (the message names it), or where the name is one of bpcore's own.
+    Both are compiled in float32 at once. InputError where they cannot be (NumPy's functions, which no GPU kernel can
+    call, exceptions, arrays), where a value would widen to float64 (the message names it), or where the name is one of
+    bpcore's own.
     """
     from bpcore.kernels import check
 

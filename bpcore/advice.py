@@ -85,16 +85,18 @@ def _far(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Iterator[tu
 
 
 def _dead(sample: DiagnosticSample) -> Iterator[tuple[str, str]]:
-    """Layers most of whose units are 0 for every row."""
+    """Layers most of whose units are 0 for every row; of Maxout, most of whose pieces never win."""
     found = [layer for layer in sample.layers if layer.dead and layer.units and layer.dead > MANY_DEAD * layer.units]
     if not found:
         return
     worst = max(found, key=lambda layer: (layer.dead or 0) / (layer.units or 1))
+    pieces = worst.layer.startswith("Maxout")
+    instead = "fewer pieces" if pieces else "the activation leaky_relu, or biases that begin above 0"
     yield (
         "dead",
-        f"units are dead: after step {sample.step} {worst.dead} of the {worst.units} in layer {worst.place} "
-        f"({worst.layer}) have no gradient for any sample, in {_places(found)} more than half; try a smaller learning "
-        f"rate (now {sample.learning_rate:.3g}), the activation leaky_relu, or biases that begin above 0",
+        f"{'pieces' if pieces else 'units'} are dead: after step {sample.step} {worst.dead} of the {worst.units} in "
+        f"layer {worst.place} ({worst.layer}) have no gradient for any sample, in {_places(found)} more than half; try "
+        f"a smaller learning rate (now {sample.learning_rate:.3g}){' or' if pieces else ','} {instead}",
     )
 
 

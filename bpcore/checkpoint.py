@@ -1,10 +1,10 @@
-"""Models on disk: one safetensors file, the weights by name and the architecture as JSON in the metadata."""
+"""Models and training runs on disk: one safetensors file, arrays by name, and all else as JSON in the metadata."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,17 +13,18 @@ from bpcore.errors import InputError
 from bpcore.layers import Layer, layer_from_config
 
 FORMAT = 1
-KEY = "bpcore"
+Kind = Literal["network", "training"]
+KEYS: dict[Kind, str] = {"network": "bpcore", "training": "bpcore training"}
 """The one entry of the metadata: several would be written in any order, and the same run would give other bytes."""
 
 
-def write(path: Path, arrays: dict[str, np.ndarray], config: dict[str, Any]) -> None:
+def write(path: Path, arrays: dict[str, np.ndarray], config: dict[str, Any], *, holds: Kind = "network") -> None:
     """Write the file whole or not at all."""
     from safetensors.numpy import save
 
     # A function, an initialiser of the user's own, cannot be stored, and is not needed any more.
     text = json.dumps({"format": FORMAT, **config}, default=lambda value: None if callable(value) else _refuse(value))
-    content = save(arrays, metadata={KEY: text})
+    content = save(arrays, metadata={KEYS[holds]: text})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,8 +37,8 @@ def _refuse(value: object) -> None:
     raise TypeError(f"{value!r} is no JSON value")
 
 
-def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays by name and the architecture. InputError where the file is missing, broken or another kind."""
+def read(path: Path, *, holds: Kind = "network") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays by name, and what else was written. InputError where the file is missing, broken or another kind."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -48,11 +49,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dictionary
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a model file, or is damaged: {error}") from error
-    if KEY not in metadata:
-        raise InputError(f"{path} holds no bpcore network")
-    config: dict[str, Any] = json.loads(metadata[KEY])
+    if KEYS[holds] not in metadata:
+        raise InputError(f"{path} holds no bpcore {holds}")
+    config: dict[str, Any] = json.loads(metadata[KEYS[holds]])
     if config.pop("format", None) != FORMAT:
-        raise InputError(f"{path} was written by another version of bpcore, which stores networks in another way")
+        raise InputError(f"{path} was written by another version of bpcore, which stores it in another way")
     return arrays, config
 
 

@@ -7,7 +7,6 @@ until then is saved).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
@@ -30,21 +29,20 @@ from bpcore.commands.options import Options
 from bpcore.commands.report import Report
 from bpcore.data import DATASETS
 from bpcore.data.targets import TASKS
-from bpcore.errors import BpcoreError
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
 from bpcore.optimizers import OPTIMIZERS
+from bpcore.program import ended_by_ctrl_c, exit_code
 from bpcore.schedules import SCHEDULES
-from bpcore.train import NonFiniteLossError
 
-FAILED, REFUSED, INTERRUPTED = 1, 2, training.INTERRUPTED
+NAME = "bpcore"
 DEFAULTS = Options()
 DEFAULT_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in options.LEARNING_RATES.items()) + " where not given"
 DEFAULT_EPOCHS = f"{options.FEWEST_EPOCHS} where not given, or as many as make {options.FEWEST_STEPS} mini-batches"
 DEVICES = ["auto", *ALIASES]
 
 app = typer.Typer(
-    name="bpcore",
+    name=NAME,
     help="Train multilayer perceptrons by backpropagation, fast, on the CPU or a CUDA GPU.",
     epilog="Exit codes: 0 done; 1 the loss became infinite or NaN (the last good weights are saved), or a gradient is "
     "wrong; 2 something given cannot be used (nothing was done); 130 stopped by Ctrl-C (what was learned is saved).",
@@ -109,6 +107,7 @@ def _without_command(
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Data = DEFAULTS.data,
     data_dir: DataDir = DEFAULTS.data_dir,
     target: Annotated[str | None, _option(DATA, "The column of a table that is to be learnt.", metavar="COLUMN")] = (
@@ -176,6 +175,10 @@ def train(
         str | None,
         _option(RUN, "Folder for the model and its results; a new one below runs/ where not given.", metavar="FOLDER"),
     ] = DEFAULTS.output,
+    resume: Annotated[
+        str | None,
+        _option(RUN, "Go on with a run that was stopped, by its folder: what it was begun with stays.", metavar="RUN"),
+    ] = None,
     diagnose: Annotated[
         bool, _option(WATCHING, "Look into the layers once an epoch: gradients, updates, saturated and dead units.")
     ] = DEFAULTS.diagnose,
@@ -188,11 +191,15 @@ def train(
 ) -> int:
     """Train a network: on MNIST, another data set, or your own table.
 
-    The test data is evaluated once, at the end. Ctrl-C stops early and keeps what was learned.
+    The test data is evaluated once, at the end. Ctrl-C stops early and keeps what was learned; --resume goes on.
     """
     given = dict(locals())
+    del given["context"], given["resume"]
     said = Report(given.pop("json"), quiet=given.pop("quiet"))
-    return _run(training.train, Options(**given), said)
+    if resume is None:
+        return _run(training.train, Options(**given), said)
+    named = {name: value for name, value in given.items() if _was_given(context, name)}
+    return _run(training.resume, resume, named, said)
 
 
 @app.command()
@@ -340,33 +347,18 @@ def info(json: Json = None) -> int:
     return informing.info(Report(json))
 
 
+def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stood on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; whatever a user can cause ends in one line on the standard error. Returns the exit code."""
-    try:
-        code = app(None if arguments is None else list(arguments), prog_name="bpcore", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except NonFiniteLossError as error:
-        return _error(str(error), FAILED)
-    except BpcoreError as error:
-        return _error(str(error), REFUSED)
-    except MemoryError as error:
-        return _error(f"not enough memory: {error}", REFUSED)
-    except _UsageError as error:
-        return _error(error.format_message(), REFUSED)
+    return exit_code(app, arguments, NAME)
 
 
 def _run(command: Callable[..., int], *arguments: Any, **options: Any) -> int:
-    """Run what a command does. Typer would make an exit code of Ctrl-C without a word."""
-    try:
+    """Run what a command does."""
+    with ended_by_ctrl_c(NAME):
         return command(*arguments, **options)
-    except KeyboardInterrupt:
-        print("\nbpcore: stopped", file=sys.stderr)
-        return INTERRUPTED
-
-
-_UsageError: Any = typer.BadParameter.__mro__[1]  # typer gives it no name of its own
-
-
-def _error(message: str, code: int) -> int:
-    print(f"bpcore: error: {' '.join(message.split())}", file=sys.stderr)
-    return code

@@ -38,9 +38,48 @@ def bytes_in_words(count: int) -> str:
     return f"{count} bytes"
 
 
+CALLED = {
+    "squared_error": "mse mean_squared_error",
+    "softmax_cross_entropy": "softmax cross_entropy nll log_loss categorical_crossentropy "
+    "sparse_categorical_crossentropy",
+    "binary_cross_entropy": "bce bce_with_logits binary_crossentropy logistic log_loss",
+    "hinge": "multi_margin categorical_hinge",
+    "poisson": "poisson_nll",
+    "sigmoid": "logistic",
+    "identity": "linear none",
+    "leaky_relu": "leaky",
+    "silu": "swish",
+    "sgd": "gradient_descent gd",
+    "momentum": "sgd_momentum heavy_ball",
+    "nesterov": "nag",
+    "step": "step_lr",
+    "cosine": "cosine_annealing cosine_annealing_lr cosine_decay",
+    "one_cycle": "one_cycle_lr",
+    "he_normal": "he kaiming kaiming_normal",
+    "he_uniform": "kaiming_uniform",
+    "xavier_normal": "glorot_normal",
+    "xavier_uniform": "glorot xavier glorot_uniform",
+    "learning_rate": "lr eta",
+    "epsilon": "eps",
+    "decay": "rho alpha",
+    "max_norm": "clip_norm global_clipnorm max_grad_norm",
+    "float32": "float single fp32",
+    "float64": "double fp64",
+    "bfloat16": "bf16",
+    "gpu": "cuda cuda:0",
+}
+"""What bpcore calls it: names for the same thing in Keras, PyTorch, scikit-learn and papers."""
+
+
 def unknown_name(kind: str, name: object, accepted: Iterable[str]) -> InputError:
-    """The error for a name that is in no table, with the nearest accepted name as a hint."""
+    """The error for a name that is in no table, with what it is called here, or else the nearest accepted name."""
     names = sorted(accepted)
+    called = [repr(one) for one in names if _plain(str(name)) in map(_plain, CALLED.get(one, "").split())]
     near = difflib.get_close_matches(str(name), names, n=1) or difflib.get_close_matches(str(name).lower(), names, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    hint = f" (here: {' or '.join(called)})" if called else f" (did you mean {near[0]!r}?)" if near else ""
     return InputError(f"unknown {kind} {name!r}{hint}; accepted: {', '.join(names)}")
+
+
+def _plain(name: str) -> str:
+    """A name without what spellings differ in: MSELoss and mse_loss are mse."""
+    return "".join(letter for letter in name.lower() if letter.isalnum()).removesuffix("loss")

@@ -203,10 +203,17 @@ class Network(LayerStack):
         checkpoint.write(Path(path), self.parameters_by_name(), self._config())
 
     @classmethod
-    def load(cls, path: str | Path, *, backend: str | Backend = "auto") -> Self:
-        """The network that `save` wrote, on any backend. InputError where the file is not such a one."""
+    def load(cls, path: str | Path, *, backend: str | Backend = "auto", precision: str | None = None) -> Self:
+        """The network that `save` wrote, on any backend and at any precision that it has.
+
+        precision   as in Network; where not given, "float64" if the network was of that, else "float32": what was
+                    trained at "tf32" or "bfloat16" is saved in float32, which every device has
+
+        InputError where the file is not such a one, or the backend has not that precision.
+        """
         arrays, config = checkpoint.read(Path(path))
-        network = cls(checkpoint.layers_from(config, Path(path)), backend=backend, precision=config["precision"])
+        layers = checkpoint.layers_from(config, Path(path))
+        network = cls(layers, backend=backend, precision=config["precision"] if precision is None else precision)
         network.build(config["inputs"])
         network.set_parameters(arrays)
         network._restore_frozen(config.get("frozen"))

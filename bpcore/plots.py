@@ -4,7 +4,8 @@ Each function takes data, draws into the axes it is given or into a new figure, 
 
     plots.learning_curves(history).savefig("curves.png")
 
-Colours are Okabe and Ito's and matplotlib's Blues, viridis and PuOr, which colour-blind readers can tell apart.
+Colours are Okabe and Ito's, the way from white to the first of them, and matplotlib's viridis and PuOr, which
+colour-blind readers can tell apart.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from bpcore.errors import InputError
 from bpcore.history import History
 from bpcore.model import Network
 from bpcore.probe import DiagnosticSample
-from bpcore.style import AMOUNTS, COLOURS, MARKERS, SIGNED, finish, plain
+from bpcore.style import COLOURS, MARKERS, SIGNED, finish, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -171,7 +172,7 @@ def confusion_matrix(
     size = min(3.4 + 0.34 * number, 11.0)
     figure, axes = _place(axes, size + 1.2, size)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap=AMOUNTS, norm=style.root_scale(), interpolation="nearest")
+    image = axes.imshow(shares, cmap=style.amounts(), norm=style.root_scale(), interpolation="nearest")
     bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, label="share of the true class, %")
     bar.set_ticks([0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0], labels=["0", "1", "5", "10", "25", "50", "100"])
     cell = 72.0 * 0.85 * size / number  # points
@@ -183,7 +184,7 @@ def confusion_matrix(
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     if number <= MOST_COUNTS:
-        _write_counts(axes, counts, shares, min(10.0, 0.9 * cell / (LETTER * len(str(counts.max())))))
+        _write_counts(axes, counts, image.to_rgba(shares), min(10.0, 0.9 * cell / (LETTER * len(str(counts.max())))))
     return figure
 
 
@@ -381,12 +382,12 @@ def _above_zero(values: np.ndarray) -> tuple[np.ndarray, str]:
     return np.where(values > 0, values, np.nan), missing
 
 
-def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, size: float) -> None:
-    """The number in each cell that is not empty, dark on light and light on dark."""
+def _write_counts(axes: Axes, counts: np.ndarray, colours: np.ndarray, size: float) -> None:
+    """The number in each cell that is not empty, dark on light and light on dark. colours: of the cells (M, M, 4)."""
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            colour = "white" if math.sqrt(shares[row, column]) > 0.6 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=size)
+            ink = style.ink(colours[row, column])
+            axes.text(column, row, str(count), ha="center", va="center", color=ink, fontsize=size)
 
 
 def _margins(output: np.ndarray) -> np.ndarray:

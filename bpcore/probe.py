@@ -17,7 +17,7 @@ from bpcore import memory
 from bpcore.backends.base import Samples
 from bpcore.backends.metering import bytes_of
 from bpcore.kernels import counter
-from bpcore.layers import Activated, Layer, walk
+from bpcore.layers import Activated, Layer, Maxout, walk
 from bpcore.samples import batch_for, to_device
 
 if TYPE_CHECKING:
@@ -37,10 +37,12 @@ class LayerSample:
     gradient_norm   that of all of them together
     weight_norm     the Euclidean norm of the trainable weights, without biases and slopes
     update_ratio    how far the next update would move the weights, as a share of weight_norm; about 0.001 is usual
-    units           the number of units with an activation
+    units           the number of units with an activation; of a Maxout layer that of its pieces, K M
     saturated       the share (0 to 1) of activations whose derivative is below NEAR_ZERO in size, over units and rows:
-                    the saturated ones of sigmoid and tanh, those of ReLU that are 0
-    dead            how many units have a derivative of 0 for every row: a ReLU unit that is always 0 learns no more
+                    the saturated ones of sigmoid and tanh, those of ReLU that are 0; None for Maxout, whose derivative
+                    is 1 for the piece that won and 0 for the others, wherever the unit stands
+    dead            how many units have a derivative of 0 for every row: a ReLU unit that is always 0 learns no more,
+                    nor does a piece of Maxout that never wins
     """
 
     place: str
@@ -174,13 +176,21 @@ class Probe:
             yield _with_norms(LayerSample(owner, "parameters"), own)
 
     def _with_activation(self, sample: LayerSample, layer: Layer) -> LayerSample:
-        """The sample with units, saturated and dead, where the layer has an activation that can saturate."""
+        """The sample with units, saturated and dead, where the layer has what can be so."""
+        if isinstance(layer, Maxout):
+            pieces = layer.pieces * layer.outputs
+            return replace(sample, units=pieces, dead=pieces - self._winning_pieces(layer))
         if not isinstance(layer, Activated) or layer.entry.name == "identity":
             return sample
         slopes = self._slopes(layer)
         saturated, zero = np.abs(slopes) < NEAR_ZERO, slopes == 0.0
         dead = int(zero.all(axis=0).sum())
         return replace(sample, units=layer.outputs, saturated=float(saturated.mean()), dead=dead)
+
+    def _winning_pieces(self, layer: Maxout) -> int:
+        """How many pieces are the largest of their unit for at least one row."""
+        winners = self.backend.to_numpy(layer.winner[: self.rows])
+        return sum(int((winners == piece).any(axis=0).sum()) for piece in range(layer.pieces))
 
     def _slopes(self, layer: Activated) -> np.ndarray:
         """f'(z) of each unit for each row (rows, M): a delta of ones becomes that."""

@@ -25,8 +25,6 @@ SUFFIXES = (".svg", ".png", ".pdf")
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C7A00"]
 MARKERS = ["o", "s", "^", "D", "v"]
 
-AMOUNTS = "Blues"
-"""A colour map for what is zero or more: zero is white, on the page and on paper; lightness alone tells the rest."""
 ORDER = "viridis"
 """A colour map for what comes one after the other: layers, epochs."""
 SIGNED = "PuOr"
@@ -92,6 +90,20 @@ def order_bar(figure: Figure, axes: Axes, label: str, count: int) -> None:
 
     colours = ListedColormap([in_order(number, count) for number in range(count)])
     figure.colorbar(ScalarMappable(Normalize(1, count), colours), ax=axes, label=label)
+
+
+def amounts() -> Any:
+    """A colour map for what is zero or more: from white, on the page and on paper, through the first colour to dark."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("amounts", [(0.0, "white"), (0.75, COLOURS[0]), (1.0, "#00314F")])
+
+
+def ink(background: np.ndarray) -> str:
+    """Black or white, whichever stands out more from a colour (WCAG's contrast of relative luminances)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in background[:3]]
+    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+    return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
 
 
 def root_scale() -> Any:

@@ -12,10 +12,10 @@ No accuracy stands here: the example has been run on small made files in CIFAR-1
 from __future__ import annotations
 
 import numpy as np
-import typer
 
 import bpcore
 from bpcore import AdamW, Dense, Dropout, Network, OneCycle
+from bpcore.program import run
 
 
 def main(hidden: int = 1024, seeds: int = 3, epochs: int = 40, data_dir: str | None = None) -> float:
@@ -42,4 +42,4 @@ def main(hidden: int = 1024, seeds: int = 3, epochs: int = 40, data_dir: str | N
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -18,9 +18,9 @@ straight line. The picture (.png, .svg or .pdf; it needs `pip install "bpcore[pl
 import math
 
 import numpy as np
-import typer
 
 from bpcore import Adam, Dense, Network, plots
+from bpcore.program import run
 
 HIDDEN = (3, 6, 20)
 L2 = (0.0, 0.0003, 0.003)
@@ -59,4 +59,4 @@ def main(picture: str | None = None, epochs: int = 800) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -10,10 +10,10 @@ learning rate, L2, and labels that are smoothed by a tenth. Seed 0 ends at 98.65
 from __future__ import annotations
 
 import numpy as np
-import typer
 
 import bpcore
 from bpcore import Dense, Nesterov, Network, OneCycle, SoftmaxCrossEntropy
+from bpcore.program import run
 
 
 def main(seeds: int = 3, epochs: int = 20, data: str = "mnist") -> float:
@@ -39,4 +39,4 @@ def main(seeds: int = 3, epochs: int = 20, data: str = "mnist") -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

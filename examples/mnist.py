@@ -5,10 +5,9 @@
 Takes about half a minute on two CPU cores and ends at about 98.5 % test accuracy.
 """
 
-import typer
-
 import bpcore
 from bpcore import Adam, Dense, Dropout, Network, OneCycle
+from bpcore.program import run
 
 
 def main(data_dir: str | None = None, epochs: int = 12) -> float:
@@ -30,4 +29,4 @@ def main(data_dir: str | None = None, epochs: int = 12) -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -4,23 +4,19 @@
     python examples/mnist_gpu.py
 
 The images go to the GPU once, as bytes; every step runs there, from the gathering of a batch to the update. Where no
-GPU can be used, the example says so and ends; `bpcore.get_backend("auto")` would take the CPU instead.
+GPU can be used, the example says why and ends; `bpcore.get_backend("auto")` would take the CPU instead.
 """
 
 from __future__ import annotations
 
-import typer
-
 import bpcore
-from bpcore import Adam, BpcoreError, Dense, Dropout, Network, OneCycle
+from bpcore import Adam, Dense, Dropout, Network, OneCycle
+from bpcore.program import run
 
 
 def main(epochs: int = 12, data: str = "mnist", backend: str = "cupy") -> float:
     """Train on the GPU; print the device and a line an epoch; return the test accuracy."""
-    try:
-        device = bpcore.get_backend(backend)
-    except BpcoreError as error:
-        raise SystemExit(f"there is no GPU that bpcore can use: {error}") from error
+    device = bpcore.get_backend(backend)
     print(f"on {device.describe()['device']}")
     images = bpcore.load_dataset(data)
     network = Network([Dense(512, "relu"), Dropout(0.2), Dense(10)], backend=device)
@@ -38,4 +34,4 @@ def main(epochs: int = 12, data: str = "mnist", backend: str = "cupy") -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

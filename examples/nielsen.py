@@ -24,10 +24,10 @@ weights, or the cross-entropy, whose delta has no derivative of the sigmoid in i
 from __future__ import annotations
 
 import numpy as np
-import typer
 
 import bpcore
 from bpcore import SGD, BinaryCrossEntropy, Callback, Dense, Network, SquaredError
+from bpcore.program import run
 
 
 class Accuracy(Callback):
@@ -85,4 +85,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -12,6 +12,7 @@ import numpy as np
 
 import bpcore
 from bpcore import ops
+from bpcore.program import run
 
 HIDDEN, BATCH, SEED = 48, 64, 1
 
@@ -66,4 +67,4 @@ def main(epochs: int = 30) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,9 +20,8 @@ network; it needs `pip install "bpcore[plot]"`.
 
 from __future__ import annotations
 
-import typer
-
 from bpcore import Adam, Dense, Diagnostics, Layer, Network, Residual, load_dataset, plots
+from bpcore.program import run
 
 UNITS, CLASSES = 64, 10
 KINDS = ("sigmoid", "relu", "residual")
@@ -64,4 +63,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -1,8 +1,12 @@
-"""Whether a scalar function stays in float32 when it is compiled: no hidden widening to float64."""
+"""Whether a scalar function can be compiled for both devices, and stays in float32: no hidden widening to float64."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dis
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -10,13 +14,18 @@ import numpy as np
 
 from . import build, elementary
 
+ACCEPTED = "accepted: a Python function of two scalars (value, p), written in arithmetic and `math`"
+
 
 def scalar_problem(function: Callable[..., Any]) -> str | None:
     """Compile function(float32, float32) and say in words what is wrong with it; None where nothing is."""
-    if not hasattr(function, "__code__"):
-        return f"is {function!r}, not a Python function of (value, p)"
-    if (count := function.__code__.co_argcount) != 2:
-        return f"has {count} parameter{'s' if count != 1 else ''}; a function of (value, p) is needed"
+    if not isinstance(function, FunctionType):
+        return f"is {function!r}, not a Python function of (value, p); {ACCEPTED}"
+    parameters = inspect.signature(function).parameters.values()
+    if len(parameters) != 2 or any(one.kind is not one.POSITIONAL_OR_KEYWORD for one in parameters):
+        return f"takes {inspect.signature(function)}; {ACCEPTED}"
+    if problem := _unfit(function):
+        return f"{problem}; {ACCEPTED}"
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return None
     jit = numba.njit(error_model="numpy")
@@ -24,9 +33,43 @@ def scalar_problem(function: Callable[..., Any]) -> str | None:
     compiled = jit(bound)
     try:
         compiled.compile((numba.float32, numba.float32))
-    except numba.core.errors.NumbaError as error:
-        return f"cannot be compiled: {str(error).strip().splitlines()[-1] or type(error).__name__}"
+    except (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError) as error:
+        return f"cannot be compiled: {_first_line(error)}"
     return _widened(compiled)
+
+
+def _unfit(function: FunctionType, callers: tuple[FunctionType, ...] = ()) -> str | None:
+    """What the CPU's compiler would take but no GPU's kernel has: NumPy's functions, compiled ones, exceptions."""
+    if function in callers:
+        return f"calls itself ({function.__name__})"
+    if any(step.opname == "RAISE_VARARGS" for step in dis.get_instructions(function)):
+        return f"raises an exception in {function.__name__}, which a kernel cannot: give a number for every value"
+    for name, value in _outside(function):
+        if isinstance(value, FunctionType):
+            if problem := _unfit(value, (*callers, function)):
+                return problem
+        elif inspect.ismodule(value):
+            if value is not math:
+                return f"uses the module {name}"
+        elif callable(value) and getattr(value, "__module__", "") != "math":
+            return f"uses {name}, {value!r}"
+    return None
+
+
+def _outside(function: FunctionType) -> Iterator[tuple[str, object]]:
+    """What a function takes from its module and from the functions around it, by name."""
+    for step in dis.get_instructions(function):
+        if step.opname == "LOAD_GLOBAL" and step.argval in function.__globals__:
+            yield step.argval, function.__globals__[step.argval]
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        yield name, cell.cell_contents
+
+
+def _first_line(error: Exception) -> str:
+    """What Numba says, without its heading and what follows the first remark."""
+    lines = (line.strip(" >") for line in str(error).splitlines())
+    said = [line for line in lines if line and not line.startswith("Failed in")] or [type(error).__name__]
+    return " ".join(said[: 2 if said[0].endswith(":") else 1])
 
 
 def _widened(compiled: Any) -> str | None:
@@ -38,7 +81,7 @@ def _widened(compiled: Any) -> str | None:
     if not wide and returned == numba.float32:
         return None
     if not wide:
-        return f"returns {returned}, not a float: write 1.0, not 1"
+        return f"returns {returned}, not a float32: every way out gives a number, written 1.0 and not 1"
     named = sorted({name.partition(".")[0] for name in wide if not name.startswith("$")})
     where = f"variable {named[0]!r}" if named else f"an expression on line {_line(annotation, wide)}"
     return f"would widen to float64: {where}; write constants as floats (1.0, not 1)"

@@ -122,4 +122,50 @@ def test_the_picture(results: dict[str, Any], tmp_path: Path, suffix: str) -> No
         assert path.stat().st_size > 1000
     if suffix == ".svg":
         drawn = (tmp_path / "1.svg").read_text(encoding="utf-8")
-        assert drawn.count('id="axes_') == 12
+        assert drawn.count('id="axes_') == 9  # three panels for each device, and a row for both
+
+
+def panels(results: dict[str, Any], monkeypatch: pytest.MonkeyPatch, path: Path) -> list[Any]:
+    """The axes of a picture."""
+    pytest.importorskip("matplotlib")
+    made: list[Any] = []
+    new_figure = plot.new_figure
+
+    def noted(*size: float) -> Any:
+        made.append(new_figure(*size))
+        return made[-1]
+
+    monkeypatch.setattr(plot, "new_figure", noted)
+    plot.draw(results, path)
+    return next(list(figure.axes) for figure in made if figure.get_suptitle())
+
+
+def test_a_picture_has_no_empty_places(
+    results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bpcore alone, as `--scaling` measures it: no peers to be compared with, no products."""
+    alone = json.loads(json.dumps(results))
+    for cell in alone["cells"]:
+        own = cell["results"]["bpcore"]
+        del own["share_of_products"]
+        cell["results"] = {"bpcore": own | {"share_of_roofline": 0.5}}
+    axes = panels(alone, monkeypatch, tmp_path / "alone.svg")
+    assert [axis.get_title() for axis in axes] == ["us a step against the batch", "share of the roofline"]
+
+
+def test_lines_of_two_networks_over_the_width_can_be_told_apart(
+    results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A marker for each network, a colour for each batch; no two lines have both in common."""
+    several = json.loads(json.dumps(results))
+    networks = [[784, 30, 10], [784, 128, 10], [784, 512, 512, 10], [784, 2048, 2048, 10]]
+    several["cells"] = [cell | {"network": network} for network in networks for cell in several["cells"][:3]]
+    _, _, widths, _ = panels(several, monkeypatch, tmp_path / "widths.svg")
+    assert widths.get_title() == "us a step against the width (dashed: the best peer)"
+    handles, labels = widths.get_legend_handles_labels()
+    looks = {label: (line.get_color(), line.get_marker()) for line, label in zip(handles, labels, strict=True)}
+    assert len(set(looks.values())) == len(looks) == 6
+    for batch in (10, 32, 128):
+        (colour, marker), (same, another) = (looks[f"784-{form}-10 at batch {batch}"] for form in ("W", "W-W"))
+        assert colour == same
+        assert marker != another

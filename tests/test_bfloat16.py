@@ -434,6 +434,8 @@ def test_a_model_is_saved_in_float32_and_read_on_a_cpu(device: Device, rng: np.r
     np.testing.assert_allclose(probabilities, on_cpu.predict_proba(x), atol=UNIT_ROUNDOFF)
     assert network.evaluate(x, y).loss == pytest.approx(on_cpu.evaluate(x, y).loss, rel=UNIT_ROUNDOFF)
     assert network.confusion_matrix(x, y).sum() == len(x)
+    again = Network.load(scratch / "model.safetensors", backend=backend_on(device), precision="bfloat16")
+    np.testing.assert_array_equal(again.predict_proba(x), probabilities)
 
 
 def test_weights_that_are_set_are_the_ones_that_multiply(device: Device, rng: np.random.Generator) -> None:

@@ -21,7 +21,7 @@ from conftest import start_up_cost
 from PIL import Image
 
 from bpcore import Dense, Network, __version__, cli, load_dataset
-from bpcore.backends import available_backends
+from bpcore.backends import available_backends, get_backend
 from bpcore.commands.datasets import Download
 from bpcore.commands.options import Options, default_epochs, hidden_sizes
 from bpcore.commands.report import Report
@@ -132,14 +132,17 @@ def test_train_without_a_word(run: Run, work: Path) -> None:
     assert outcome.err == ""
     assert lines[0].startswith("data      mnist (from ")
     assert "300 training, 60 test samples; 10 classes" in lines[1]
-    assert lines[2].startswith("device    ")
+    backend = get_backend("auto")
+    assert lines[2] == f"device    {backend.describe()['device']} ({backend.name}: {backend.reason})"
+    assert lines[3].startswith("training  adam, ")
     assert "Dense, relu" in outcome.out
     assert re.search(r"^ 2/2 +\d\.\d{4} +\d+\.\d\d % +[\d,]+ +\d+\.\d+$", outcome.out, re.MULTILINE)
     measures = r"test accuracy \d+\.\d\d %, loss \d+\.\d{4}"
     times = r"trained in \d+\.\d s( \(\d+\.\d s to compile\))?, [\d,]+ samples/s"
     assert re.fullmatch(f"{measures}; {times}", lines[-2])
     assert lines[-1] == "saved in runs/mnist-1; use it: bpcore predict runs/mnist-1 IMAGE"
-    assert files_below(work) == {"runs", "runs/mnist-1", "runs/mnist-1/model.safetensors", "runs/mnist-1/results.json"}
+    written = {f"runs/mnist-1/{name}" for name in ("model.safetensors", "results.json", "training.safetensors")}
+    assert files_below(work) == {"runs", "runs/mnist-1", *written}
     assert run("train", *SMALL).code == 0
     assert (work / "runs" / "mnist-2" / "model.safetensors").is_file()
 
@@ -734,7 +737,7 @@ def test_ctrl_c_after_the_training_loses_nothing(run: Run, work: Path, monkeypat
     outcome = run("train", *SMALL)
     assert outcome.code == 130
     assert outcome.err.endswith("bpcore: stopped\n")
-    assert files_below(work / "runs") == {"mnist-1", "mnist-1/model.safetensors"}
+    assert files_below(work / "runs") == {"mnist-1", "mnist-1/model.safetensors", "mnist-1/training.safetensors"}
 
 
 def test_ctrl_c_before_the_training_leaves_nothing(run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -780,6 +783,7 @@ def test_info(run: Run, work: Path, data_dir: Path) -> None:
     assert set(found["data_sets"]) == set(DATASETS)
     assert found["data_sets"]["mnist"] == f"here, in {data_dir / 'mnist'}"
     assert found["environment"]["BPCORE_DATA_DIR"] == str(data_dir)
+    assert found["environment"]["BPCORE_NUM_THREADS"] == os.environ["BPCORE_NUM_THREADS"]
     for part in ("auto takes", "data sets", "caches", "numba"):
         assert part in outcome.out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,25 @@ def test_saturated_and_dead(name: str, alone: bool, rng: np.random.Generator) ->
     assert layer.saturated == (np.abs(slopes) < NEAR_ZERO).mean()
     assert layer.dead == (slopes == 0).all(axis=0).sum()
     assert {"relu": 1, "sigmoid": 1, "tanh": 2, "leaky_relu": 0}.get(name, layer.dead) == layer.dead
+
+
+@pytest.mark.filterwarnings("ignore:cuBLASLt cannot be loaded:UserWarning")
+@pytest.mark.parametrize("on_device", [False, True])
+def test_pieces_of_maxout_that_never_win_are_dead(on_device: bool, rng: np.random.Generator) -> None:
+    """Unit 0 is |x|, unit 1 has a piece that is always the larger; a third piece wins nowhere."""
+    device = Device()
+    backend = CupyBackend(device, device.launch) if on_device else plain()
+    net = Network([Maxout(2, pieces=3), Dense(3)], inputs=1, backend=backend, precision="float64")
+    net.set_parameters(
+        {"0.W": np.array([[1.0, 0.0, -1.0, 0.0, 0.0, 0.0]]), "0.b": np.array([0.0, 9.0, 0.0, 0.0, -9.0, -9.0])}
+    )
+    found = Diagnostics(notify=lambda line: None)
+    x, y = rng.standard_normal((30, 1)), rng.integers(0, 3, 30)
+    net.fit(x, y, optimizer=SGD(learning_rate=1e-9), epochs=1, callbacks=[found])
+    layer = found.samples[0].layers[0]
+    assert (layer.units, layer.saturated, layer.dead) == (6, None, 3)
+    assert "Maxout, 3 pieces" in str(found)
+    assert "3 of 6" in str(found)
 
 
 def test_dropout_and_layers_without_anything_are_left_out(rng: np.random.Generator) -> None:
@@ -372,7 +392,7 @@ def test_a_users_layer_and_layers_inside_layers(rng: np.random.Generator) -> Non
             ("1", "Dense, tanh", ["0.W", "0.b"], 5),
             ("2", "Scaled", ["1.s"], None),
             ("3.1", "Dense, sigmoid", ["3.W", "3.b"], 4),
-            ("4", "Maxout, 2 pieces", ["6.W", "6.b"], None),
+            ("4", "Maxout, 2 pieces", ["6.W", "6.b"], 6),
         ]
         assert all(layer.gradient_norm and layer.update_ratio for layer in sample.layers)
 
@@ -461,6 +481,15 @@ def test_dead_units(rng: np.random.Generator) -> None:
     lines = told([Dense(8, "relu", bias=-100.0), Dense(3)], rng)
     assert lines["units are dead"].startswith("units are dead: after step 1 8 of the 8 in layer 1 (Dense, relu)")
     assert list(told([Dense(8, "leaky_relu", bias=-100.0), Dense(3)], rng)) == []
+
+
+def test_dead_pieces(rng: np.random.Generator) -> None:
+    """Five pieces that begin as one, of which the first wins."""
+    line = told([Maxout(4, pieces=5, initializer="zeros"), Dense(3)], rng)["pieces are dead"]
+    assert re.match(
+        r"pieces are dead: after step 1 1\d of the 20 in layer 1 \(Maxout, 5 pieces\) have no gradient", line
+    )
+    assert line.endswith(" or fewer pieces")
 
 
 @pytest.mark.parametrize(

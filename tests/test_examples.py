@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import typer
 from conftest import REPOSITORY, mnist_folder
 from stand_in import Device
 from stand_in_numpy import NumpyDevice
@@ -21,7 +21,9 @@ import bpcore.numpy
 from bpcore.backends import available_backends
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.data import cifar
+from bpcore.errors import BpcoreError
 from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.program import run
 
 SAMPLE = "mnist_sample"
 NAMES = sorted(path.stem for path in (REPOSITORY / "examples").glob("*.py"))
@@ -120,7 +122,7 @@ def test_mnist_gpu(sample: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     program = example("mnist_gpu")
     state = available_backends()["cupy"]
     if state != "available":
-        with pytest.raises(SystemExit, match=re.escape(f"there is no GPU that bpcore can use: {state}")):
+        with pytest.raises(BpcoreError, match=re.escape(state)):
             program.main()
     device = Device()
     backend = CupyBackend(device, device.launch)
@@ -173,9 +175,10 @@ def check_lines(printed: str, mean: float, *, seeds: int) -> None:
     assert shown[-1] == pytest.approx(sum(shown[:-1]) / seeds, abs=0.011)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in NAMES if "typer" in (REPOSITORY / f"examples/{name}.py").read_text()]
-)
+WITH_OPTIONS = [name for name in NAMES if "import run\n" in (REPOSITORY / f"examples/{name}.py").read_text()]
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
 def test_options_are_read_from_the_command_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, object] = {}
     program = example(name)
@@ -186,8 +189,37 @@ def test_options_are_read_from_the_command_line(name: str, monkeypatch: pytest.M
     main.__signature__ = inspect.signature(program.main, eval_str=True)  # type: ignore[attr-defined]
     monkeypatch.setattr(sys, "argv", [name, "--epochs", "7"])
     with pytest.raises(SystemExit) as ended:
-        typer.run(main)
+        run(main)
     assert (ended.value.code, asked["epochs"]) == (0, 7)
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
+def test_what_cannot_be_used_is_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback around it: data that is not there, and an option that is no number."""
+    options = inspect.signature(example(name).main).parameters
+    wrong = [["--epochs", "many"]]
+    wrong += [
+        [f"--{option.replace('_', '-')}", str(tmp_path / "x")] for option in ("data", "data_dir") if option in options
+    ]
+    for arguments in wrong:
+        monkeypatch.setattr(sys, "argv", [f"examples/{name}.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(REPOSITORY / "examples" / f"{name}.py"), run_name="__main__")
+        said = capsys.readouterr()
+        assert (ended.value.code, said.out) == (2, "")
+        assert re.fullmatch(rf"{name}\.py: error: .+\n", said.err)
+
+
+def test_ctrl_c_ends_a_program_with_a_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["examples/name.py"])
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert (ended.value.code, capsys.readouterr().err) == (130, "\nname.py: stopped\n")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -128,9 +129,15 @@ def test_import_brings_nothing_heavy(heavy: str) -> None:
 
 
 def test_the_wheel_puts_only_bpcore_at_the_top(tmp_path: Path) -> None:
-    """`kernels` is the name of another distribution's package."""
+    """`kernels` is the name of another distribution's package. Built from a copy: setuptools would find in the
+    repository's build/ what an earlier build left, modules included that have moved since."""
+    copy = tmp_path / "copy"
+    for folder in ("bpcore", "kernels"):
+        shutil.copytree(REPOSITORY / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / file, copy)
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(REPOSITORY)],
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(copy)],
         check=True,
     )
     (wheel,) = tmp_path.glob("*.whl")

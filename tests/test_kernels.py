@@ -10,7 +10,9 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -336,12 +338,86 @@ def test_widening_to_float64_is_refused_by_name() -> None:
         ((good, nameless), "derivative would widen to float64: an expression on line"),
         ((good, whole), "derivative returns int64"),
         ((broken, good), "f cannot be compiled"),
-        ((lambda z: z, good), "has 1 parameter;"),
-        ((math.exp, good), "not a Python function"),
     ):
         with pytest.raises(InputError, match=message):
             bpcore.register_activation("mine", *functions)
         assert "mine" not in ACTIVATIONS
+
+
+def by_numpy(z: float, p: float) -> float:
+    return float(np.tanh(z))
+
+
+def by_a_callee(z: float, p: float) -> float:
+    return by_numpy(z, p)
+
+
+def endless(z: float, p: float) -> float:
+    return endless(z, p)
+
+
+def raises(z: float, p: float) -> float:
+    if z < 0.0:
+        raise ValueError
+    return z
+
+
+compiled = numba.vectorize(lambda z: z)
+
+
+def by_a_compiled_one(z: float, p: float) -> float:
+    return float(compiled(z))
+
+
+class Callable:
+    def __call__(self, z: float, p: float) -> float:
+        return z
+
+    def method(self, z: float, p: float) -> float:
+        return z
+
+
+@pytest.mark.usefixtures("unregister")
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (np.tanh, "f is <ufunc 'tanh'>, not a Python function"),
+        (math.exp, "f is <built-in function exp>, not a Python function"),
+        (partial(raises, p=1.0), "f is .*, not a Python function"),
+        (np.vectorize(by_numpy), "f is .*, not a Python function"),
+        (Callable(), "f is .*, not a Python function"),
+        (Callable().method, "f is .*, not a Python function"),
+        ("tanh", "f is 'tanh', not a Python function"),
+        (lambda z: z, r"f takes \(z\);"),
+        (lambda *both: both[0], r"f takes \(\*both\);"),
+        (lambda z, *, p: z, r"f takes \(z, \*, p\);"),
+        (by_numpy, "f uses the module np;"),
+        (by_a_callee, "f uses the module np;"),
+        (lambda z, p, numpys=np.tanh: z, r"f takes \(z, p, numpys="),
+        (by_a_compiled_one, "f uses compiled, "),
+        (raises, "f raises an exception in raises"),
+        (endless, "f calls itself"),
+    ],
+)
+def test_what_is_no_scalar_function_for_both_devices_is_refused(f: Any, message: str) -> None:
+    """Some of these the CPU would run; a GPU would not, and a tape cannot raise."""
+    accepted = r"accepted: a Python function of two scalars \(value, p\), written in arithmetic and `math`$"
+    with pytest.raises(InputError, match=f"activation 'mine': {message}.*{accepted}"):
+        bpcore.register_activation("mine", f, lambda z, p: 1.0)
+    assert "mine" not in ACTIVATIONS
+
+
+@pytest.mark.usefixtures("unregister")
+def test_a_scalar_function_may_call_another_and_take_numbers_from_around_it() -> None:
+    slope = 2.0
+
+    def helper(z: float) -> float:
+        return math.exp(-slope * z)
+
+    def f(z: float, p: float) -> float:
+        return max(abs(z), 1.0) / (1.0 + helper(z))
+
+    assert bpcore.register_activation("mine", f, f).f is f
 
 
 @pytest.mark.usefixtures("unregister")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ import pytest
 
 import bpcore
 from bpcore import Activation, Dense, Dropout, Network
-from bpcore.backends import available_backends, get_backend
+from bpcore.backends import ALIASES, available_backends, get_backend
+from bpcore.backends.base import PRECISIONS
 from bpcore.backends.numpy_backend import NumpyBackend
-from bpcore.errors import BpcoreError, InputError, InputTypeError
+from bpcore.errors import CALLED, BpcoreError, InputError, InputTypeError, unknown_name
 from bpcore.initializers import INITIALIZERS, draw
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.losses import LOSSES
+from bpcore.optimizers import OPTIMIZERS
+from bpcore.schedules import SCHEDULES
 from bpcore.testing import references
 
 
@@ -38,6 +44,26 @@ def test_a_saved_network_is_the_same_network(tmp_path: Path, rng: np.random.Gene
     assert [layer.config() for layer in again.layers] == [layer.config() for layer in net.layers]
     assert list(path.parent.iterdir()) == [path]
     again.fit(x, y, epochs=1)
+
+
+@pytest.mark.parametrize("saved", ["float32", "float64"])
+def test_a_network_is_loaded_at_any_precision(saved: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Wider it says the same to rounding; narrower its parameters are rounded once; and it can be trained on."""
+    x, y = rng.standard_normal((30, 6)), rng.integers(0, 3, 30)
+    net = network(Dense(8, "tanh"), Dense(3), precision=saved)
+    net.fit(x, y, epochs=2)
+    net.save(path := tmp_path / "model.safetensors")
+    assert Network.load(path, backend="numpy").dtype == saved
+    for precision in ("float32", "float64"):
+        again = Network.load(path, backend="numpy", precision=precision)
+        for name, array in again.parameters_by_name().items():
+            assert array.dtype == precision
+            np.testing.assert_array_equal(array, net.parameters_by_name()[name].astype(precision))
+        np.testing.assert_allclose(again.predict_proba(x), net.predict_proba(x), rtol=1e-5)
+        again.fit(x, y, epochs=1)
+    for precision, said in (("bfloat16", "needs a GPU"), ("fp64", r"unknown precision 'fp64' \(here: 'float64'\)")):
+        with pytest.raises(InputError, match=said):
+            Network.load(path, backend="numpy", precision=precision)
 
 
 def test_an_initializer_of_ones_own_is_not_needed_to_load(tmp_path: Path) -> None:
@@ -160,9 +186,9 @@ def test_weights_depend_on_the_seed_alone() -> None:
         (lambda: network(Dense(2.5)), "positive integer, not 2.5"),
         (lambda: network(Dense(3, "rleu")), "unknown activation 'rleu'.*did you mean 'relu'"),
         (lambda: network(Dense(3, "ReLU")), "unknown activation 'ReLU'.*did you mean 'relu'"),
-        (lambda: network(Dense(3, "softmax")), "part of softmax_cross_entropy: give the last layer none"),
-        (lambda: network(Dense(3, None)), "activation None is not a name"),
-        (lambda: network(Dense(3, initializer="he"), inputs=2), "unknown initializer 'he'"),
+        (lambda: network(Dense(3, "softmax")), "part of the loss softmax_cross_entropy"),
+        (lambda: network(Dense(3, None)), r"activation None is not a name.*\(identity is none\)"),
+        (lambda: network(Dense(3, initializer="h"), inputs=2), "unknown initializer 'h'"),
         (lambda: network(Dense(3, initializer=3), inputs=2), "initializer 3 cannot be used"),
         (lambda: network(Dense(3, initializer=lambda *_: np.zeros((1, 1))), inputs=2), "gave shape"),
         (lambda: network(Dropout(1.0)), "dropout rate 1.0"),
@@ -185,6 +211,57 @@ def test_bad_input_gets_one_line(make: Any, message: str) -> None:
     with pytest.raises((InputError, InputTypeError), match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+TABLES = {
+    "loss": LOSSES,
+    "activation": ACTIVATIONS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "initializer": INITIALIZERS,
+    "precision": PRECISIONS,
+    "device": ALIASES,
+    "setting": {setting.name for kind in OPTIMIZERS.values() for setting in fields(kind)},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "hint"),
+    [
+        ("loss", "mse", "here: 'squared_error'"),
+        ("loss", "MSELoss", "here: 'squared_error'"),
+        ("loss", "cross_entropy", "here: 'softmax_cross_entropy'"),
+        ("loss", "CrossEntropyLoss", "here: 'softmax_cross_entropy'"),
+        ("loss", "sparse_categorical_crossentropy", "here: 'softmax_cross_entropy'"),
+        ("loss", "log_loss", "here: 'binary_cross_entropy' or 'softmax_cross_entropy'"),
+        ("loss", "hing", "did you mean 'hinge'?"),
+        ("activation", "logistic", "here: 'sigmoid'"),
+        ("activation", "leaky", "here: 'leaky_relu'"),
+        ("activation", "LeakyReLU", "did you mean 'leaky_relu'?"),
+        ("optimizer", "Adam", "did you mean 'adam'?"),
+        ("schedule", "CosineAnnealingLR", "here: 'cosine'"),
+        ("initializer", "kaiming_normal_", "here: 'he_normal'"),
+        ("precision", "bf16", "here: 'bfloat16'"),
+        ("device", "cuda", "here: 'gpu'"),
+        ("setting", "lr", "here: 'learning_rate'"),
+    ],
+)
+def test_a_name_from_elsewhere_is_told_what_it_is_called_here(kind: str, name: str, hint: str) -> None:
+    accepted = sorted(TABLES[kind])
+    assert (
+        str(unknown_name(kind, name, accepted)) == f"unknown {kind} {name!r} ({hint}); accepted: {', '.join(accepted)}"
+    )
+
+
+def test_a_name_that_is_close_to_nothing_gets_no_hint() -> None:
+    assert str(unknown_name("loss", "huber", ["hinge"])) == "unknown loss 'huber'; accepted: hinge"
+
+
+def test_the_names_from_elsewhere_lead_to_names_that_are_there() -> None:
+    assert set(CALLED) <= {name for table in TABLES.values() for name in table}
+    for table in TABLES.values():
+        others = {other for name in table for other in CALLED.get(name, "").split()}
+        assert not others & set(table)
 
 
 def test_backends_are_chosen_by_name_and_say_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,6 +219,29 @@ def test_confusion_matrix(classes: int, rng: np.random.Generator) -> None:
         assert 5.0 <= text.get_fontsize() <= 10.0
 
 
+def test_counts_can_be_read_on_every_colour() -> None:
+    """The contrast that WCAG asks for, 4.5, from a share of 0 to all; zero is white."""
+    counts = np.stack([np.arange(1, 26), np.arange(25, 0, -1)])
+    shares = np.array([[one, 26 - one] for one in range(1, 26)]) / 26
+    figure = plots.confusion_matrix(np.pad(counts.T, ((0, 0), (0, 23))))
+    axes = figure.axes[0]
+    colours = axes.images[0].to_rgba(np.pad(shares, ((0, 0), (0, 23))))
+    assert axes.images[0].to_rgba(np.zeros((1, 1))).tolist() == [[[1.0, 1.0, 1.0, 1.0]]]
+    inks = set()
+    for text in axes.texts:
+        column, row = text.get_position()
+        red, green, blue, _ = np.where(
+            colours[row, column] <= 0.04045,
+            colours[row, column] / 12.92,
+            ((colours[row, column] + 0.055) / 1.055) ** 2.4,
+        )
+        luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+        inks.add(text.get_color())
+        contrast = {"white": 1.05 / (luminance + 0.05), "black": (luminance + 0.05) / 0.05}[text.get_color()]
+        assert contrast > 4.5
+    assert inks == {"white", "black"}
+
+
 def test_confusion_matrix_without_names_into_given_axes() -> None:
     figure = Figure()
     left, right = figure.subplots(1, 2)

@@ -109,7 +109,11 @@ def test_diagnose_every_and_a_warning(run: Run, work: Path) -> None:
 def test_without_it_there_is_nothing_of_it(run: Run, work: Path) -> None:
     outcome = run("train", *SMALL, "--output", "here")
     assert "diagnostics" not in outcome.out
-    assert sorted(path.name for path in (work / "here").iterdir()) == ["model.safetensors", "results.json"]
+    assert sorted(path.name for path in (work / "here").iterdir()) == [
+        "model.safetensors",
+        "results.json",
+        "training.safetensors",
+    ]
     assert run("train", *SMALL, "--diagnose-every", "0").code == 2
 
 

@@ -459,7 +459,7 @@ GOOD_X, GOOD_Y = np.zeros((4, 2)), np.array([0, 1, 2, 0])
         (GOOD_X, np.zeros((4, 3)), {"loss": "softmax_cross_entropy"}, "sum to one"),
         (GOOD_X, np.full((4, 3), 0.3), {"loss": "hinge"}, "one-hot"),
         (GOOD_X, np.full((4, 3), 2.0), {"loss": "binary_cross_entropy"}, "from 0 to 1"),
-        (GOOD_X, GOOD_Y, {"loss": "cross_entropy"}, "unknown loss 'cross_entropy'.*did you mean"),
+        (GOOD_X, GOOD_Y, {"loss": "cross_entropy"}, "unknown loss 'cross_entropy'.*here: 'softmax_cross_entropy'"),
         (GOOD_X, GOOD_Y, {"optimizer": "Adam"}, "did you mean 'adam'"),
         (GOOD_X, GOOD_Y, {"schedule": "onecycle"}, "did you mean 'one_cycle'"),
         (GOOD_X, GOOD_Y, {"epochs": 0}, "epochs=0"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bpcore.backends.base import Backend
 from bpcore.backends.cupy_module import load_cupy
-from bpcore.errors import BpcoreError, InputError, unknown_name
+from bpcore.errors import BpcoreError, InputError, MissingExtraError, unknown_name
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -77,6 +77,13 @@ def other_than_numpy(name: str | Backend = "auto") -> tuple[Backend | None, str]
         return other_than_numpy(chosen)[0], f"BPCORE_BACKEND={chosen}"
     try:
         load_cupy()
+    except (
+        MissingExtraError
+    ):  # no defect on a machine without a GPU; `bpcore info` and device="gpu" say what to install
+        return None, "CuPy is not installed"
+    except BpcoreError as error:
+        return None, f"no GPU: {error}"
+    try:
         return _make("cupy"), "a CUDA GPU is there"
     except BpcoreError as error:
         return None, f"no GPU: {error}"

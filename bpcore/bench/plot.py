@@ -18,7 +18,7 @@ from bpcore.bench.report import (
     ratio_to,
     title,
 )
-from bpcore.style import check_picture, cycle, finish, new_figure, require_matplotlib
+from bpcore.style import COLOURS, MARKERS, check_picture, cycle, finish, new_figure, require_matplotlib
 
 Results = Mapping[str, Any]
 Panel = Callable[[Any, Results, str], None]
@@ -31,22 +31,32 @@ def check(path: Path) -> None:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw it into a file."""
+    """Draw it into a file: a row for each device, and of the panels those that have something to show."""
     devices = devices_of(results)
-    drawn = [(panel, device) for device in devices for panel in (_ratios, _batches, _widths, _shares)]
-    figure = new_figure(18, 5.5 * (len(devices) + (len(devices) > 1)))
-    grid = figure.subplots(len(devices) + (len(devices) > 1), 4, squeeze=False)
-    for axis, (panel, device) in zip(grid.flat, drawn, strict=False):
+    panels = [panel for panel in (_ratios, _batches, _widths, _shares) if _has_data(panel, results, devices)]
+    rows = len(devices) + (len(devices) > 1)
+    figure = new_figure(4.5 * max(len(panels), 2), 5.5 * rows)
+    grid = figure.subplots(rows, max(len(panels), 1), squeeze=False)
+    for axis in grid.flat:
         cycle(axis)
-        panel(axis, results, device)
-        if not axis.has_data():
-            axis.set_axis_off()
+    for line, device in zip(grid, devices, strict=False):
+        for axis, panel in zip(line, panels, strict=False):
+            panel(axis, results, device)
     if len(devices) > 1:
         _devices(grid[-1, 0], results, devices)
-        for axis in grid[-1, 1:]:
+    for axis in grid.flat:
+        if not axis.has_data():
             axis.set_axis_off()
     figure.suptitle("   ".join(title(results, device) for device in devices))
     figure.savefig(path)
+
+
+def _has_data(panel: Panel, results: Results, devices: Sequence[str]) -> bool:
+    """Whether a panel draws anything for one of the devices: tried out on axes that nobody sees."""
+    axes_of = new_figure(1, 1).subplots(1, len(devices), squeeze=False)[0]
+    for axis, device in zip(axes_of, devices, strict=True):
+        panel(axis, results, device)
+    return any(axis.has_data() for axis in axes_of)
 
 
 def _ratios(axis: Any, results: Results, device: str) -> None:
@@ -69,33 +79,50 @@ def _ratios(axis: Any, results: Results, device: str) -> None:
 
 def _batches(axis: Any, results: Results, device: str) -> None:
     """Time against the batch: bpcore with its quartiles, the best peer dashed."""
-    _lines(axis, results, device, "batch, ", "us a step against the batch (dashed: the best peer)", "batch")
+    _lines(axis, results, device, "batch, ", "us a step against the batch", "batch")
 
 
 def _widths(axis: Any, results: Results, device: str) -> None:
     """Time against the width of equal hidden layers."""
-    _lines(axis, results, device, "width, ", "us a step against the width (dashed: the best peer)", "width")
+    _lines(axis, results, device, "width, ", "us a step against the width", "width")
 
 
 def _lines(axis: Any, results: Results, device: str, which: str, said: str, label: str) -> None:
-    for name, line in axes(cells_of(results, device)).items():
-        if not name.startswith(which):
-            continue
+    lines = {name: line for name, line in axes(cells_of(results, device)).items() if name.startswith(which)}
+    dashed = ""
+    looks = _looks([name.removeprefix(which) for name in lines])
+    for (name, look), line in zip(looks.items(), lines.values(), strict=True):
         sizes = [size for size, _ in line]
         own = [cell["results"]["bpcore"] for _, cell in line]
-        (drawn,) = axis.plot(sizes, [one["us_per_step"] for one in own], label=name.removeprefix(which))
+        axis.plot(sizes, [one["us_per_step"] for one in own], label=name, **look)
         low, high = zip(*(one["quartiles_us"] for one in own), strict=True)
-        axis.fill_between(sizes, low, high, alpha=0.2, color=drawn.get_color())
+        axis.fill_between(sizes, low, high, alpha=0.2, color=look["color"])
         peers = [(size, best_ratio(cell), one["us_per_step"]) for (size, cell), one in zip(line, own, strict=True)]
         known = [(size, ratio * time) for size, ratio, time in peers if ratio is not None]
         if known:
-            axis.plot(*zip(*known, strict=True), linestyle="--", marker="", color=drawn.get_color(), linewidth=1)
+            dashed = " (dashed: the best peer)"
+            axis.plot(*zip(*known, strict=True), linestyle="--", marker="", color=look["color"], linewidth=1)
     if axis.has_data():
-        _finish(axis, said, label, "us", log=True)
+        _finish(axis, said + dashed, label, "us", log=True)
+
+
+def _looks(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Of "784-128-10" or "784-W-10 at batch 32", say: a marker for each network, a colour for each network or batch."""
+    parts = [name.partition(" at ") for name in names]
+    networks = list(dict.fromkeys(network for network, _, _ in parts))
+    colours = list(dict.fromkeys(batch or network for network, _, batch in parts))
+    return {
+        name: {
+            "color": COLOURS[colours.index(batch or network) % len(COLOURS)],
+            "marker": MARKERS[networks.index(network) % len(MARKERS)],
+        }
+        for name, (network, _, batch) in zip(names, parts, strict=True)
+    }
 
 
 def _shares(axis: Any, results: Results, device: str) -> None:
     """How near bpcore comes to the roofline, and (dashed) to the products alone."""
+    dashed = ""
     for network in dict.fromkeys(tuple(cell["network"]) for cell in cells_of(results, device)):
         cells = [cell for cell in cells_of(results, device) if tuple(cell["network"]) == network]
         if len(cells) == 1:  # one of many widths, say: no line over the batch
@@ -107,9 +134,10 @@ def _shares(axis: Any, results: Results, device: str) -> None:
                 label = network_name(network) if style == "-" else None
                 (line,) = axis.plot(*zip(*points, strict=True), linestyle=style, markersize=4, label=label, **own)
                 own = {"color": line.get_color(), "marker": line.get_marker()}
+                dashed = " (dashed: of the products)" if style == "--" else dashed
     if axis.has_data():
         axis.axhline(100.0, color="grey", linestyle=":")
-        _finish(axis, "share of the roofline (dashed: of the products)", "batch", "%")
+        _finish(axis, f"share of the roofline{dashed}", "batch", "%")
 
 
 def _devices(axis: Any, results: Results, devices: Sequence[str]) -> None:

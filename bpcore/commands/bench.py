@@ -17,9 +17,9 @@ from bpcore.commands.report import STANDARD_OUTPUT, Report, check_writable_file,
 from bpcore.data.files import as_path, replaced
 from bpcore.errors import InputError, unknown_name
 from bpcore.optimizers import OPTIMIZERS
+from bpcore.program import INTERRUPTED
 
 ALL = "all"
-INTERRUPTED = 130
 
 ROUNDS, QUICK_ROUNDS = 7, 3
 SECONDS, QUICK_SECONDS = 0.3, 0.1

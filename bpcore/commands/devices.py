@@ -19,6 +19,6 @@ def choose_device(name: str) -> Backend:
     return get_backend(name)
 
 
-def device_rows(backend: Backend) -> list[tuple[str, str]]:
-    """Which device, and why."""
-    return [("device", f"{backend.describe()['device']} ({backend.name})"), ("", backend.reason)]
+def device_row(backend: Backend) -> tuple[str, str]:
+    """Which device, and why, in one line."""
+    return "device", f"{backend.describe()['device']} ({backend.name}: {backend.reason})"

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpcore.commands import result_page
 from bpcore.commands.datasets import all_rows, load
-from bpcore.commands.devices import choose_device, device_rows
+from bpcore.commands.devices import choose_device, device_row
 from bpcore.commands.measure import in_figures, in_words, measure
 from bpcore.commands.model_file import Model, open_model
 from bpcore.commands.report import Report, columns
@@ -34,7 +34,7 @@ def evaluate(
     else:
         x, y, source = _test_part(model, data, data_dir, report)
         what = f"{len(x):,} test samples"
-    report.say(*columns([("model", str(model.path)), ("data", f"{source}: {what}"), *device_rows(backend)]))
+    report.say(*columns([("model", str(model.path)), ("data", f"{source}: {what}"), device_row(backend)]))
     results: dict[str, Any] = measure(model.network, x, y, model.codec)
     report.result(in_words(results, model.codec.target if model.codec else None))
     facts = {"model": str(model.path), "data": source, "samples": len(x), "device": backend.describe()["device"]}

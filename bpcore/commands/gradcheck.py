@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bpcore.commands import options as training
 from bpcore.commands.datasets import load
-from bpcore.commands.devices import choose_device, device_rows
+from bpcore.commands.devices import choose_device, device_row
 from bpcore.commands.report import Report, columns
 from bpcore.errors import InputError
 from bpcore.gradcheck import GradientCheck, gradcheck
@@ -72,7 +72,7 @@ def check(options: Options, report: Report) -> int:
         directions=options.directions,
         seed=options.seed,
     )
-    report.say(*columns([("data", said), *device_rows(backend), ("loss", loss.name)]), "", network.summary(), "")
+    report.say(*columns([("data", said), device_row(backend), ("loss", loss.name)]), "", network.summary(), "")
     if not report.quiet:
         Console(file=report.stream).print(_table(found))
     report.result(_conclusion(found))

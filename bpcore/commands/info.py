@@ -17,7 +17,14 @@ from bpcore.data.places import cache_folder
 from bpcore.errors import BpcoreError
 
 PACKAGES = ("safetensors", "pooch", "pillow", "rich", "typer")
-VARIABLES = ("BPCORE_BACKEND", "BPCORE_DATA_DIR", "BPCORE_CACHE_DIR", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+VARIABLES = (
+    "BPCORE_BACKEND",
+    "BPCORE_DATA_DIR",
+    "BPCORE_CACHE_DIR",
+    "BPCORE_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+)
 
 
 def info(report: Report) -> int:

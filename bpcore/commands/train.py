@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,16 @@ import numpy as np
 
 from bpcore import __version__
 from bpcore.callbacks import Callback
-from bpcore.commands import diagnosis, result_page
+from bpcore.commands import diagnosis, result_page, resuming
 from bpcore.commands import options as chosen
 from bpcore.commands.datasets import SPLIT_SEED, load
-from bpcore.commands.devices import choose_device, device_rows
+from bpcore.commands.devices import choose_device, device_row
 from bpcore.commands.measure import in_figures, in_words, measure
 from bpcore.commands.model_file import FILE, about
 from bpcore.commands.options import Options
 from bpcore.commands.report import Report, columns, write_json
 from bpcore.commands.result_page import Subject
+from bpcore.commands.resuming import Begun, Keep
 from bpcore.commands.run_folder import run_folder
 from bpcore.data.dataset import Dataset
 from bpcore.data.split import split
@@ -31,12 +32,12 @@ from bpcore.layers import Dense
 from bpcore.losses import Loss
 from bpcore.model import Network
 from bpcore.optimizers import Optimizer
+from bpcore.program import INTERRUPTED
 from bpcore.progress import Compilation, Progress, duration
 from bpcore.train import STOPPED_BY_CTRL_C, NonFiniteLossError, Run
 
 RESULTS = "results.json"
 DIAGNOSTICS = "diagnostics.json"
-INTERRUPTED = 130
 
 Part = tuple[np.ndarray, np.ndarray]
 """Samples x (n, inputs) and their labels (n,) or targets (n, m)."""
@@ -44,9 +45,14 @@ Part = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Job:
-    """A training run of which everything has been checked. options: without anything left open."""
+    """A training run of which everything has been checked.
+
+    options    without anything left open
+    begun      where it begins: at the weights that are drawn, or where another run was left
+    """
 
     options: Options
+    begun: Begun
     dataset: Dataset
     training: Part
     held_out: Part | None
@@ -59,7 +65,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Learned:
-    """What came of it. seconds: from the first step to the last, of which compile_seconds went into compiling."""
+    """What came of it. seconds: from the first step to the last, of which compile_seconds went into compiling.
+
+    Of a run that went on: the history of the whole, the times and samples of this part.
+    """
 
     history: History
     seconds: float
@@ -67,13 +76,19 @@ class Learned:
     samples: int
 
 
-def train(options: Options, report: Report) -> int:
+def resume(run: str, named: Mapping[str, Any], report: Report) -> int:
+    """Go on with a run that was left; named: the options that were given. Returns the exit code."""
+    begun, folder = resuming.read(run)
+    return train(begun.goes_on_with(named, folder), report, begun)
+
+
+def train(options: Options, report: Report, begun: Begun | None = None) -> int:
     """Train, save, and evaluate on the test data. Returns the exit code."""
-    job = prepare(options, report)
+    job = prepare(options, report, begun)
     _introduce(job, report)
     with run_folder(options.output, job.dataset.name) as folder:
         try:
-            learned = learn(job, report)
+            learned = learn(job, folder, report)
         except NonFiniteLossError as error:
             job.network.save(folder / FILE)
             raise NonFiniteLossError(f"{error}; the weights are in {folder}") from error
@@ -90,7 +105,7 @@ def train(options: Options, report: Report) -> int:
     return INTERRUPTED if learned.history.stopped == STOPPED_BY_CTRL_C else 0
 
 
-def prepare(options: Options, report: Report) -> Job:
+def prepare(options: Options, report: Report, begun: Begun | None = None) -> Job:
     """Check every option, then load the data, then build the network."""
     layers = chosen.hidden_layers(options)
     optimizer = chosen.chosen_optimizer(options)
@@ -111,6 +126,9 @@ def prepare(options: Options, report: Report) -> Job:
     )
     loss = chosen.chosen_loss(options, dataset)
     training, held_out = hold_out(dataset, options.validation)
+    mark = resuming.mark(*training)
+    if begun is not None:
+        begun.check(options, mark, len(training[0]))
     epochs = options.epochs or chosen.default_epochs(len(training[0]), options.batch_size)
     network = Network(
         [*layers, Dense(dataset.outputs)],
@@ -122,19 +140,26 @@ def prepare(options: Options, report: Report) -> Job:
     source = {"target": options.target, "task": options.task, "test_fraction": options.test_fraction}
     network.about = about(dataset, {"name": options.data or dataset.name} | source)
     settled = replace(options, loss=loss.name, learning_rate=optimizer.learning_rate, epochs=epochs)
-    return Job(settled, dataset, training, held_out, network, optimizer, loss, callbacks, diagnostics)
+    begun = replace(begun or Begun(options, mark), options=replace(settled, data=network.about["data"]["name"]))
+    network.set_parameters(begun.weights)
+    return Job(settled, begun, dataset, training, held_out, network, optimizer, loss, callbacks, diagnostics)
 
 
-def learn(job: Job, report: Report) -> Learned:
-    """Train the network, and show how it goes."""
+def learn(job: Job, folder: Path, report: Report) -> Learned:
+    """Train the network, show how it goes, and keep in the folder what it takes to go on."""
     options, watch = job.options, _Watch()
     assert options.epochs is not None
     with (
         Progress(report.stream) as progress,
         Compilation(lambda line: None if report.quiet else progress.note(line)).watched() as compilation,
     ):
+
+        def tell(line: str) -> None:
+            if not report.quiet:
+                progress.note(line)
+
         if job.diagnostics is not None:
-            job.diagnostics.notify = lambda line: None if report.quiet else progress.note(f"warning: {line}")
+            job.diagnostics.notify = lambda line: tell(f"warning: {line}")
         history = job.network.fit(
             *job.training,
             loss=job.loss,
@@ -149,11 +174,14 @@ def learn(job: Job, report: Report) -> Learned:
                 *([] if job.diagnostics is None else [job.diagnostics]),
                 *job.callbacks,
                 watch,
+                Keep(folder / resuming.FILE, job.begun, job.network, tell),
             ],
             seed=options.seed,
             scale=job.dataset.scale,
             shift=job.dataset.shift,
+            start=job.begun.state,
         )
+    history = resuming.joined(job.begun.history, history)
     return Learned(history, watch.seconds, compilation.seconds, watch.samples)
 
 
@@ -179,6 +207,7 @@ def collect(job: Job, learned: Learned) -> dict[str, Any]:
         "compile_seconds": learned.compile_seconds,
         "samples_per_second": learned.samples / (learned.seconds - learned.compile_seconds),
         "epochs": len(history),
+        "resumed_after": job.begun.state.epoch,
         "stopped": history.stopped,
         "settings": asdict(job.options) | {"optimizer_settings": job.optimizer.config()},
         "history": {
@@ -209,10 +238,12 @@ def _introduce(job: Job, report: Report) -> None:
     rows = [
         ("data", f"{dataset.name} ({dataset.source})"),
         ("", f"{samples:,} training, {validation}{len(dataset.x_test):,} test samples; {kind}"),
-        *device_rows(job.network.backend),
+        device_row(job.network.backend),
         ("training", f"{options.optimizer}, learning rate {options.learning_rate:g} ({options.schedule})"),
         ("", f"{job.loss.name}, {plan}"),
     ]
+    if job.begun.state.epoch:
+        rows.append(("", f"goes on after epoch {job.begun.state.epoch}"))
     report.say(*columns(rows), "", job.network.summary(), "")
     if options.batch_size > samples:
         report.say(
@@ -252,6 +283,8 @@ def _subject(job: Job, learned: Learned, results: dict[str, Any]) -> Subject:
         ("device", f"{results['device']} ({results['backend']})"),
         ("bpcore", __version__),
     ]
+    if job.begun.state.epoch:
+        facts.append(("resumed", f"after epoch {job.begun.state.epoch}; the time is that of the epochs since"))
     figures = [
         *in_figures(results),
         ("epochs", str(len(history))),
@@ -304,11 +337,11 @@ class _Watch(Callback):
 
     def on_begin(self, run: Run) -> None:
         """Start."""
-        self._began = time.perf_counter()
+        self._began, self._first = time.perf_counter(), run.epoch
 
     def on_end(self, run: Run) -> None:
         """Stop."""
         self.seconds = time.perf_counter() - self._began
         count = run.samples.x.shape[0]
         of_this_epoch = 0 if run.batch == run.steps_per_epoch else run.batch * run.batch_size
-        self.samples = run.epoch * count + of_this_epoch
+        self.samples = (run.epoch - self._first) * count + of_this_epoch
