@@ -30,6 +30,9 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba import types as numba_types
+from numba.core import event
+from numba.core.ccallback import CFunc
 
 Function = Callable[..., Any]
 
@@ -122,6 +125,23 @@ def keep_apart(compiled: Any) -> Any:
     files: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(files, "_data_name_pattern"):
         files._data_name_pattern = f"{files._data_name_pattern.removesuffix('.nbc')}.{secrets.token_hex(8)}.nbc"
+    return compiled
+
+
+class _Callback(CFunc):  # type: ignore[misc]
+    """Numba's, which tells of its compilation as all others do."""
+
+    def _compile_uncached(self) -> Any:
+        with event.trigger_event("numba:compile", data={"dispatcher": self, "args": self._sig.args}):
+            return super()._compile_uncached()
+
+
+def callback(function: Function, cacheable: bool) -> Any:
+    """Compile a function of one int64 so that it can be called by its `address`, for as long as the result is alive."""
+    compiled: Any = _Callback(function, ((numba_types.int64,), numba_types.void), locals={}, options={})
+    if cacheable:
+        compiled.enable_caching()
+    compiled.compile()
     return compiled
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import types
 
 from . import build, memory, tiles, zeros
 
@@ -193,7 +192,7 @@ def compiled(shape: Shape) -> Any:
     files = (__file__, zeros.__file__, tiles.__file__, memory.__file__)
     content = [Path(file).read_text(encoding="utf-8") for file in files]
     function, cacheable = build.cached(product, (shape, tiles.registers()), content)
-    return numba.cfunc(types.void(types.int64), cache=cacheable)(function)
+    return build.callback(function, cacheable)
 
 
 # --- the choice ---------------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ def adapter(spec: Spec, kinds: tuple[Any, ...]) -> Any:
     holes = {"kernel": cpu.compiled(spec), "unpack": _unpacker(kinds)}
     bound = build.bind(_adapter, spec.dtype, holes, compile_callee=lambda callee: callee)
     function, cacheable = build.cached(bound, ("adapter", str(kinds)))
-    return numba.cfunc(types.void(types.int64), cache=cacheable)(function)
+    return build.callback(function, cacheable)
 
 
 def words_of(kinds: Sequence[Any], arguments: Sequence[Any]) -> list[int]:

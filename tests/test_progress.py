@@ -19,6 +19,7 @@ import pytest
 
 from bpcore import Adam, Callback, Dense, Network, NonFiniteLossError
 from bpcore.history import Evaluation
+from bpcore.kernels import build
 from bpcore.progress import COLUMNS, MOST_ROWS, REFRESH_SECONDS, Compilation, Progress, duration, stride
 from bpcore.train import Run
 
@@ -257,3 +258,15 @@ def test_compilation_is_noticed_once_and_timed() -> None:
     seconds = compilation.seconds
     outer(1j)
     assert compilation.seconds == seconds  # no longer watched
+
+
+def test_compilation_of_a_function_by_address_is_noticed() -> None:
+    """As those of a recorded step are."""
+
+    def nothing(block: int) -> None:
+        return
+
+    with Compilation(lambda line: None).watched() as compilation:
+        compiled = build.callback(nothing, False)
+    assert compiled.address
+    assert compilation.seconds > 0
