@@ -128,7 +128,10 @@ def keep_apart(compiled: Any) -> Any:
     return compiled
 
 
-class _Callback(CFunc):  # type: ignore[misc]
+_CFunc: Any = CFunc  # its types tell little
+
+
+class _Callback(_CFunc):  # type: ignore[misc]
     """Numba's, which tells of its compilation as all others do."""
 
     def _compile_uncached(self) -> Any:
