@@ -84,42 +84,12 @@ def _product(block: int) -> None:
                     else:
                         copy_side(b_now, b_k, place, deep, last)
                     b_now, b_step = place, WIDTH * ITEM
+                a_and_b = a_now, a_row, a_k, b_now, b_step, b_column
+                rest = c_now, c_row, rows, deep, last, alpha, before, lists, step
                 if j < whole:
-                    strip(
-                        a_now,
-                        a_row,
-                        a_k,
-                        b_now,
-                        b_step,
-                        b_column,
-                        c_now,
-                        c_row,
-                        rows,
-                        deep,
-                        last,
-                        alpha,
-                        before,
-                        lists,
-                        step,
-                    )
+                    strip(*a_and_b, *rest)
                 else:
-                    side(
-                        a_now,
-                        a_row,
-                        a_k,
-                        b_now,
-                        b_step,
-                        b_column,
-                        c_now,
-                        c_row,
-                        rows,
-                        deep,
-                        last,
-                        alpha,
-                        before,
-                        lists,
-                        step,
-                    )
+                    side(*a_and_b, *rest)
 
 
 # --- what is compiled ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ os.environ.setdefault("BPCORE_CACHE_DIR", str(Path(__file__).parents[1] / "build
 # What scikit-learn's array API dispatch asks for, before scipy is imported for the first time.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
-from bpcore.backends import available_backends, get_backend
+from bpcore.backends import available_backends, get_backend, taping
 from bpcore.backends.base import Backend
 from bpcore.errors import BpcoreError
 
@@ -78,6 +79,15 @@ def start_up_cost(*arguments: str) -> float:
     rounds = [(processor_seconds(*arguments), processor_seconds("-c", "import numpy")) for _ in range(5)]
     ours, numpys = zip(*rounds, strict=True)
     return min(ours) / min(numpys)
+
+
+@pytest.fixture
+def every_thread_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For networks that are tiny; and a refusal to record is an error."""
+    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
 
 
 @pytest.fixture

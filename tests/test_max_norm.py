@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +29,7 @@ ROUNDING = 1e-5
 """The norm of a scaled column may be off by so much, as a share."""
 
 
-@pytest.fixture(autouse=True)
-def _every_thread_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The networks here are tiny; a refusal to record is an error."""
-    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("every_thread_is_worth_it")
 
 
 def layers() -> list[Layer]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +22,7 @@ from bpcore.kernels.losses import LOSSES
 from bpcore.optimizers import OPTIMIZERS, get_optimizer
 from bpcore.train import Run
 
-
-@pytest.fixture(autouse=True)
-def _every_thread_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The networks here are tiny; a refusal to record is an error."""
-    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("every_thread_is_worth_it")
 
 
 def trained(layers: list[Layer], *, recorded: bool, rows: int = 47, **options: Any) -> dict[str, np.ndarray]:
