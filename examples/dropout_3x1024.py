@@ -4,8 +4,9 @@ networks from overfitting" (2014), who have 1.06 % errors without unsupervised p
     python examples/dropout_3x1024.py
 
 As there: the sizes, ReLU, dropout of 0.2 of the inputs and of half of the hidden units, and all 60,000 training images.
-Different: they bound the norm of each unit's incoming weights and train with momentum; here it is AdamW with
-a one-cycle learning rate, and no bound. Seed 0 ends at 98.52 %, and at 98.38 % with --epochs 10.
+Different: they train with momentum, and bound the norm of each unit's incoming weights; here it is AdamW with a
+one-cycle learning rate and labels that are smoothed by a tenth, and weight decay keeps the weights small (--bound sets a
+bound as well). Seed 0 ends at 98.73 %, and at 98.72 % with --epochs 150; theirs without the bound at 98.75 %.
 """
 
 from __future__ import annotations
@@ -13,27 +14,16 @@ from __future__ import annotations
 import numpy as np
 
 import bpcore
-from bpcore import Dense, Dropout, Network
-from bpcore.optimizers import get_optimizer
+from bpcore import AdamW, Dense, Dropout, Network, OneCycle, SoftmaxCrossEntropy
 from bpcore.program import run
 
 
-def main(
-    seeds: int = 3,
-    epochs: int = 60,
-    optimizer: str = "adamw",
-    learning_rate: float = 0.002,
-    momentum: float | None = None,
-    schedule: str = "one_cycle",
-    bound: float | None = None,
-    data: str = "mnist",
-) -> float:
+def main(seeds: int = 3, epochs: int = 100, bound: float | None = None, data: str = "mnist") -> float:
     """Train one network a seed; print its test accuracy after the last epoch, and the mean, which is returned.
 
     bound: the largest norm of each hidden unit's incoming weights.
     """
     images = bpcore.load_dataset(data)
-    settings = {"learning_rate": learning_rate} | ({} if momentum is None else {"momentum": momentum})
     accuracies = []
     for seed in range(seeds):
         hidden = [layer for _ in range(3) for layer in (Dense(1024, "relu", max_weight_norm=bound), Dropout(0.5))]
@@ -41,8 +31,9 @@ def main(
         network.fit(
             images.x_train,
             images.y_train,
-            optimizer=get_optimizer(optimizer, **settings),
-            schedule=schedule,
+            loss=SoftmaxCrossEntropy(label_smoothing=0.1),
+            optimizer=AdamW(learning_rate=0.002, weight_decay=0.2),
+            schedule=OneCycle(warm_up=0.1),
             epochs=epochs,
             seed=seed,
         )
