@@ -19,6 +19,7 @@ import numba
 import numpy as np
 
 from . import build, memory, tiles, zeros
+from .tiles import ENTRY
 
 # The holes of the loops.
 strip: Any  # tiles one below the other, and
@@ -39,7 +40,6 @@ COPIED: bool  # whether b is copied, strip by strip,
 TURNED: bool  # from columns that are not neighbours,
 KEPT: bool  # and the copies are kept for the next block of rows: then k is not divided
 LISTED: bool  # whether tiles take the k of a list
-ENTRY: int  # the bytes of an entry of it
 
 
 def _product(block: int) -> None:
@@ -155,7 +155,6 @@ def compiled(shape: Shape) -> Any:
         "TURNED": shape.turned,
         "KEPT": shape.kept,
         "LISTED": shape.listed,
-        "ENTRY": tiles.ENTRY,
     }
     inline = numba.njit(forceinline=True, error_model="numpy")
     product = build.bind(_product, dtype, holes, compile_callee=inline)

@@ -77,9 +77,8 @@ def other_than_numpy(name: str | Backend = "auto") -> tuple[Backend | None, str]
         return other_than_numpy(chosen)[0], f"BPCORE_BACKEND={chosen}"
     try:
         load_cupy()
-    except (
-        MissingExtraError
-    ):  # no defect on a machine without a GPU; `bpcore info` and device="gpu" say what to install
+    except MissingExtraError:
+        # No defect on a machine without a GPU; `bpcore info` and device="gpu" say what to install.
         return None, "CuPy is not installed"
     except BpcoreError as error:
         return None, f"no GPU: {error}"
