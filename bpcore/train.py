@@ -215,11 +215,13 @@ class Run:
         # A loss that is not finite is noticed by the control block; NumPy need not warn of it as well.
         with _interrupts(lambda: self.stop(STOPPED_BY_CTRL_C)), np.errstate(all="ignore"):
             self._tell("on_begin")
+            self._keep_snapshot()
             try:
                 while self.epoch < self.settings.epochs and not self.stopped:
                     self._train_epoch()
                     if self.batch == self.steps_per_epoch:
                         self._tell("on_epoch_end")
+                        self._keep_snapshot()
                 if self.restore_best and self._best is not None and self._best.step >= 0:
                     self.backend.copy(self._best.params, self.network.parameters.params)
             finally:
@@ -230,7 +232,6 @@ class Run:
 
     def _train_epoch(self) -> None:
         began = time.perf_counter()
-        self._keep_snapshot()
         self.begin_epoch(self.epoch)
         while self.batch < self.steps_per_epoch and not self.stopped:
             replay_began = time.perf_counter()
@@ -311,6 +312,16 @@ class Run:
         step = self.epoch * self.steps_per_epoch + self.extra_steps
         return TrainingState(self.epoch, step, np.array(self.backend.to_numpy(self.state)), self.learning_rate_scale)
 
+    def last_boundary(self) -> tuple[dict[str, np.ndarray], TrainingState]:
+        """Weights by name, and where the run stood, between the last two epochs: a run that is cut off goes on there.
+
+        That is the beginning of the epoch at hand; after the last epoch, its end. Not before `on_progress`.
+        """
+        kept, views = self._snapshots[0], self.network.parameters.views
+        weights = {name: np.array(self.backend.to_numpy(view.within(kept.params))) for name, view in views.items()}
+        epoch, optimizer = kept.step // self.steps_per_epoch, np.array(self.backend.to_numpy(kept.state))
+        return weights, TrainingState(epoch, kept.step + self.extra_steps, optimizer, kept.learning_rate_scale)
+
     def running(self) -> Evaluation:
         """Loss and accuracy over the epoch so far."""
         done = min(self.batch * self.batch_size, self.samples.x.shape[0])
@@ -339,9 +350,9 @@ class Run:
         snapshot.learning_rate_scale = self.learning_rate_scale
 
     def _keep_snapshot(self) -> None:
-        """Remember the beginnings of this epoch and of the one before."""
+        """Between two epochs: remember where the run stands, beside where it stood an epoch ago."""
+        self._take(self._snapshots[1])
         self._snapshots.reverse()
-        self._take(self._snapshots[0])
 
     def _rewind(self, step: int) -> None:
         """Bring back the weights as they were before `step`: the nearest snapshot, and the same steps again."""

@@ -23,7 +23,6 @@ from bpcore.commands.options import Options
 from bpcore.data.files import as_path
 from bpcore.errors import InputError
 from bpcore.history import History
-from bpcore.model import Network
 from bpcore.schedules import get_schedule
 from bpcore.train import Run, TrainingState
 
@@ -119,22 +118,20 @@ def joined(earlier: Mapping[str, list[float]], history: History) -> History:
 
 
 class Keep(Callback):
-    """Writes down where a run stands: at its end, when it fails, and meanwhile every 30 seconds or so.
+    """Writes down where a run stood between its last two epochs: at its end, when it fails, and every 30 seconds or so.
 
-    Where the run ends within an epoch, what is written is the beginning of that epoch.
+    begun: the run before this one begins.
     """
 
-    def __init__(self, path: Path, begun: Begun, network: Network, tell: Callable[[str], None]) -> None:
-        self._path, self._now, self._network, self._tell = path, begun, network, tell
+    def __init__(self, path: Path, begun: Begun, tell: Callable[[str], None]) -> None:
+        self._path, self._begun, self._tell = path, begun, tell
 
     def on_begin(self, run: Run) -> None:
-        """Take note of where it begins."""
-        self._note(run)
+        """The clock starts."""
         self._wrote = time.monotonic()
 
-    def on_epoch_end(self, run: Run) -> None:
-        """Take note; write where it is time."""
-        self._note(run)
+    def on_progress(self, run: Run) -> None:
+        """Write where it is time."""
         if time.monotonic() - self._wrote > SECONDS:
             self._write(run)
 
@@ -142,23 +139,20 @@ class Keep(Callback):
         """Write."""
         self._write(run)
 
-    def _note(self, run: Run) -> None:
-        self._now = replace(self._now, weights=self._network.parameters_by_name(), state=run.training_state())
-
     def _write(self, run: Run) -> None:
-        now, state = self._now, self._now.state
+        weights, state = run.last_boundary()
         assert state.optimizer is not None
-        history = joined(now.history, run.history).measures
+        history = joined(self._begun.history, run.history).measures
         kept = {
-            "options": asdict(now.options),
-            "data": now.data,
+            "options": asdict(self._begun.options),
+            "data": self._begun.data,
             "history": {name: values[: state.epoch] for name, values in history.items()},
             "epoch": state.epoch,
             "step": state.step,
             "learning_rate_scale": state.learning_rate_scale,
         }
         try:
-            checkpoint.write(self._path, {**now.weights, "optimizer": state.optimizer}, kept, holds="training")
+            checkpoint.write(self._path, {**weights, "optimizer": state.optimizer}, kept, holds="training")
         except InputError as error:  # no reason to lose what is being learned
             self._tell(f"note: this run cannot be resumed: {error}")
         self._wrote = time.monotonic()

@@ -174,7 +174,7 @@ def learn(job: Job, folder: Path, report: Report) -> Learned:
                 *([] if job.diagnostics is None else [job.diagnostics]),
                 *job.callbacks,
                 watch,
-                Keep(folder / resuming.FILE, job.begun, job.network, tell),
+                Keep(folder / resuming.FILE, job.begun, tell),
             ],
             seed=options.seed,
             scale=job.dataset.scale,
