@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 
@@ -59,12 +59,16 @@ class Settings:
 
 @dataclass
 class Snapshot:
-    """Weights and optimizer state on the device, the step they stand at (-1: none yet), and the rate's scale."""
+    """Weights and optimizer state on the device, the step they stand at (-1: none yet), and the rate's scale.
+
+    epochs: how many the history had.
+    """
 
     params: Array
     state: Array
     step: int = -1
     learning_rate_scale: float = 1.0
+    epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,16 @@ class TrainingState:
     epoch, step            how many of each came before
     optimizer              the optimizer's state (rule.states, P); None: it has none yet
     learning_rate_scale    what callbacks have multiplied the learning rate by
+    history                of the epochs that came before, as far as they are known
+    best                   the parameters (P,) that a callback has kept as the best; None: none yet
     """
 
     epoch: int = 0
     step: int = 0
     optimizer: np.ndarray | None = None
     learning_rate_scale: float = 1.0
+    history: History = field(default_factory=History)
+    best: np.ndarray | None = None
 
 
 class Run:
@@ -108,7 +116,7 @@ class Run:
         self.batch_size = min(settings.batch_size, count)
         self.full_steps, self.short_rows = divmod(count, self.batch_size)
         self.steps_per_epoch = self.full_steps + bool(self.short_rows)
-        self.history = History()
+        self.history = start.history.first(len(start.history))
         self.epoch = start.epoch
         self.batch = 0
         self.first_step = start.step
@@ -158,6 +166,9 @@ class Run:
         self._replay_steps = 1
         self._snapshots = [self._new_snapshot(), self._new_snapshot()]
         self._best = self._new_snapshot() if any(callback.keeps_best for callback in callbacks) else None
+        if self._best is not None and start.best is not None:
+            backend.write(start.best, self._best.params)
+            self._best.step = start.epoch * self.steps_per_epoch
         if self._evaluator is not None:
             self._evaluator.prepare(*of_validation)
 
@@ -309,8 +320,9 @@ class Run:
 
     def training_state(self) -> TrainingState:
         """Where the run stands, between two epochs; another Run can begin there."""
-        step = self.epoch * self.steps_per_epoch + self.extra_steps
-        return TrainingState(self.epoch, step, np.array(self.backend.to_numpy(self.state)), self.learning_rate_scale)
+        here = Snapshot(self.network.parameters.params, self.state)
+        self._mark(here)
+        return self._on_host(here)
 
     def last_boundary(self) -> tuple[dict[str, np.ndarray], TrainingState]:
         """Weights by name, and where the run stood, between the last two epochs: a run that is cut off goes on there.
@@ -319,8 +331,18 @@ class Run:
         """
         kept, views = self._snapshots[0], self.network.parameters.views
         weights = {name: np.array(self.backend.to_numpy(view.within(kept.params))) for name, view in views.items()}
-        epoch, optimizer = kept.step // self.steps_per_epoch, np.array(self.backend.to_numpy(kept.state))
-        return weights, TrainingState(epoch, kept.step + self.extra_steps, optimizer, kept.learning_rate_scale)
+        return weights, self._on_host(kept)
+
+    def _on_host(self, snapshot: Snapshot) -> TrainingState:
+        best = self._best if self._best is not None and self._best.step >= 0 else None
+        return TrainingState(
+            snapshot.step // self.steps_per_epoch,
+            snapshot.step + self.extra_steps,
+            np.array(self.backend.to_numpy(snapshot.state)),
+            snapshot.learning_rate_scale,
+            self.history.first(snapshot.epochs),
+            None if best is None else np.array(self.backend.to_numpy(best.params)),
+        )
 
     def running(self) -> Evaluation:
         """Loss and accuracy over the epoch so far."""
@@ -346,8 +368,12 @@ class Run:
     def _take(self, snapshot: Snapshot) -> None:
         self.backend.copy(self.network.parameters.params, snapshot.params)
         self.backend.copy(self.state, snapshot.state)
+        self._mark(snapshot)
+
+    def _mark(self, snapshot: Snapshot) -> None:
         snapshot.step = self.epoch * self.steps_per_epoch
         snapshot.learning_rate_scale = self.learning_rate_scale
+        snapshot.epochs = len(self.history)
 
     def _keep_snapshot(self) -> None:
         """Between two epochs: remember where the run stands, beside where it stood an epoch ago."""
@@ -408,6 +434,8 @@ def _checked(start: TrainingState, network: LayerStack, settings: Settings) -> T
         raise InputError(
             f"the training state holds {start.optimizer.shape} numbers; this network with this optimizer has {shape}"
         )
+    if start.best is not None and start.best.shape != shape[1:]:
+        raise InputError(f"the best weights are {start.best.shape} numbers; this network has {shape[1:]}")
     return start
 
 

@@ -37,31 +37,26 @@ MAY_DIFFER = ("epochs", "stop_at_loss", "device", "data_dir", "output", "diagnos
 
 @dataclass(frozen=True)
 class Begun:
-    """A run as it was left between two epochs. data: the mark of what it learns from; history: its epochs so far."""
+    """A run as it was left between two epochs. data: the mark of what it learns from."""
 
     options: Options
     data: str
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     state: TrainingState = field(default_factory=TrainingState)
-    history: dict[str, list[float]] = field(default_factory=dict)
 
     def goes_on_with(self, named: Mapping[str, Any], folder: Path) -> Options:
         """The options to go on with; named: those that were given, by name. InputError where it could not be exact."""
+        free = MAY_DIFFER if self.options.patience is None else (*MAY_DIFFER, "patience")  # else no best is kept
         for name, value in named.items():
             before = getattr(self.options, name)
-            if name not in MAY_DIFFER and value != before:
+            if name not in free and value != before:
                 begun = "without it" if before is None else f"with {before}"
-                free = ", ".join(f"--{one.replace('_', '-')}" for one in (*MAY_DIFFER, "json", "quiet"))
+                accepted = ", ".join(f"--{one.replace('_', '-')}" for one in (*free, "json", "quiet"))
                 raise InputError(
                     f"{name.replace('_', '-')} {value} was given, but the run in {folder} was begun {begun}, and a run "
-                    f"that goes on keeps its settings; accepted beside --resume: {free}"
+                    f"that goes on keeps its settings; accepted beside --resume: {accepted}"
                 )
-        if self.options.patience is not None:
-            raise InputError(
-                f"the run in {folder} was begun with --patience {self.options.patience}, and the best weights that it "
-                f"would come back to are not kept: it cannot go on"
-            )
-        allowed = {name: value for name, value in named.items() if name in MAY_DIFFER}
+        allowed = {name: value for name, value in named.items() if name in free}
         options = replace(self.options, **{"output": str(folder), **allowed})
         if self.state.epoch >= (options.epochs or 0):
             raise InputError(
@@ -97,9 +92,10 @@ def read(run: str) -> tuple[Begun, Path]:
         raise InputError(f"{run} cannot be resumed: there is {there}, and no {FILE} beside it")
     arrays, kept = checkpoint.read(folder / FILE, holds="training")
     try:
-        optimizer = arrays.pop("optimizer")
-        state = TrainingState(kept["epoch"], kept["step"], optimizer, kept["learning_rate_scale"])
-        return Begun(Options(**kept["options"]), kept["data"], arrays, state, kept["history"]), folder
+        optimizer, best = arrays.pop("optimizer"), arrays.pop("best", None)
+        history = History(kept["history"])
+        state = TrainingState(kept["epoch"], kept["step"], optimizer, kept["learning_rate_scale"], history, best)
+        return Begun(Options(**kept["options"]), kept["data"], arrays, state), folder
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / FILE} was written by another version of bpcore") from error
 
@@ -109,12 +105,6 @@ def mark(x: np.ndarray, y: np.ndarray) -> str:
     every = max(1, len(x) // 1024)
     sums = zlib.crc32(np.ascontiguousarray(y[::every]).data, zlib.crc32(np.ascontiguousarray(x[::every]).data))
     return f"{len(x)} samples of {x[0].size} {x.dtype.name}, sum {sums:08x}"
-
-
-def joined(earlier: Mapping[str, list[float]], history: History) -> History:
-    """The history of the whole run."""
-    measures = {name: [*earlier.get(name, ()), *values] for name, values in history.measures.items()}
-    return History(measures or {name: list(values) for name, values in earlier.items()}, history.stopped)
 
 
 class Keep(Callback):
@@ -142,17 +132,17 @@ class Keep(Callback):
     def _write(self, run: Run) -> None:
         weights, state = run.last_boundary()
         assert state.optimizer is not None
-        history = joined(self._begun.history, run.history).measures
+        arrays = {"optimizer": state.optimizer} | ({} if state.best is None else {"best": state.best})
         kept = {
             "options": asdict(self._begun.options),
             "data": self._begun.data,
-            "history": {name: values[: state.epoch] for name, values in history.items()},
+            "history": state.history.measures,
             "epoch": state.epoch,
             "step": state.step,
             "learning_rate_scale": state.learning_rate_scale,
         }
         try:
-            checkpoint.write(self._path, {**weights, "optimizer": state.optimizer}, kept, holds="training")
+            checkpoint.write(self._path, weights | arrays, kept, holds="training")
         except InputError as error:  # no reason to lose what is being learned
             self._tell(f"note: this run cannot be resumed: {error}")
         self._wrote = time.monotonic()

@@ -181,7 +181,6 @@ def learn(job: Job, folder: Path, report: Report) -> Learned:
             shift=job.dataset.shift,
             start=job.begun.state,
         )
-    history = resuming.joined(job.begun.history, history)
     return Learned(history, watch.seconds, compilation.seconds, watch.samples)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -20,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from bpcore.backends.base import PRECISIONS, Backend, Samples
 from bpcore.errors import InputError
 from bpcore.evaluation import EVALUATION_BATCH, Answer, Predictor
+from bpcore.history import History
 from bpcore.losses import Loss
 from bpcore.samples import check_targets
 from bpcore.schedules import SCHEDULES
@@ -316,7 +318,8 @@ class Perceptron(BaseEstimator, ABC):
         self._now = now if keeps_apart else None
         if epochs.improved or not keeps_apart:
             self._keep(now)
-        self._state = run.training_state()
+        # The loss curve and the best weights of several partial fits are the estimator's, not the run's.
+        self._state = replace(run.training_state(), history=History(), best=None)
 
     def _has_stopped(self) -> bool:
         """Whether earlier partial fits have come to an early stop."""
