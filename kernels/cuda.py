@@ -31,6 +31,7 @@ contract to one instruction as on the CPU; there is no other fast arithmetic.
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -81,6 +82,22 @@ state_rows: Callable[[Any, int, int], tuple[Any, ...]]
 
 
 IN_SIMULATOR = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+
+
+def _load_array_functions() -> None:
+    """numba-cuda up to 0.30 asks at its first compilation for numpy.row_stack, which NumPy has no more since 2.5."""
+    if hasattr(np, "row_stack"):
+        return
+    names: Any = np
+    names.row_stack = lambda tup: np.vstack(tup)  # no kernel calls it
+    try:
+        importlib.import_module("numba.cuda.np.arrayobj")
+    finally:
+        del names.row_stack
+
+
+if not IN_SIMULATOR:
+    _load_array_functions()
 
 # --- reading and writing what may be bfloat16 ----------------------------------------------------------------
 
