@@ -31,8 +31,11 @@ from bpcore import (
 from bpcore.backends import fusion, get_backend, graphs
 from bpcore.backends.base import Array, Control
 from bpcore.backends.cupy_backend import CupyBackend
-from bpcore.backends.operations import Product, Relu
+from bpcore.backends.graphs import GraphMaker
+from bpcore.backends.operations import Kernel, Operation, Product, Relu
+from bpcore.backends.recording import NotRecordableError
 from bpcore.errors import InputError
+from bpcore.kernels import spec
 from bpcore.testing import BackendConformance
 from bpcore.train import Run
 
@@ -364,6 +367,22 @@ def test_a_capture_that_fails_says_why(device: Device, rng: np.random.Generator)
         history = network.fit(x, y, epochs=3, batch_size=16)
     assert history["loss"][-1] < history["loss"][0]
     assert device.stream.captured is None
+
+
+def test_a_capture_that_becomes_invalid_says_what_made_it_so(backend: CupyBackend, device: Device) -> None:
+    """CUDA lets the end of such a capture fail as well, and knows nothing of the reason there."""
+    array = backend.full((2, 2), 1.0, np.float32)
+    add = Kernel(spec.plain("add", np.dtype(np.float32)), (array, array, array))
+    maker = GraphMaker(backend, device, folds=False, epilogues=False)
+    execute = backend.execute
+
+    def and_look(operation: Operation) -> None:
+        execute(operation)
+        backend.to_numpy(array)
+
+    backend.execute = and_look  # type: ignore[method-assign]
+    with pytest.raises(NotRecordableError, match=r"\(cudaErrorStreamCaptureUnsupported: operation not permitted"):
+        maker.make([add])
 
 
 def test_without_cublas_steps_are_launched_one_by_one(device: Device, rng: np.random.Generator) -> None:
