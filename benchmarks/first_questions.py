@@ -1,6 +1,6 @@
 """The first questions to a real GPU, because their answers decide between designs.
 
-    python benchmarks/first_questions.py [--out FILE.json]
+    python benchmarks/first_questions.py [--out FILE.json] [--only QUESTION] [--look]
 
 1  What do a node of a CUDA graph, and the launch of a graph, cost?     -> how many steps a graph should have
 2  Are products with an epilogue faster than product and kernel?        -> CupyBackend(epilogues=...)
@@ -11,6 +11,7 @@
 7  What does a step cost in float32, tf32 and bfloat16?                 -> from which size on precision= is worth it
 
 It fails where there is no GPU. Times are medians, in microseconds, of many repetitions between two synchronisations.
+Each question has a process of its own, so that one that breaks the GPU's context, or hangs, costs its own answer alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -43,6 +46,8 @@ from bpcore.train import Run, Settings
 FLOAT32 = np.dtype(np.float32)
 SHAPES = [(10, 784, 128), (128, 784, 128), (128, 512, 512), (512, 784, 256), (2048, 512, 512), (2048, 2048, 2048)]
 PRECISION_SHAPES = [(128, 128), (512, 512), (2048, 2048), (4096, 16384)]
+PATIENCE = 240
+"""Seconds that a question may take."""
 Answers = dict[str, Any]
 
 
@@ -190,8 +195,9 @@ def grid_barrier(backend: CupyBackend, repeats: int) -> Answers:
 
 def precisions(backend: CupyBackend, repeats: int) -> Answers:
     """Two hidden layers, Adam, small and large."""
-    found, steps = {}, min(repeats, 100)
+    found = {}
     for width, batch in PRECISION_SHAPES:
+        steps = min(repeats, 100, 2**19 // batch)  # the largest reads 400 MB of images
         found[f"{width} batch {batch}"] = {
             precision: step_microseconds(training_run(backend, [width, width], batch, Adam(), steps, precision), steps)
             for precision in ("float32", "tf32", "bfloat16")
@@ -214,10 +220,28 @@ def ask(backend: CupyBackend, repeats: int, questions: Sequence[Any] = QUESTIONS
     return answers
 
 
+def in_own_process(name: str) -> Answers:
+    """The answer to one question, or why there is none."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "answer.json"
+        command = [sys.executable, "-P", __file__, "--only", name, "--out", str(path)]
+        try:
+            ended = subprocess.run(command, timeout=PATIENCE, check=False).returncode
+        except subprocess.TimeoutExpired:
+            return {"failed": f"no answer after {PATIENCE} s"}
+        if not path.exists():
+            return {"failed": f"its process ended with code {ended}"}
+        answer: Answers = json.loads(path.read_text(encoding="utf-8"))[name]
+        return answer
+
+
 def main() -> int:
-    """Ask, print, write."""
+    """Ask, print, write after each answer."""
+    names = {question.__name__: question for question in QUESTIONS}
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, help="write the answers to this file, as JSON")
+    parser.add_argument("--only", choices=names, help="ask one question, in this process")
+    parser.add_argument("--look", action="store_true", help="say which GPU there is, and ask nothing")
     options = parser.parse_args()
     try:
         backend = get_backend("cupy")
@@ -225,10 +249,16 @@ def main() -> int:
         print(f"first_questions.py needs a GPU: {error}", file=sys.stderr)
         return 1
     assert isinstance(backend, CupyBackend)
-    answers = ask(backend, repeats=200)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+    described = backend.describe()
+    if options.look:
+        print(", ".join(f"{name}: {value}" for name, value in described.items()))
+        return 0
+    answers: Answers = {"date": date.today().isoformat(), **described}
+    for name, question in names.items() if options.only is None else [(options.only, names[options.only])]:
+        answers[name] = in_own_process(name) if options.only is None else ask(backend, 200, [question])[name]
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

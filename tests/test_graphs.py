@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
+import re
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -414,6 +418,25 @@ def test_the_first_questions_can_be_asked(backend: CupyBackend, monkeypatch: pyt
     assert answers["epilogues"] == {"2x3x4": {"product": 1.0, "two": 1.0, "one": 1.0}}
     assert answers["precisions"]["us_per_step"]["8 batch 4"].keys() == {"float32", "tf32", "bfloat16"}
     assert graphs.STEPS_IN_A_GRAPH == 16
+
+
+def test_a_question_without_an_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process for each, which here finds no GPU, or has no time to look."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    first_questions = importlib.import_module("first_questions")
+    assert first_questions.in_own_process("folding") == {"failed": "its process ended with code 1"}
+    monkeypatch.setattr(first_questions, "PATIENCE", 0)
+    assert first_questions.in_own_process("folding") == {"failed": "no answer after 0 s"}
+
+
+def test_make_gpu_ends_in_one_line_without_a_gpu() -> None:
+    command = [sys.executable, "-P", str(REPOSITORY / "benchmarks" / "first_questions.py"), "--look"]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run(command, check=False, capture_output=True, text=True, env=hidden)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert re.fullmatch(r"first_questions.py needs a GPU: .*\n", result.stderr)
 
 
 # --- on a real GPU ----------------------------------------------------------------------------------------------
