@@ -89,7 +89,7 @@ def _load_array_functions() -> None:
     if hasattr(np, "row_stack"):
         return
     names: Any = np
-    names.row_stack = lambda tup: np.vstack(tup)  # no kernel calls it
+    names.row_stack = np.vstack
     try:
         importlib.import_module("numba.cuda.np.arrayobj")
     finally:

@@ -323,7 +323,8 @@ class Device:
 
     def forbid_while_capturing(self) -> None:
         """Other threads' work may go on, for CuPy begins a capture in the relaxed mode."""
-        capturing = [one for one in self._streams if one.captured is not None and one.captured_by == threading.get_ident()]
+        mine = threading.get_ident()
+        capturing = [one for one in self._streams if one.captured is not None and one.captured_by == mine]
         for stream in capturing:
             stream.invalid = True
         if capturing:
