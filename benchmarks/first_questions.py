@@ -241,7 +241,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, help="write the answers to this file, as JSON")
     parser.add_argument("--only", choices=names, help="ask one question, in this process")
-    parser.add_argument("--look", action="store_true", help="say which GPU there is, and ask nothing")
+    parser.add_argument("--look", action="store_true", help="say which GPU there is, try a product and a kernel, ask nothing")
     options = parser.parse_args()
     try:
         backend = get_backend("cupy")
@@ -252,7 +252,8 @@ def main() -> int:
     described = backend.describe()
     if options.look:
         print(", ".join(f"{name}: {value}" for name, value in described.items()))
-        return 0
+        ones = backend.full((16, 16), 1.0, FLOAT32)
+        return 0 if (backend.to_numpy(backend.add(ones, backend.matmul(ones, ones))) == 17).all() else 1
     answers: Answers = {"date": date.today().isoformat(), **described}
     for name, question in names.items() if options.only is None else [(options.only, names[options.only])]:
         answers[name] = in_own_process(name) if options.only is None else ask(backend, 200, [question])[name]

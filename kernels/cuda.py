@@ -37,6 +37,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -803,6 +804,8 @@ def compiler_problem() -> str:
     try:
         cuda.cudadrv.nvvm.NVVM()
         cuda.cudadrv.runtime.get_version()
+        if not Path(cuda.cudadrv.libs.get_libdevice() or "").is_file():
+            return "libdevice, NVIDIA's library of functions, cannot be found; it is looked for in CUDA_HOME too"
     except Exception as error:  # of several kinds, by what is missing
         return str(error).strip().partition("\n")[0] or type(error).__name__
     return ""

@@ -174,6 +174,14 @@ def ptxas() -> str | None:
     return shutil.which("ptxas")
 
 
+@pytest.mark.parametrize("path", [None, "/nowhere/libdevice.10.bc"])
+def test_without_libdevice_there_is_no_compiler(path: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba looks for it at its first compilation alone."""
+    assert cuda.compiler_problem() == ""
+    monkeypatch.setattr(numba_cuda.cudadrv.libs, "get_libdevice", lambda: path)
+    assert cuda.compiler_problem().startswith("libdevice, NVIDIA's library of functions, cannot be found")
+
+
 WITHOUT_ROW_STACK = """
     import numpy
 
