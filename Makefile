@@ -54,7 +54,7 @@ GPU_BENCH = -m bpcore bench --device gpu --peers auto --budget $(BUDGET) --resum
 GPU_PARTS := gpu-tests gpu-questions gpu-largest gpu-grid
 LARGEST := --networks 784-4096-4096-4096-10 --batches 16384
 ifeq ($(origin PYTHON), command line)
-GPU_PYTHON := PYTHONPATH=build/gpu $(PYTHON)
+GPU_PYTHON := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/gpu $(PYTHON)
 gpu $(GPU_PARTS): build/gpu
 # Where no package brings NVIDIA's compiler, Numba looks for it in CUDA_HOME.
 NVCC := $(realpath $(shell command -v nvcc))
