@@ -46,11 +46,13 @@ bench-compare: $(VENV)/.dev
 
 # `make gpu` installs what CUDA=cuda12 or CUDA=cuda13 names; `make gpu PYTHON=python3` uses that interpreter as it is.
 # After the tests it measures, until BUDGET seconds are over; the same command again goes on where it stopped. Where the
-# machine has other frameworks, they are measured too. A part that fails does not keep the others from running.
+# machine has other frameworks, they are measured too, or those that PEERS=torch-graph,jax names alone. A part that fails
+# does not keep the others from running.
 CUDA ?= cuda12
 BUDGET ?= 900
+PEERS ?= auto
 RESULTS ?= build/gpu-bench.json
-GPU_BENCH = -m bpcore bench --device gpu --peers auto --budget $(BUDGET) --resume $(RESULTS)
+GPU_BENCH = -m bpcore bench --device gpu --peers $(PEERS) --budget $(BUDGET) --resume $(RESULTS)
 GPU_PARTS := gpu-tests gpu-questions gpu-largest gpu-grid
 LARGEST := --networks 784-4096-4096-4096-10 --batches 16384
 ifeq ($(origin PYTHON), command line)
