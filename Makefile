@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test check docs bench bench-save bench-compare gpu gpu-tests gpu-questions gpu-largest gpu-grid coverage clean
+.PHONY: train test check docs bench bench-save bench-compare coverage clean
+.PHONY: gpu gpu-tests gpu-questions gpu-streaming gpu-largest gpu-grid
 
 train: $(VENV)/.run
 	$(BIN)/bpcore train
@@ -53,7 +54,7 @@ BUDGET ?= 900
 PEERS ?= auto
 RESULTS ?= build/gpu-bench.json
 GPU_BENCH = -m bpcore bench --device gpu --peers $(PEERS) --budget $(BUDGET) --resume $(RESULTS)
-GPU_PARTS := gpu-tests gpu-questions gpu-largest gpu-grid
+GPU_PARTS := gpu-tests gpu-questions gpu-streaming gpu-largest gpu-grid
 LARGEST := --networks 784-4096-4096-4096-10 --batches 16384
 ifeq ($(origin PYTHON), command line)
 GPU_PYTHON := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/gpu $(PYTHON)
@@ -76,6 +77,9 @@ gpu-tests:
 
 gpu-questions:
 	$(GPU_PYTHON) -P benchmarks/first_questions.py --out $(dir $(RESULTS))first-questions.json
+
+gpu-streaming:
+	$(GPU_PYTHON) -P benchmarks/streaming.py --gib 2
 
 gpu-largest:
 	mkdir -p $(dir $(RESULTS))

@@ -415,6 +415,9 @@ def test_the_first_questions_can_be_asked(backend: CupyBackend, monkeypatch: pyt
     questions = [question for question in first_questions.QUESTIONS if question.__name__ not in left_out]
     answers = first_questions.ask(backend, 1, questions)
     assert not [name for name, answer in answers.items() if "failed" in answer], answers
+    everything = ["forward", "gradient", "delta", "relu", "relu and mask", "relu backward"]
+    assert answers["algorithms"]["tf32 2x3x4"] == everything
+    assert answers["algorithms"]["bfloat16 7x5x3"] == everything[:3]
     assert answers["epilogues"] == {"2x3x4": {"product": 1.0, "two": 1.0, "one": 1.0}}
     assert answers["precisions"]["us_per_step"]["8 batch 4"].keys() == {"float32", "tf32", "bfloat16"}
     assert graphs.STEPS_IN_A_GRAPH == 16
