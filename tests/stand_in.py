@@ -55,7 +55,7 @@ class StandInArray:
     flags = property(lambda self: self._content.flags)
 
     # Views.
-    data = property(lambda self: SimpleNamespace(ptr=self._content.ctypes.data))
+    data = property(lambda self: SimpleNamespace(ptr=self._content.ctypes.data if self._use.bytes else 0))
     T = property(lambda self: type(self)(self._device, self._content.T, self._use))
 
     def __getitem__(self, key: Any) -> StandInArray:
@@ -356,7 +356,7 @@ class Device:
             raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes (allocated so far: {self.used:,} bytes).")
         self.used += size
         self.most_used = max(self.most_used, self.used)
-        use = Use(content.shape)
+        use = Use(content.shape, content.nbytes)
         weakref.finalize(use, self._free, size)
         return self.ndarray(self, content, use)
 
