@@ -397,6 +397,19 @@ def test_without_cublas_steps_are_launched_one_by_one(device: Device, rng: np.ra
     assert not device.graphs
 
 
+def test_a_product_that_cublaslt_has_not_is_cupys(device: Device, rng: np.random.Generator) -> None:
+    cublas = stand_in_cublas.Cublas(device, refused_types=frozenset({0}))
+    backend = CupyBackend(device, device.launch, cublas)
+    a, b, c = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4), (4, 5), (3, 5)))
+    out = backend.asarray(c.copy())
+    backend.matmul(backend.asarray(a), backend.asarray(b), out, alpha=0.5, beta=-2.0)
+    np.testing.assert_allclose(backend.to_numpy(out), 0.5 * a @ b - 2 * c, rtol=1e-5)
+    x, y, _ = data(rng)
+    network = Network([Dense(8, "tanh"), Dense(3)], backend=backend)
+    with pytest.warns(UserWarning, match=r"runs step by step: it cannot be captured as a CUDA graph \(calling cuBLAS"):
+        network.fit(x, y, epochs=1, batch_size=16)
+
+
 def test_graphs_are_for_the_gpu_alone() -> None:
     with pytest.raises(InputError, match="float32 and float64"):
         get_backend("numpy").at_precision("tf32")
