@@ -35,6 +35,7 @@ import importlib
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -92,7 +93,8 @@ def _load_array_functions() -> None:
     names: Any = np
     names.row_stack = np.vstack
     try:
-        importlib.import_module("numba.cuda.np.arrayobj")
+        with suppress(ModuleNotFoundError):  # of versions that leave this to Numba
+            importlib.import_module("numba.cuda.np.arrayobj")
     finally:
         del names.row_stack
 
