@@ -292,7 +292,11 @@ def main() -> int:
     if options.look:
         print(", ".join(f"{name}: {value}" for name, value in described.items()))
         ones = backend.full((16, 16), 1.0, FLOAT32)
-        return 0 if (backend.to_numpy(backend.add(ones, backend.matmul(ones, ones))) == 17).all() else 1
+        found = backend.to_numpy(backend.add(ones, backend.matmul(ones, ones)))
+        if (found == 17).all():
+            return 0
+        print(f"1 + 16 x 1 x 1 is 17, and this GPU was made to say {found[0, 0]}", file=sys.stderr)
+        return 1
     answers: Answers = {"date": date.today().isoformat(), **described}
     for name, question in names.items() if options.only is None else [(options.only, names[options.only])]:
         answers[name] = in_own_process(name) if options.only is None else ask(backend, 200, [question])[name]
