@@ -303,7 +303,10 @@ def main() -> int:
         if options.out:
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
-    return 0
+    failed = [name for name in names if "failed" in answers.get(name, {})]
+    if failed:
+        print(f"no answer to {', '.join(failed)}", file=sys.stderr)
+    return len(failed) > 0
 
 
 if __name__ == "__main__":

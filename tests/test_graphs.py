@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import importlib
+import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -444,6 +446,25 @@ def test_a_question_without_an_answer_is_one_line(monkeypatch: pytest.MonkeyPatc
     assert first_questions.in_own_process("folding") == {"failed": "its process ended with code 1"}
     monkeypatch.setattr(first_questions, "PATIENCE", 0)
     assert first_questions.in_own_process("folding") == {"failed": "no answer after 0 s"}
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_questions_that_failed_are_told(
+    crashes: bool, backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    """The others' answers are written all the same."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    first_questions = importlib.import_module("first_questions")
+    monkeypatch.setattr(first_questions, "get_backend", lambda name: backend)
+    answer = {"failed": "its process ended with code -11"} if crashes else {"blocks": 132}
+    found = {"grid_barrier": answer}
+    monkeypatch.setattr(first_questions, "in_own_process", lambda name: found.get(name, {"us": 1.0}))
+    monkeypatch.setattr(sys, "argv", ["first_questions.py", "--out", str(tmp_path / "new" / "answers.json")])
+    assert first_questions.main() == crashes
+    answers = json.loads((tmp_path / "new" / "answers.json").read_text(encoding="utf-8"))
+    assert answers["grid_barrier"] == answer
+    assert answers["precisions"] == {"us": 1.0}
+    assert capsys.readouterr().err == ("no answer to grid_barrier\n" if crashes else "")
 
 
 def test_make_gpu_ends_in_one_line_without_a_gpu() -> None:
