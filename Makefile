@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test check docs bench bench-save bench-compare gpu coverage clean
+.PHONY: train test check docs bench bench-save bench-compare coverage clean
+.PHONY: gpu gpu-tests gpu-questions gpu-streaming gpu-largest gpu-grid
 
 train: $(VENV)/.run
 	$(BIN)/bpcore train
@@ -46,25 +47,46 @@ bench-compare: $(VENV)/.dev
 
 # `make gpu` installs what CUDA=cuda12 or CUDA=cuda13 names; `make gpu PYTHON=python3` uses that interpreter as it is.
 # After the tests it measures, until BUDGET seconds are over; the same command again goes on where it stopped. Where the
-# machine has other frameworks, they are measured too.
+# machine has other frameworks, they are measured too, or those that PEERS=torch-graph,jax names alone. A part that fails
+# does not keep the others from running.
 CUDA ?= cuda12
 BUDGET ?= 900
+PEERS ?= auto
 RESULTS ?= build/gpu-bench.json
-GPU_BENCH = -m bpcore bench --device gpu --peers auto --budget $(BUDGET) --resume $(RESULTS)
+GPU_BENCH = -m bpcore bench --device gpu --peers $(PEERS) --budget $(BUDGET) --resume $(RESULTS)
+GPU_PARTS := gpu-tests gpu-questions gpu-streaming gpu-largest gpu-grid
 LARGEST := --networks 784-4096-4096-4096-10 --batches 16384
 ifeq ($(origin PYTHON), command line)
-GPU_PYTHON := PYTHONPATH=build/gpu $(PYTHON)
-gpu: build/gpu
+GPU_PYTHON := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/gpu $(PYTHON)
+gpu $(GPU_PARTS): build/gpu
+# Where no package brings NVIDIA's compiler, Numba looks for it in CUDA_HOME.
+NVCC := $(realpath $(shell command -v nvcc))
+ifneq ($(NVCC),)
+export CUDA_HOME ?= $(NVCC:/bin/nvcc=)
+endif
 else
 GPU_PYTHON := $(BIN)/python
-gpu: $(VENV)/.$(CUDA)
+gpu $(GPU_PARTS): $(VENV)/.$(CUDA)
 endif
 gpu:
-	@$(GPU_PYTHON) -P -c "from bpcore.backends.cupy_backend import CupyBackend; print(CupyBackend().describe()['device'])"
-	$(GPU_PYTHON) -P -m pytest -m gpu
-	mkdir -p $(dir $(RESULTS))
+	@$(GPU_PYTHON) -P benchmarks/first_questions.py --look
+	@$(MAKE) --keep-going --jobs=1 --no-print-directory $(GPU_PARTS)
+
+gpu-tests:
+	$(GPU_PYTHON) -P -m pytest -m gpu --continue-on-collection-errors
+
+gpu-questions:
 	$(GPU_PYTHON) -P benchmarks/first_questions.py --out $(dir $(RESULTS))first-questions.json
+
+gpu-streaming:
+	$(GPU_PYTHON) -P benchmarks/streaming.py --gib 2
+
+gpu-largest:
+	mkdir -p $(dir $(RESULTS))
 	$(GPU_PYTHON) -P $(GPU_BENCH) $(LARGEST) --rounds 3
+
+gpu-grid:
+	mkdir -p $(dir $(RESULTS))
 	$(GPU_PYTHON) -P $(GPU_BENCH) --markdown $(RESULTS:.json=.md)
 
 build/gpu: FORCE

@@ -1,6 +1,6 @@
 """The first questions to a real GPU, because their answers decide between designs.
 
-    python benchmarks/first_questions.py [--out FILE.json]
+    python benchmarks/first_questions.py [--out FILE.json] [--only QUESTION] [--look]
 
 1  What do a node of a CUDA graph, and the launch of a graph, cost?     -> how many steps a graph should have
 2  Are products with an epilogue faster than product and kernel?        -> CupyBackend(epilogues=...)
@@ -9,8 +9,10 @@
 5  From which size on does a folded update win?                         -> graphs.BYTES_WORTH_FOLDING
 6  What does a barrier of the whole grid cost?                          -> whether one kernel for a whole step would win
 7  What does a step cost in float32, tf32 and bfloat16?                 -> from which size on precision= is worth it
+8  Which products and endings has cuBLASLt, of odd widths too?          -> what a precision may be promised for
 
 It fails where there is no GPU. Times are medians, in microseconds, of many repetitions between two synchronisations.
+Each question has a process of its own, so that one that breaks the GPU's context, or hangs, costs its own answer alone.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -33,16 +37,20 @@ from bpcore.backends import get_backend, graphs
 from bpcore.backends.base import Backend
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.backends.graphs import GraphMaker
-from bpcore.backends.operations import Kernel, Operation, Product, Relu
+from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward
 from bpcore.errors import BpcoreError
 from bpcore.kernels import spec
 from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.cublas import mask_bytes
 from bpcore.samples import to_device
 from bpcore.train import Run, Settings
 
 FLOAT32 = np.dtype(np.float32)
 SHAPES = [(10, 784, 128), (128, 784, 128), (128, 512, 512), (512, 784, 256), (2048, 512, 512), (2048, 2048, 2048)]
+ODD_SHAPES = [(1, 1, 1), (7, 5, 3), (33, 31, 17), (128, 784, 30)]
 PRECISION_SHAPES = [(128, 128), (512, 512), (2048, 2048), (4096, 16384)]
+PATIENCE = 240
+"""Seconds that a question may take."""
 Answers = dict[str, Any]
 
 
@@ -188,10 +196,36 @@ def grid_barrier(backend: CupyBackend, repeats: int) -> Answers:
     return {"blocks": blocks, "barrier_us": (took[1010] - took[10]) / 1000}
 
 
+def algorithms(backend: CupyBackend, repeats: int) -> Answers:
+    """The products that a layer asks for, and how they may end, where cuBLASLt has an algorithm; none is run."""
+    found = {}
+    for precision in ("float32", "tf32", "bfloat16"):
+        chosen, _ = backend.at_precision(precision)
+        assert isinstance(chosen, CupyBackend)
+        between = chosen.between_layers(FLOAT32)
+        for rows, inner, columns in [*SHAPES, *ODD_SHAPES]:
+            x, w, z = (chosen.empty(shape, between) for shape in ((rows, inner), (inner, columns), (rows, columns)))
+            gradient, below = chosen.empty((inner, columns), FLOAT32), chosen.empty((rows, inner), between)
+            bias, bias_below = chosen.empty((columns,), FLOAT32), chosen.empty((inner,), FLOAT32)
+            mask, mask_below = (chosen.empty((rows, mask_bytes(width)), np.uint8) for width in (columns, inner))
+            products = {
+                "forward": Product(x, w, z),
+                "gradient": Product(x.T, z, gradient),
+                "delta": Product(z, w.T, below),
+                "relu": Product(x, w, z, epilogue=Relu(bias)),
+                "relu and mask": Product(x, w, z, epilogue=Relu(bias, mask)),
+                "relu backward": Product(z, w.T, below, epilogue=ReluBackward(bias_below, mask_below)),
+            }
+            has = [name for name, product in products.items() if chosen.can_multiply(product)]
+            found[f"{precision} {rows}x{inner}x{columns}"] = has
+    return found
+
+
 def precisions(backend: CupyBackend, repeats: int) -> Answers:
     """Two hidden layers, Adam, small and large."""
-    found, steps = {}, min(repeats, 100)
+    found = {}
     for width, batch in PRECISION_SHAPES:
+        steps = min(repeats, 100, 2**19 // batch)  # the largest reads 400 MB of images
         found[f"{width} batch {batch}"] = {
             precision: step_microseconds(training_run(backend, [width, width], batch, Adam(), steps, precision), steps)
             for precision in ("float32", "tf32", "bfloat16")
@@ -199,7 +233,16 @@ def precisions(backend: CupyBackend, repeats: int) -> Answers:
     return {"us_per_step": found}
 
 
-QUESTIONS = (nodes_and_launches, epilogues, nan_through_relu, steps_in_a_graph, folding, grid_barrier, precisions)
+QUESTIONS = (
+    algorithms,
+    nodes_and_launches,
+    epilogues,
+    nan_through_relu,
+    steps_in_a_graph,
+    folding,
+    grid_barrier,
+    precisions,
+)
 
 
 def ask(backend: CupyBackend, repeats: int, questions: Sequence[Any] = QUESTIONS) -> Answers:
@@ -214,10 +257,30 @@ def ask(backend: CupyBackend, repeats: int, questions: Sequence[Any] = QUESTIONS
     return answers
 
 
+def in_own_process(name: str) -> Answers:
+    """The answer to one question, or why there is none."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "answer.json"
+        command = [sys.executable, "-P", __file__, "--only", name, "--out", str(path)]
+        try:
+            ended = subprocess.run(command, timeout=PATIENCE, check=False).returncode
+        except subprocess.TimeoutExpired:
+            return {"failed": f"no answer after {PATIENCE} s"}
+        if not path.exists():
+            return {"failed": f"its process ended with code {ended}"}
+        answer: Answers = json.loads(path.read_text(encoding="utf-8"))[name]
+        return answer
+
+
 def main() -> int:
-    """Ask, print, write."""
+    """Ask, print, write after each answer."""
+    names = {question.__name__: question for question in QUESTIONS}
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, help="write the answers to this file, as JSON")
+    parser.add_argument("--only", choices=names, help="ask one question, in this process")
+    parser.add_argument(
+        "--look", action="store_true", help="say which GPU there is, try a product and a kernel, ask nothing"
+    )
     options = parser.parse_args()
     try:
         backend = get_backend("cupy")
@@ -225,11 +288,25 @@ def main() -> int:
         print(f"first_questions.py needs a GPU: {error}", file=sys.stderr)
         return 1
     assert isinstance(backend, CupyBackend)
-    answers = ask(backend, repeats=200)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
-    return 0
+    described = backend.describe()
+    if options.look:
+        print(", ".join(f"{name}: {value}" for name, value in described.items()))
+        ones = backend.full((16, 16), 1.0, FLOAT32)
+        found = backend.to_numpy(backend.add(ones, backend.matmul(ones, ones)))
+        if (found == 17).all():
+            return 0
+        print(f"1 + 16 x 1 x 1 is 17, and this GPU was made to say {found[0, 0]}", file=sys.stderr)
+        return 1
+    answers: Answers = {"date": date.today().isoformat(), **described}
+    for name, question in names.items() if options.only is None else [(options.only, names[options.only])]:
+        answers[name] = in_own_process(name) if options.only is None else ask(backend, 200, [question])[name]
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+    failed = [name for name in names if "failed" in answers.get(name, {})]
+    if failed:
+        print(f"no answer to {', '.join(failed)}", file=sys.stderr)
+    return len(failed) > 0
 
 
 if __name__ == "__main__":

@@ -31,11 +31,14 @@ contract to one instruction as on the CPU; there is no other fast arithmetic.
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -81,6 +84,23 @@ state_rows: Callable[[Any, int, int], tuple[Any, ...]]
 
 
 IN_SIMULATOR = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+
+
+def _load_array_functions() -> None:
+    """numba-cuda up to 0.30 asks at its first compilation for numpy.row_stack, which NumPy has no more since 2.5."""
+    if hasattr(np, "row_stack"):
+        return
+    names: Any = np
+    names.row_stack = np.vstack
+    try:
+        with suppress(ModuleNotFoundError):  # of versions that leave this to Numba
+            importlib.import_module("numba.cuda.np.arrayobj")
+    finally:
+        del names.row_stack
+
+
+if not IN_SIMULATOR:
+    _load_array_functions()
 
 # --- reading and writing what may be bfloat16 ----------------------------------------------------------------
 
@@ -786,6 +806,8 @@ def compiler_problem() -> str:
     try:
         cuda.cudadrv.nvvm.NVVM()
         cuda.cudadrv.runtime.get_version()
+        if not Path(cuda.cudadrv.libs.get_libdevice() or "").is_file():
+            return "libdevice, NVIDIA's library of functions, cannot be found; it is looked for in CUDA_HOME too"
     except Exception as error:  # of several kinds, by what is missing
         return str(error).strip().partition("\n")[0] or type(error).__name__
     return ""

@@ -55,7 +55,7 @@ class StandInArray:
     flags = property(lambda self: self._content.flags)
 
     # Views.
-    data = property(lambda self: SimpleNamespace(ptr=self._content.ctypes.data))
+    data = property(lambda self: SimpleNamespace(ptr=self._content.ctypes.data if self._use.bytes else 0))
     T = property(lambda self: type(self)(self._device, self._content.T, self._use))
 
     def __getitem__(self, key: Any) -> StandInArray:
@@ -147,6 +147,7 @@ class Stream:
         self._device, self.ptr = device, ptr
         self.captured: list[Callable[[], None]] | None = None
         self.captured_by = 0
+        self.invalid = False
         self.clock = Clock(ptr, device.host)
 
     def synchronize(self) -> None:
@@ -160,11 +161,13 @@ class Stream:
     def begin_capture(self) -> None:
         if self.ptr == STREAM:
             raise CudaError("cudaErrorStreamCaptureUnsupported: the default stream cannot be captured")
-        self.captured, self.captured_by = [], threading.get_ident()
+        self.captured, self.captured_by, self.invalid = [], threading.get_ident(), False
 
     def end_capture(self) -> Graph:
         assert self.captured is not None
         nodes, self.captured = self.captured, None
+        if self.invalid:
+            raise CudaError("cudaErrorStreamCaptureInvalidated: operation failed due to a previous error")
         return Graph(self._device, nodes)
 
     def __enter__(self) -> Self:
@@ -320,7 +323,11 @@ class Device:
 
     def forbid_while_capturing(self) -> None:
         """Other threads' work may go on, for CuPy begins a capture in the relaxed mode."""
-        if any(stream.captured is not None and stream.captured_by == threading.get_ident() for stream in self._streams):
+        mine = threading.get_ident()
+        capturing = [one for one in self._streams if one.captured is not None and one.captured_by == mine]
+        for stream in capturing:
+            stream.invalid = True
+        if capturing:
             raise CudaError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
 
     def _new_stream(self, non_blocking: bool = False) -> Stream:
@@ -349,7 +356,7 @@ class Device:
             raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes (allocated so far: {self.used:,} bytes).")
         self.used += size
         self.most_used = max(self.most_used, self.used)
-        use = Use(content.shape)
+        use = Use(content.shape, content.nbytes)
         weakref.finalize(use, self._free, size)
         return self.ndarray(self, content, use)
 

@@ -21,8 +21,17 @@ import numpy as np
 from stand_in import Device, StandInArray
 
 LINES = (Path(__file__).parent / "cupy_names.txt").read_text(encoding="utf-8").splitlines()
-NAMES = dict(line.split(" ", 1) for line in LINES if line[0] != "#" and not line.startswith("ndarray:"))
+LISTED = dict(line.split(" ", 1) for line in LINES if line[0] != "#" and not line.startswith("ndarray:"))
 METHODS = LINES[-1].removeprefix("ndarray: ").split()
+
+
+def _numpy_has(name: str) -> bool:
+    """Each version of NumPy drops some names."""
+    path, _, last = name.rpartition(".")
+    return hasattr(getattr(np, path) if path else np, last)
+
+
+NAMES = {name: text for name, text in LISTED.items() if _numpy_has(name)}
 
 ARRAY_PARAMETERS = {"a", "ar", "ar1", "arr", "arr1", "arr2", "array", "b", "element", "m", "v", "x", "x1", "x2", "y"}
 REDUCES = {"add", "multiply"}

@@ -24,9 +24,13 @@ class RaceError(AssertionError):
 
 @dataclass(eq=False)
 class Use:
-    """The last uses of one allocation: the stream and count of the last write, and of each stream's last read."""
+    """The last uses of one allocation: the stream and count of the last write, and of each stream's last read.
+
+    bytes: how large it is; an empty one lies nowhere, at address 0.
+    """
 
     shape: tuple[int, ...]
+    bytes: int
     written: tuple[int, int] | None = None
     read: Seen = field(default_factory=dict)
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bpcore.backends import get_backend
-from bpcore.bench import data, roofline
+from bpcore.bench import data, roofline, suite
+from bpcore.bench import process as process_module
 from bpcore.bench.cells import Cell
 from bpcore.bench.contenders import CONTENDERS, PEERS
 from bpcore.bench.contenders.base import Contender, first_weights
@@ -190,3 +191,28 @@ def test_a_process_that_dies_is_told_and_started_anew() -> None:
             process.hello("relu", "sgd", "float32")
         assert process._worker is not None
         assert process._worker.pid != worker.pid
+
+
+def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(process_module.PATIENCE, "no such device", 0.0)
+    with Process("products", "no such device") as process:
+        with pytest.raises(ContenderError, match=r"^no answer after 0 s$"):
+            process.hello("relu", "sgd", "float32")
+        monkeypatch.delitem(process_module.PATIENCE, "no such device")
+        with pytest.raises(InputError, match="unknown backend"):
+            process.hello("relu", "sgd", "float32")
+
+
+def test_without_its_limits_a_device_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are asked for once."""
+
+    class Breaks(Process):
+        def ask(self, what: str, **arguments: Any) -> dict[str, Any]:
+            raise ContenderError("no memory")
+
+    monkeypatch.setattr(suite, "Process", Breaks)
+    results: dict[str, Any] = {"rooflines": {}}
+    said: list[str] = []
+    for _ in range(2):
+        assert suite._roofline(results, "numpy", "float32", said.append, quick=True) is None
+    assert said == ["note: without the limits of numpy, which cannot be measured: no memory"]

@@ -148,7 +148,8 @@ def test_the_largest_network_of_make_gpu_is_accepted() -> None:
 
 def test_make_gpu_measures_what_the_command_takes() -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    assert "--device gpu --peers auto --budget $(BUDGET) --resume $(RESULTS)" in makefile
+    assert "--device gpu --peers $(PEERS) --budget $(BUDGET) --resume $(RESULTS)" in makefile
+    assert "\nPEERS ?= auto\n" in makefile
     assert "--networks 784-4096-4096-4096-10 --batches 16384" in makefile
 
 

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import gc
 import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,8 +37,11 @@ from bpcore import (
 from bpcore.backends import fusion, get_backend, graphs
 from bpcore.backends.base import Array, Control
 from bpcore.backends.cupy_backend import CupyBackend
-from bpcore.backends.operations import Product, Relu
+from bpcore.backends.graphs import GraphMaker
+from bpcore.backends.operations import Kernel, Operation, Product, Relu
+from bpcore.backends.recording import NotRecordableError
 from bpcore.errors import InputError
+from bpcore.kernels import spec
 from bpcore.testing import BackendConformance
 from bpcore.train import Run
 
@@ -366,12 +375,41 @@ def test_a_capture_that_fails_says_why(device: Device, rng: np.random.Generator)
     assert device.stream.captured is None
 
 
+def test_a_capture_that_becomes_invalid_says_what_made_it_so(backend: CupyBackend, device: Device) -> None:
+    """CUDA lets the end of such a capture fail as well, and knows nothing of the reason there."""
+    array = backend.full((2, 2), 1.0, np.float32)
+    add = Kernel(spec.plain("add", np.dtype(np.float32)), (array, array, array))
+    maker = GraphMaker(backend, device, folds=False, epilogues=False)
+    execute = backend.execute
+
+    def and_look(operation: Operation) -> None:
+        execute(operation)
+        backend.to_numpy(array)
+
+    backend.execute = and_look  # type: ignore[method-assign]
+    with pytest.raises(NotRecordableError, match=r"\(cudaErrorStreamCaptureUnsupported: operation not permitted"):
+        maker.make([add])
+
+
 def test_without_cublas_steps_are_launched_one_by_one(device: Device, rng: np.random.Generator) -> None:
     x, y, _ = data(rng)
     network = Network([Dense(8, "relu"), Dense(3)], backend=CupyBackend(device, device.launch))
     with pytest.warns(UserWarning, match="^cuBLASLt cannot be loaded, so nothing is captured"):
         network.fit(x, y, epochs=2, batch_size=16)
     assert not device.graphs
+
+
+def test_a_product_that_cublaslt_has_not_is_cupys(device: Device, rng: np.random.Generator) -> None:
+    cublas = stand_in_cublas.Cublas(device, refused_types=frozenset({0}))
+    backend = CupyBackend(device, device.launch, cublas)
+    a, b, c = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4), (4, 5), (3, 5)))
+    out = backend.asarray(c.copy())
+    backend.matmul(backend.asarray(a), backend.asarray(b), out, alpha=0.5, beta=-2.0)
+    np.testing.assert_allclose(backend.to_numpy(out), 0.5 * a @ b - 2 * c, rtol=1e-5)
+    x, y, _ = data(rng)
+    network = Network([Dense(8, "tanh"), Dense(3)], backend=backend)
+    with pytest.warns(UserWarning, match=r"runs step by step: it cannot be captured as a CUDA graph \(calling cuBLAS"):
+        network.fit(x, y, epochs=1, batch_size=16)
 
 
 def test_graphs_are_for_the_gpu_alone() -> None:
@@ -392,9 +430,50 @@ def test_the_first_questions_can_be_asked(backend: CupyBackend, monkeypatch: pyt
     questions = [question for question in first_questions.QUESTIONS if question.__name__ not in left_out]
     answers = first_questions.ask(backend, 1, questions)
     assert not [name for name, answer in answers.items() if "failed" in answer], answers
+    everything = ["forward", "gradient", "delta", "relu", "relu and mask", "relu backward"]
+    assert answers["algorithms"]["tf32 2x3x4"] == everything
+    assert answers["algorithms"]["bfloat16 7x5x3"] == everything[:3]
     assert answers["epilogues"] == {"2x3x4": {"product": 1.0, "two": 1.0, "one": 1.0}}
     assert answers["precisions"]["us_per_step"]["8 batch 4"].keys() == {"float32", "tf32", "bfloat16"}
     assert graphs.STEPS_IN_A_GRAPH == 16
+
+
+def test_a_question_without_an_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process for each, which here finds no GPU, or has no time to look."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    first_questions = importlib.import_module("first_questions")
+    assert first_questions.in_own_process("folding") == {"failed": "its process ended with code 1"}
+    monkeypatch.setattr(first_questions, "PATIENCE", 0)
+    assert first_questions.in_own_process("folding") == {"failed": "no answer after 0 s"}
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_questions_that_failed_are_told(
+    crashes: bool, backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    """The others' answers are written all the same."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    first_questions = importlib.import_module("first_questions")
+    monkeypatch.setattr(first_questions, "get_backend", lambda name: backend)
+    answer = {"failed": "its process ended with code -11"} if crashes else {"blocks": 132}
+    found = {"grid_barrier": answer}
+    monkeypatch.setattr(first_questions, "in_own_process", lambda name: found.get(name, {"us": 1.0}))
+    monkeypatch.setattr(sys, "argv", ["first_questions.py", "--out", str(tmp_path / "new" / "answers.json")])
+    assert first_questions.main() == crashes
+    answers = json.loads((tmp_path / "new" / "answers.json").read_text(encoding="utf-8"))
+    assert answers["grid_barrier"] == answer
+    assert answers["precisions"] == {"us": 1.0}
+    assert capsys.readouterr().err == ("no answer to grid_barrier\n" if crashes else "")
+
+
+def test_make_gpu_ends_in_one_line_without_a_gpu() -> None:
+    command = [sys.executable, "-P", str(REPOSITORY / "benchmarks" / "first_questions.py"), "--look"]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run(command, check=False, capture_output=True, text=True, env=hidden)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert re.fullmatch(r"first_questions.py needs a GPU: .*\n", result.stderr)
 
 
 # --- on a real GPU ----------------------------------------------------------------------------------------------
@@ -465,7 +544,10 @@ def test_updates_folded_on_a_gpu(gpu: CupyBackend, rng: np.random.Generator, mon
 
 @pytest.mark.gpu
 def test_a_recorded_run_on_a_gpu_follows_the_cpu(gpu: CupyBackend, rng: np.random.Generator) -> None:
-    """The losses of the first 100 steps, one by one, to 1e-4."""
+    """The losses of the first 100 steps, one by one, to 1e-4.
+
+    A smooth activation: one that has a kink is on its other side now and then, where two devices round differently.
+    """
     x, y = rng.integers(0, 256, (3200, 784), np.uint8), rng.integers(0, 10, 3200)
     losses = []
 
@@ -474,7 +556,7 @@ def test_a_recorded_run_on_a_gpu_follows_the_cpu(gpu: CupyBackend, rng: np.rando
             losses.append(np.array(run.backend.to_numpy(run.control.losses)))
 
     for backend in (gpu, "numpy"):
-        network = Network([Dense(128, "relu"), Dropout(0.2), Dense(10)], backend=backend, seed=1)
+        network = Network([Dense(128, "tanh"), Dropout(0.2), Dense(10)], backend=backend, seed=1)
         network.fit(x, y, epochs=1, batch_size=32, optimizer=SGD(learning_rate=0.05), callbacks=[Slots()], seed=3)
     assert len(losses[0]) == 100
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)

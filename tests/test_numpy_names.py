@@ -198,7 +198,7 @@ def test_sorting_downwards(x: numpy.ndarray, stable: bool) -> None:
     numpy.testing.assert_array_equal(np.sort(x, axis=0, descending=True, stable=stable), expected)
     order = np.argsort(x, 0, descending=True, stable=stable)
     numpy.testing.assert_array_equal(np.take_along_axis(x, order, axis=0), expected)
-    numpy.testing.assert_array_equal(np.sort(x, 0, "stable", descending=False), numpy.sort(x, 0))
+    numpy.testing.assert_array_equal(np.sort(x, 0, stable=True, descending=False), numpy.sort(x, 0))
 
 
 @pytest.mark.usefixtures("either")
@@ -225,7 +225,7 @@ def test_limits_of_arrays() -> None:
     assert np.iinfo(np.ones(2, np.int8)).max == np.iinfo("int8").max == 127
     assert isinstance(np.finfo(np.float32), np.finfo)
     assert isinstance(numpy.iinfo("i4"), np.iinfo)
-    with pytest.raises(ValueError, match="not inexact"):
+    with pytest.raises(ValueError, match=r"not (inexact|compatible)"):
         np.finfo(np.int32)
 
 

@@ -174,6 +174,37 @@ def ptxas() -> str | None:
     return shutil.which("ptxas")
 
 
+@pytest.mark.parametrize("path", [None, "/nowhere/libdevice.10.bc"])
+def test_without_libdevice_there_is_no_compiler(path: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba looks for it at its first compilation alone."""
+    assert cuda.compiler_problem() == ""
+    monkeypatch.setattr(numba_cuda.cudadrv.libs, "get_libdevice", lambda: path)
+    assert cuda.compiler_problem().startswith("libdevice, NVIDIA's library of functions, cannot be found")
+
+
+WITHOUT_ROW_STACK = """
+    import numpy
+
+    if hasattr(numpy, "row_stack"):
+        del numpy.row_stack
+        numpy.__all__ = [name for name in numpy.__all__ if name != "row_stack"]
+
+    import numba
+    from bpcore.kernels import cuda, spec
+
+    kernel = cuda.compiled(spec.plain("advance", numpy.dtype("float32")))
+    numba.cuda.compile_ptx(kernel.py_func, (numba.int64[::1],), cc=(9, 0))
+    assert not hasattr(numpy, "row_stack")
+"""
+
+
+def test_kernels_compile_where_numpy_has_no_row_stack() -> None:
+    """NumPy 2.5 has none, and numba-cuda 0.30 asks for it."""
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(WITHOUT_ROW_STACK)]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
 # --- the disk cache -------------------------------------------------------------------------------------------
 
 PROGRAM = """

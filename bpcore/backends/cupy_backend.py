@@ -203,16 +203,17 @@ class CupyBackend(Backend):
         _check_bfloat16(operation, accepted=self._rounds)
         if isinstance(operation, Kernel):
             self._launch(operation.spec, operation.arguments, self._stream())
-        elif (products := self._cublas_for(operation)) is not None:
+        elif (products := self._cublas_for(operation)) is None:
+            self._multiply(operation)
+        elif products.plan(call := self._call(operation)) is not None:
             alpha, beta = (address(f) if is_array(f) else float(f) for f in (operation.alpha, operation.beta))
             a, b, out = map(address, (operation.a, operation.b, operation.out))
-            call = self._call(operation)
-            if call.precision == "bfloat16" and products.plan(call) is None:
-                raise InputError(
-                    f"cuBLASLt has no product of bfloat16 for {operation.a.shape} @ {operation.b.shape} on this GPU; "
-                    f"precision 'tf32' or 'float32' has"
-                )
             products.multiply(call, a, b, out, alpha, beta, self._stream())
+        elif call.precision == "bfloat16":
+            raise InputError(
+                f"cuBLASLt has no product of bfloat16 for {operation.a.shape} @ {operation.b.shape} on this GPU; "
+                f"precision 'tf32' or 'float32' has"
+            )
         else:
             self._multiply(operation)
 

@@ -7,6 +7,7 @@ step and of many, so that a small step is not held up by the launch of the next 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bpcore.backends.fusion import fold_updates, fuse_epilogues
@@ -79,8 +80,11 @@ class _Graphs:
                     for _ in range(steps):
                         for operation in self._operations:
                             self._backend.execute(operation)
-                finally:
-                    graph = stream.end_capture()
+                except BaseException:
+                    with suppress(Exception):  # that the capture is invalid now says nothing; what made it so does
+                        stream.end_capture()
+                    raise
+                graph = stream.end_capture()
         except Exception as error:  # of several kinds, by what refused: CuPy, the driver, cuBLASLt, Numba
             first_line = str(error).strip().partition("\n")[0] or type(error).__name__
             raise NotRecordableError(f"it cannot be captured as a CUDA graph ({first_line})") from error

@@ -7,11 +7,17 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bpcore.bench.cells import Cell
-from bpcore.bench.contenders import CPU
+from bpcore.bench.contenders import CPU, GPU
 from bpcore.errors import BpcoreError, InputError
+
+PATIENCE = {GPU: 240.0}
+"""Seconds that an answer may take on a device: on a GPU, which is lent for minutes, nobody waits for one that hangs."""
 
 
 class ContenderError(BpcoreError):
@@ -32,13 +38,15 @@ class Process:
         assert worker.stdin is not None
         assert worker.stdout is not None
         try:
-            worker.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
-            worker.stdin.flush()
-            line = worker.stdout.readline()
+            with _killed_when_late(worker, PATIENCE.get(self.device)) as late:
+                worker.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
+                worker.stdin.flush()
+                line = worker.stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line:
-            raise ContenderError(self._last_words())
+            words = self._last_words()
+            raise ContenderError(f"no answer after {PATIENCE[self.device]:g} s" if late.is_set() else words)
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             kind = InputError if reply["refused"] else ContenderError
@@ -99,6 +107,26 @@ class Process:
         self._said.seek(0)
         lines = [line.strip() for line in self._said.read().splitlines() if line.strip()]
         return f"its process ended with code {code}" + (f": {lines[-1]}" if lines else "")
+
+
+@contextmanager
+def _killed_when_late(worker: subprocess.Popen[str], seconds: float | None) -> Iterator[threading.Event]:
+    """Within, the worker is killed after so many seconds, and the event set; None: never."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        worker.kill()
+
+    watch = None if seconds is None else threading.Timer(seconds, give_up)
+    if watch is not None:
+        watch.daemon = True
+        watch.start()
+    try:
+        yield late
+    finally:
+        if watch is not None:
+            watch.cancel()
 
 
 def environment(name: str, device: str, precision: str = "float32") -> dict[str, str]:

@@ -19,7 +19,7 @@ from bpcore.bench import roofline
 from bpcore.bench.cells import Cell
 from bpcore.bench.contenders import CONTENDERS, OURS, PEERS
 from bpcore.bench.measure import Plan, Timed, as_results, measure_cell
-from bpcore.bench.process import ContenderError, Process
+from bpcore.bench.process import Process
 from bpcore.data.files import readable
 from bpcore.errors import BpcoreError, InputError, unknown_name
 
@@ -208,18 +208,21 @@ def _roofline(
     if device not in roofline.WIDTHS:
         return None
     if device not in results["rooflines"]:
+        results["rooflines"][device] = None
         with Process("products", device, precision) as process:
             try:
                 results["rooflines"][device] = process.ask("roofline", precision=precision, quick=quick)["roofline"]
-            except ContenderError as error:
-                raise InputError(f"the limits of {device} cannot be measured: {error}") from error
+            except BpcoreError as error:
+                notify(f"note: without the limits of {device}, which cannot be measured: {error}")
+                return None
         found = roofline.from_json(results["rooflines"][device])
         (small, fast), (large, slow) = found.bandwidth[0], found.bandwidth[-1]
         notify(
             f"{device}: products at {found.gflops:,.0f} GFLOP/s; {fast:,.0f} GB/s in {small / 2**20:g} MiB, "
             f"{slow:,.0f} in {large / 2**20:g}"
         )
-    return roofline.from_json(results["rooflines"][device])
+    known = results["rooflines"][device]
+    return None if known is None else roofline.from_json(known)
 
 
 def _in_short(cell: Cell, measured: Mapping[str, Any]) -> str:
