@@ -13,6 +13,7 @@ from bpcore.backends.metering import bytes_of
 from bpcore.buffers import FREEZABLE, ParameterBuffer
 from bpcore.errors import InputError
 from bpcore.layers import Layer, check_layers, places, walk
+from bpcore.layers.base import positive
 from bpcore.losses import Loss
 
 
@@ -49,8 +50,13 @@ class LayerStack:
             if inputs != self.inputs:
                 raise InputError(f"the network takes {self.inputs} features, but {inputs} were given")
             return
-        if inputs < 1:
-            raise InputError(f"a network needs at least one input feature, not {inputs}")
+        inputs = positive("input features", inputs)
+        for where, layer in walk(self.layers):
+            if hasattr(layer, "backend"):
+                raise InputError(
+                    f"layer {where} ({layer.describe()}) is part of another network, whose weights it has; "
+                    f"make new layers for each network"
+                )
         rng = np.random.Generator(np.random.Philox(self.seed))
         declarations = []
         outputs, number = inputs, 0

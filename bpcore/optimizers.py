@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from numbers import Real
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -39,13 +40,27 @@ class Optimizer:
             cls.rule_name = rule
             Optimizer.kinds[name] = cls
 
+    def __new__(cls, *unnamed: object, **settings: object) -> Self:
+        """One clear line for a setting that is not there: other libraries call them otherwise."""
+        if unnamed:
+            raise InputTypeError(
+                f"{cls.__name__}({unnamed[0]!r}): settings are given by name, as in {cls.__name__}(learning_rate=0.01)"
+            )
+        known = {setting.name for setting in fields(cls)}
+        for name in settings:
+            if name not in known:
+                raise unknown_name(f"setting of {cls.__name__}", name, known)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for setting in fields(self):
             value = getattr(self, setting.name)
             if setting.name == "max_norm" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
                 raise InputError(f"{setting.name}={value!r}; accepted: a finite number")
+            value = float(value)  # np.float32 is a number too, but no JSON value
+            object.__setattr__(self, setting.name, value)
             if setting.name in ("learning_rate", "max_norm", "epsilon") and value <= 0:
                 raise InputError(f"{setting.name}={value!r}; accepted: a number above 0")
             if value < 0:
@@ -160,9 +175,4 @@ def get_optimizer(optimizer: str | Optimizer, **settings: Any) -> Optimizer:
         )
     if optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", optimizer, OPTIMIZERS)
-    kind = OPTIMIZERS[optimizer]
-    known = {setting.name for setting in fields(kind)}
-    for name in settings:
-        if name not in known:
-            raise unknown_name(f"setting of {optimizer}", name, known)
-    return kind(**settings)
+    return OPTIMIZERS[optimizer](**settings)

@@ -7,9 +7,11 @@ views it is given; its buffers are sized at the largest batch, and a short batch
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -99,7 +101,11 @@ class Layer(ABC):
 
     def config(self) -> dict[str, Any]:
         """What rebuilds this layer: its class and its fields."""
-        return {"layer": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self) if f.init}  # type: ignore[arg-type]
+        if not is_dataclass(self):
+            raise InputTypeError(
+                f"{type(self).__name__} must be a dataclass, @dataclass(eq=False): its fields rebuild it"
+            )
+        return {"layer": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     @classmethod
     def from_config(cls, settings: dict[str, Any]) -> Self:
@@ -155,3 +161,19 @@ def positive(what: str, value: object, least: int = 1) -> int:
     if value < least:
         raise InputError(f"the number of {what} must be {accepted}, not {value}")
     return int(value)
+
+
+def first_bias(bias: float | bool) -> float | bool:
+    """The first value of the biases, as a float; False where there are to be none, zero for True."""
+    if isinstance(bias, bool):
+        return 0.0 if bias else False
+    return finite("bias", bias, "a finite number, or False for none")
+
+
+def finite(name: str, value: object, accepted: str = "a finite number") -> float:
+    """A setting that is a number, as a float."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputTypeError(f"{name}={value!r}; accepted: {accepted}")
+    if not math.isfinite(value):
+        raise InputError(f"{name}={value!r}; accepted: {accepted}")
+    return float(value)
