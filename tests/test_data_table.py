@@ -311,7 +311,7 @@ def test_npz_targets(tmp_path: Path) -> None:
     ("arrays", "options", "said"),
     [
         ({"x": FLOATS}, {}, "holds x, but no y"),
-        ({"z": FLOATS}, {}, "holds none of the arrays, but no x; needed: x and y, or"),
+        ({"z": FLOATS}, {}, "holds no arrays of these names; needed: x and y, or"),
         ({"x_train": FLOATS, "y_train": LABELS, "x_test": FLOATS}, {}, "but no y_test"),
         ({"x": FLOATS, "y": LABELS[:3]}, {}, "x has 40 samples, but y has 3"),
         ({"x": FLOATS[:0], "y": LABELS[:0]}, {}, "x has shape (0, 2)"),

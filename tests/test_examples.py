@@ -104,6 +104,12 @@ def test_vanishing_gradients(sample: str, tmp_path: Path, capsys: pytest.Capture
     assert picture.stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("depths", ["x", "8,", "2", "8,-3", ""])
+def test_depths_that_cannot_be_used(depths: str) -> None:
+    with pytest.raises(BpcoreError, match=f"depths '{depths}' cannot be used; accepted: integers of 3 or more"):
+        example("vanishing_gradients").main(depths=depths)
+
+
 def test_numpy_network(capsys: pytest.CaptureFixture[str]) -> None:
     """The same numbers on the CPU and on a device, by the import alone; nothing but random numbers goes across."""
     device = NumpyDevice()
