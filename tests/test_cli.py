@@ -815,3 +815,8 @@ def test_help_brings_nothing_heavy() -> None:
         "sys.exit(bool({'numba', 'cupy', 'PIL', 'pooch', 'safetensors', 'matplotlib'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_command_without_a_table_brings_no_rich() -> None:
+    program = "import sys; from bpcore.cli import main; main(['--version']); sys.exit('rich.console' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
