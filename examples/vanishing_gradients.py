@@ -20,9 +20,12 @@ network; it needs `pip install "bpcore[plot]"`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bpcore import Adam, Dense, Diagnostics, Layer, Network, Residual, load_dataset, plots
 from bpcore.errors import InputError
 from bpcore.program import run
+from bpcore.style import check_picture
 
 UNITS, CLASSES = 64, 10
 KINDS = ("sigmoid", "relu", "residual")
@@ -49,6 +52,8 @@ def main(
     depths: str = "8,19,101,152", epochs: int = 1, data: str = "mnist", picture: str | None = None
 ) -> dict[tuple[str, int], float]:
     """Train each kind at each depth, print what the diagnostics say, and return the test errors by kind and depth."""
+    if picture is not None:
+        check_picture(Path(picture))
     depths_to_train = chosen_depths(depths)
     images = load_dataset(data)
     errors, watched = {}, {}
