@@ -13,7 +13,8 @@ import numpy as np
 from bpcore import checkpoint, samples
 from bpcore.backends.base import Backend, Samples
 from bpcore.callbacks import Callback, check_callbacks
-from bpcore.errors import InputError, InputTypeError
+from bpcore.data.files import as_path
+from bpcore.errors import BpcoreError, InputError, InputTypeError
 from bpcore.evaluation import EVALUATION_BATCH, Answer, ConfusionCounter, Evaluator, Predictor
 from bpcore.history import Evaluation, History
 from bpcore.layers import Layer, layer_from_config, walk
@@ -234,7 +235,7 @@ class Network(LayerStack):
     def save(self, path: str | Path) -> None:
         """Write weights and architecture into one safetensors file; nothing half-written is left."""
         self.require_built()
-        checkpoint.write(Path(path), self.parameters_by_name(), self._config())
+        checkpoint.write(as_path(path), self.parameters_by_name(), self._config())
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str | Backend = "auto", precision: str | None = None) -> Self:
@@ -245,16 +246,30 @@ class Network(LayerStack):
 
         InputError where the file is not such a one, or the backend has not that precision.
         """
-        arrays, config = checkpoint.read(Path(path))
-        layers = checkpoint.layers_from(config, Path(path))
-        network = cls(layers, backend=backend, precision=config["precision"] if precision is None else precision)
-        network.build(config["inputs"])
-        network.set_parameters(arrays)
-        network._restore_frozen(config.get("frozen"))
-        network.loss = Loss(**config["loss"]) if config["loss"] else None
-        network.classifies, network.about = config["classifies"], config["about"]
-        network.scale, network.shift = config["scale"], config["shift"]
+        file = as_path(path)
+        arrays, config = checkpoint.read(file)
+        try:
+            layers = checkpoint.layers_from(config, file)
+            network = cls(layers, backend=backend, precision=config["precision"] if precision is None else precision)
+            network._restore(arrays, config, file)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, BpcoreError):
+                raise
+            said = f"{type(error).__name__}: {error}"
+            raise InputError(f"{file} is damaged, or was written by another version of bpcore: {said}") from error
         return network
+
+    def _restore(self, arrays: dict[str, np.ndarray], config: dict[str, Any], file: Path) -> None:
+        """Become the network of these parameters and of what `_config` has said."""
+        self.build(config["inputs"])
+        for name in self.parameters.views:
+            if name not in arrays:
+                raise InputError(f"{file} lacks parameter {name!r}; it has {', '.join(arrays) or 'none'}")
+        self.set_parameters(arrays)
+        self._restore_frozen(config.get("frozen"))
+        self.loss = Loss(**config["loss"]) if config["loss"] else None
+        self.classifies, self.about = config["classifies"], config["about"]
+        self.scale, self.shift = config["scale"], config["shift"]
 
     def _frozen(self) -> list[str]:
         return [name for name, view in self.parameters.views.items() if not view.trainable]

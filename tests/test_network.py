@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save
 from stand_in import Device
 
 import bpcore
@@ -95,6 +97,47 @@ def test_a_truncated_model_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match="damaged"):
         Network.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda config, arrays: config.pop("inputs"),
+            "damaged, or .* another version of bpcore: KeyError: 'inputs'",
+        ),
+        (lambda config, arrays: config["layers"][0].update(new=1), "another version of bpcore: TypeError: .*'new'"),
+        (lambda config, arrays: config.update(layers=3), "is damaged, or was written by another version"),
+        (lambda config, arrays: config.update(frozen=["9.W"]), "is damaged, or was written by another version"),
+        (lambda config, arrays: arrays.pop("1.W"), "safetensors lacks parameter '1.W'; it has 0.W, 0.b, 1.b"),
+        (lambda config, arrays: config.clear(), "another version of bpcore, which stores it in another way"),
+        (None, "is damaged: "),
+    ],
+)
+def test_a_model_that_was_tampered_with_gets_one_line(tmp_path: Path, change: Any, said: str) -> None:
+    """One that lacks an array would otherwise keep the random numbers that it begins with."""
+    path = tmp_path / "m.safetensors"
+    network(inputs=2).save(path)
+    with safe_open(str(path), framework="numpy") as file:
+        text, arrays = file.metadata()["bpcore"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    config = json.loads(text)
+    if change is not None:
+        change(config, arrays)
+    path.write_bytes(save(arrays, metadata={"bpcore": "[1" if change is None else json.dumps(config)}))
+    with pytest.raises(InputError, match=said) as caught:
+        Network.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_paths_are_as_people_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    network(inputs=2).save("~/m.safetensors")
+    assert Network.load("~/m.safetensors").inputs == 2
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.safetensors"]
+    with pytest.raises(InputError, match=r"no model file .*, which is a folder"):
+        Network.load(tmp_path)
+    with pytest.raises(InputTypeError, match="3 is not a path"):
+        Network.load(3)  # type: ignore[arg-type]
 
 
 def test_a_model_with_an_unknown_activation_says_so(tmp_path: Path) -> None:
