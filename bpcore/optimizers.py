@@ -13,13 +13,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
+from functools import wraps
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from bpcore.errors import InputError, InputTypeError, unknown_name
 from bpcore.kernels.optimizers import UPDATE_RULES, UpdateRule
+
+Kind = TypeVar("Kind", bound="Optimizer")
+
+
+def settings_by_name(kind: type[Kind]) -> type[Kind]:
+    """Let a class of settings say in one clear line which it has: other libraries call them otherwise."""
+    plain, known = kind.__init__, {setting.name for setting in fields(kind)}
+
+    @wraps(plain)
+    def init(self: Kind, *unnamed: object, **settings: Any) -> None:
+        if unnamed:
+            example = f"{kind.__name__}(learning_rate=0.01)"
+            raise InputTypeError(f"{kind.__name__}({unnamed[0]!r}): settings are given by name, as in {example}")
+        for name in settings:
+            if name not in known:
+                raise unknown_name(f"setting of {kind.__name__}", name, known)
+        plain(self, **settings)
+
+    kind.__init__ = init  # type: ignore[assignment, method-assign]
+    return kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +60,6 @@ class Optimizer:
         if name:
             cls.rule_name = rule
             Optimizer.kinds[name] = cls
-
-    def __new__(cls, *unnamed: object, **settings: object) -> Self:
-        """One clear line for a setting that is not there: other libraries call them otherwise."""
-        if unnamed:
-            raise InputTypeError(
-                f"{cls.__name__}({unnamed[0]!r}): settings are given by name, as in {cls.__name__}(learning_rate=0.01)"
-            )
-        known = {setting.name for setting in fields(cls)}
-        for name in settings:
-            if name not in known:
-                raise unknown_name(f"setting of {cls.__name__}", name, known)
-        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -96,6 +105,7 @@ class Optimizer:
         return {"name": type(self).__name__, **asdict(self)}
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class SGD(Optimizer, name="sgd", rule="sgd"):
     """Plain stochastic gradient descent: W <- W - rate dW."""
@@ -103,6 +113,7 @@ class SGD(Optimizer, name="sgd", rule="sgd"):
     learning_rate: float = 0.1
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class Momentum(Optimizer, name="momentum", rule="momentum"):
     """SGD with a velocity (Polyak 1964)."""
@@ -115,11 +126,13 @@ class Momentum(Optimizer, name="momentum", rule="momentum"):
         return (self.momentum,)
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class Nesterov(Momentum, name="nesterov", rule="nesterov"):
     """Momentum that looks ahead (Nesterov 1983; the form of Sutskever et al. 2013)."""
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class RMSProp(Optimizer, name="rmsprop", rule="rmsprop"):
     """The gradient over the root of its running mean square (Hinton 2012)."""
@@ -133,6 +146,7 @@ class RMSProp(Optimizer, name="rmsprop", rule="rmsprop"):
         return (self.decay, self.epsilon)
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class Adam(Optimizer, name="adam", rule="adam"):
     """Running means of the gradient and its square (Kingma and Ba 2015)."""
@@ -155,6 +169,7 @@ class Adam(Optimizer, name="adam", rule="adam"):
         return table
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class AdamW(Adam, name="adamw", rule="adam"):
     """Adam with decoupled weight decay, W <- W - rate weight_decay W (Loshchilov and Hutter 2019)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import pickle
 from collections.abc import Iterator
@@ -170,7 +171,8 @@ def test_things_of_the_wrong_kind() -> None:
 
 
 def test_an_optimizer_is_copied_and_takes_numbers_of_numpy() -> None:
-    """np.float32 is none of Python's floats; a report must be able to store it."""
+    """np.float32 is none of Python's floats; a report must be able to store it. Editors see the settings."""
+    assert list(inspect.signature(Adam).parameters)[-3:] == ["beta1", "beta2", "epsilon"]
     chosen = Adam(learning_rate=np.float32(0.5), max_norm=np.int64(2))  # type: ignore[arg-type]
     assert chosen == Adam(learning_rate=0.5, max_norm=2.0)
     assert copy.deepcopy(chosen) == pickle.loads(pickle.dumps(chosen)) == replace(chosen, beta1=0.9) == chosen
