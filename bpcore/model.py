@@ -14,11 +14,10 @@ from bpcore import checkpoint, samples
 from bpcore.backends.base import Backend, Samples
 from bpcore.callbacks import Callback, check_callbacks
 from bpcore.data.files import as_path
-from bpcore.errors import BpcoreError, InputError, InputTypeError
+from bpcore.errors import BpcoreError, InputError, InputTypeError, counted, finite
 from bpcore.evaluation import EVALUATION_BATCH, Answer, ConfusionCounter, Evaluator, Predictor
 from bpcore.history import Evaluation, History
 from bpcore.layers import Layer, layer_from_config, walk
-from bpcore.layers.base import finite
 from bpcore.losses import Loss, get_loss
 from bpcore.network import LayerStack, check_seed, number_in
 from bpcore.optimizers import Optimizer, get_optimizer
@@ -132,8 +131,8 @@ class Network(LayerStack):
             loss=chosen,
             optimizer=get_optimizer(optimizer),
             schedule=Constant() if schedule is None else get_schedule(schedule),
-            epochs=_count("epochs", epochs),
-            batch_size=_count("batch_size", batch_size),
+            epochs=counted("epochs", epochs),
+            batch_size=counted("batch_size", batch_size),
             seed=check_seed(seed),
             shuffle=_flag("shuffle", shuffle),
             classifies=targets.ndim == 1 or not chosen.of_numbers,
@@ -152,7 +151,7 @@ class Network(LayerStack):
         loss = self._fitted_loss()
         data = self._held_out((x, y, sample_weight), loss, self.scale, self.shift)
         with self._alone:
-            return Evaluator(self, data, loss, _count("batch_size", batch_size)).evaluate()
+            return Evaluator(self, data, loss, counted("batch_size", batch_size)).evaluate()
 
     def confusion_matrix(self, x: Any, y: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """How many samples of each class were taken for which, int64: row the true class, column the predicted one.
@@ -170,7 +169,7 @@ class Network(LayerStack):
             targets = (targets[:, 0] > 0.5).astype(np.int64) if self.outputs == 1 else targets.argmax(axis=1)
         data = Samples(features, targets, None, self.scale, self.shift)
         with self._alone:
-            return ConfusionCounter(self, data, _count("batch_size", batch_size)).count()
+            return ConfusionCounter(self, data, counted("batch_size", batch_size)).count()
 
     def output(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """The output of the last layer (samples, M): logits where that layer has no activation."""
@@ -316,19 +315,13 @@ class Network(LayerStack):
         no_targets = np.zeros(len(features), np.int64)
         data = Samples(features, no_targets, None, self.scale, self.shift)
         with self._alone:
-            return Predictor(self, data, answer, _count("batch_size", batch_size)).predict()
+            return Predictor(self, data, answer, counted("batch_size", batch_size)).predict()
 
     def _fitted_loss(self) -> Loss:
         self.require_built()
         if self.loss is None:
             raise InputError("the network has not been trained yet: call fit first, or set network.loss")
         return self.loss
-
-
-def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name}={value!r}; accepted: an integer of 1 or more")
-    return int(value)
 
 
 def _flag(name: str, value: object) -> bool:

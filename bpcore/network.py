@@ -20,7 +20,7 @@ from bpcore.losses import Loss
 class LayerStack:
     """Layers one above the other, their parameters in one flat buffer, and the buffers of a batch.
 
-    layers      the layers, from the input upward
+    layers      the layers, from the input upward; a layer object is part of one network
     inputs      N, the number of features; may be left out and is then taken from the first data
     backend     "auto", a backend's name, or a backend
     precision   "float32", "float64" or, on a GPU, "tf32" or "bfloat16" (bpcore.backends.base.PRECISIONS)

@@ -11,8 +11,9 @@ import numpy as np
 from bpcore.activations import get_activation
 from bpcore.backends.base import Array, Backend, Control
 from bpcore.buffers import Declaration, Freeze, ParameterView, check_freeze
+from bpcore.errors import finite
 from bpcore.kernels.activations import Activation as ActivationEntry
-from bpcore.layers.base import Layer, finite
+from bpcore.layers.base import Layer
 
 
 class Activated(Layer, abstract=True):

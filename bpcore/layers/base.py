@@ -7,18 +7,16 @@ views it is given; its buffers are sized at the largest batch, and a short batch
 from __future__ import annotations
 
 import copy
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from bpcore.backends.base import Array, Backend, Control
 from bpcore.buffers import Declaration, ParameterView
-from bpcore.errors import InputError, InputTypeError
+from bpcore.errors import InputError, InputTypeError, finite
 
 
 class Layer(ABC):
@@ -168,12 +166,3 @@ def first_bias(bias: float | bool) -> float | bool:
     if isinstance(bias, bool):
         return 0.0 if bias else False
     return finite("bias", bias, "a finite number, or False for none")
-
-
-def finite(name: str, value: object, accepted: str = "a finite number") -> float:
-    """A setting that is a number, as a float."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputTypeError(f"{name}={value!r}; accepted: {accepted}")
-    if not math.isfinite(value):
-        raise InputError(f"{name}={value!r}; accepted: {accepted}")
-    return float(value)

@@ -10,10 +10,11 @@ import numpy as np
 from bpcore.activations import get_activation
 from bpcore.backends.base import Array, Backend, Control
 from bpcore.buffers import Declaration, Freeze, ParameterView, check_freeze, checked_norm
+from bpcore.errors import finite
 from bpcore.initializers import Initializer, draw
 from bpcore.kernels.activations import Activation as ActivationEntry
 from bpcore.layers.activation import Activated
-from bpcore.layers.base import finite, first_bias, positive
+from bpcore.layers.base import first_bias, positive
 
 
 @dataclass(eq=False)
