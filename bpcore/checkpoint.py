@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bpcore.data.files import replaced
-from bpcore.errors import InputError
+from bpcore.errors import InputError, InputTypeError
 from bpcore.layers import Layer, layer_from_config
 
 FORMAT = 1
@@ -34,7 +34,7 @@ def write(path: Path, arrays: dict[str, np.ndarray], config: dict[str, Any], *, 
 
 
 def _refuse(value: object) -> None:
-    raise TypeError(f"{value!r} is no JSON value")
+    raise InputTypeError(f"{value!r} cannot be saved, in `about` say: it is no JSON value")
 
 
 def read(path: Path, *, holds: Kind = "network") -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -31,6 +31,7 @@ class Loss:
             raise unknown_name("loss", self.name, LOSSES)
         if not isinstance(self.label_smoothing, Real) or not 0.0 <= self.label_smoothing < 1.0:
             raise InputError(f"label_smoothing={self.label_smoothing!r}; accepted: 0 <= label_smoothing < 1")
+        object.__setattr__(self, "label_smoothing", float(self.label_smoothing))  # np.float32 is no JSON value
         if self.label_smoothing and not self.name.endswith("cross_entropy"):
             raise InputError(f"label_smoothing is for the cross-entropies, not for {self.name}")
 

@@ -442,6 +442,9 @@ def test_about_is_json(tmp_path: Path) -> None:
     net.about = {"classes": ["ä", "b"], "nested": {"numbers": [1, 2.5, None]}}
     net.save(tmp_path / "m.safetensors")
     assert Network.load(tmp_path / "m.safetensors", backend="numpy").about == json.loads(json.dumps(net.about))
+    net.about = {"mean": np.float32(0.5)}
+    with pytest.raises(InputTypeError, match=r"np.float32\(0.5\) cannot be saved, in `about` say: it is no JSON value"):
+        net.save(tmp_path / "n.safetensors")
 
 
 def test_a_layer_that_is_no_dataclass_says_so(tmp_path: Path) -> None:
@@ -470,3 +473,4 @@ def test_numbers_of_numpy_are_numbers(rng: np.random.Generator) -> None:
     ]
     assert losses[0] == losses[1]
     json.dumps([layer.config() for layer in of_numpy.layers])
+    json.dumps(bpcore.SoftmaxCrossEntropy(np.float32(0.5)).config())
