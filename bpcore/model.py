@@ -24,7 +24,7 @@ from bpcore.optimizers import Optimizer, get_optimizer
 from bpcore.schedules import Constant, Schedule, get_schedule
 from bpcore.train import Run, Settings, TrainingState
 
-BUFFERS = ("parameters", "capacity", "_lowest", "_delta", "_passed", "_alone")
+BUFFERS = ("parameters", "capacity", "_mark", "_lowest", "_delta", "_passed", "_alone")
 """What a copy of a network makes for itself."""
 
 Data = tuple[Any, Any] | tuple[Any, Any, Any]

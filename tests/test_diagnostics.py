@@ -424,9 +424,8 @@ def test_a_deep_network_of_sigmoids(rng: np.random.Generator) -> None:
 
 def test_residual_blocks_let_gradients_through(rng: np.random.Generator) -> None:
     """Twice as deep as the network above. A block begins as y = x: its lower layer learns nothing in the first step."""
-    for first in ([Dense(8)], []):
-        blocks: list[Layer] = [Residual([Dense(8, "sigmoid"), Dense(8, initializer="zeros")]) for _ in range(30)]
-        layers = [*first, *blocks, Dense(3)]
+    blocks: list[Layer] = [Residual([Dense(8, "sigmoid"), Dense(8, initializer="zeros")]) for _ in range(30)]
+    for layers in ([Dense(8), *blocks, Dense(3)], [*blocks, Dense(3)]):
         x, y = rng.standard_normal((60, 8)), rng.integers(0, 3, 60)
         found = Diagnostics(notify=pytest.fail)
         net = Network(layers, backend=plain())

@@ -32,6 +32,8 @@ class Layer(ABC):
     number: int = 0
     """Counted through the whole network, a block before the layers in it; it names the parameters, as in "3.W", and
     keys the dropout masks."""
+    owner: object = None
+    """The mark of the network that is built with it: two would write into each other's buffers."""
     dtype: np.dtype[Any]
     """Of the layer's output. All three are one but at precision "bfloat16", where parameters and the output of the last
     layer are float32, and what flows between layers is not."""
