@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from bpcore import Dense, Network, get_backend
-from bpcore.backends.taping import threads
+from bpcore.backends.cores import threads
 from bpcore.errors import BpcoreError
 from bpcore.memory import CHUNK_BYTES
 

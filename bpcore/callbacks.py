@@ -63,10 +63,13 @@ class EarlyStopping(Callback):
         self.keeps_best = restore_best
 
     def on_begin(self, run: Run) -> None:
-        """Forget an earlier run."""
+        """Forget an earlier run; of one that goes on, look at the epochs so far."""
         self.best = -math.inf
         self.best_epoch = 0
         run.restore_best = self.keeps_best
+        earlier = run.history.measures.get(self.monitor, [])
+        for epoch, value in enumerate(earlier, start=run.epoch - len(earlier) + 1):
+            self._is_best(epoch, value)
 
     def on_epoch_end(self, run: Run) -> None:
         """Compare with the best epoch so far."""
@@ -75,14 +78,18 @@ class EarlyStopping(Callback):
                 f"early stopping watches {self.monitor!r}, which this run does not measure; it measures "
                 f"{', '.join(run.history.measures)} (val_ measures need validation data)"
             )
-        value = run.history[self.monitor][-1]
-        score = value if "accuracy" in self.monitor else -value
-        if score > self.best + self.min_delta:
-            self.best, self.best_epoch = score, run.epoch
+        if self._is_best(run.epoch, run.history[self.monitor][-1]):
             if self.keeps_best:
                 run.keep_best()
         elif run.epoch - self.best_epoch >= self.patience:
             run.stop(f"{self.monitor} has not improved for {self.patience} epochs; best at epoch {self.best_epoch}")
+
+    def _is_best(self, epoch: int, value: float) -> bool:
+        score = value if "accuracy" in self.monitor else -value
+        better = score > self.best + self.min_delta
+        if better:
+            self.best, self.best_epoch = score, epoch
+        return better
 
 
 class StopAtLoss(Callback):

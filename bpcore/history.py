@@ -30,6 +30,10 @@ class History:
         for name, value in row.items():
             self.measures.setdefault(name, []).append(value)
 
+    def first(self, epochs: int) -> History:
+        """A copy of its first epochs, as they were before the run ended."""
+        return History({name: values[:epochs] for name, values in self.measures.items()})
+
     def __getitem__(self, name: str) -> list[float]:
         return self.measures[name]
 

@@ -115,7 +115,7 @@ class Network(LayerStack):
         resident    data larger than a GPU's memory stays in host memory, or in the file where x is memory-mapped, and
                     is streamed; True refuses that, False asks for it. On the CPU it changes nothing
         start       a callback's run.training_state(): with that run's weights in the network, this one goes on as if
-                    there had been no break; epochs counts from the first
+                    there had been no break; epochs counts from the first, and the history is that of both
 
         Returns the history. A batch size above the number of samples means the whole data set. InputError or
         InputTypeError for input that cannot be used, before any work; NonFiniteLossError when the loss becomes

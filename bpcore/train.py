@@ -12,9 +12,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import FrameType
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -59,12 +60,16 @@ class Settings:
 
 @dataclass
 class Snapshot:
-    """Weights and optimizer state on the device, the step they stand at (-1: none yet), and the rate's scale."""
+    """Weights and optimizer state on the device, the step they stand at (-1: none yet), and the rate's scale.
+
+    epochs: how many the history had.
+    """
 
     params: Array
     state: Array
     step: int = -1
     learning_rate_scale: float = 1.0
+    epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,28 @@ class TrainingState:
     epoch, step            how many of each came before
     optimizer              the optimizer's state (rule.states, P); None: it has none yet
     learning_rate_scale    what callbacks have multiplied the learning rate by
+    history                of the epochs that came before, as far as they are known
+    best                   the parameters (P,) that a callback has kept as the best; None: none yet
     """
 
     epoch: int = 0
     step: int = 0
     optimizer: np.ndarray | None = None
     learning_rate_scale: float = 1.0
+    history: History = field(default_factory=History)
+    best: np.ndarray | None = None
+
+
+class _Asked(NamedTuple):
+    """What the callbacks of a run ask of it."""
+
+    keeps_best: bool
+    reads_gradients: bool
+
+    @classmethod
+    def by(cls, callbacks: Sequence[Callback]) -> Self:
+        """Any of them."""
+        return cls(any(one.keeps_best for one in callbacks), any(one.reads_gradients for one in callbacks))
 
 
 class Run:
@@ -99,22 +120,15 @@ class Run:
         callbacks: Sequence[Callback] = (),
         start: TrainingState | None = None,
     ) -> None:
-        self.network, self.samples, self.settings = network, samples, settings
-        start = _checked(start or TrainingState(), network, settings)
+        self.network, self.samples = network, samples
         self.validation = validation
-        self.callbacks = callbacks
         self.backend = backend = network.backend
         count = samples.x.shape[0]
         self.batch_size = min(settings.batch_size, count)
         self.full_steps, self.short_rows = divmod(count, self.batch_size)
         self.steps_per_epoch = self.full_steps + bool(self.short_rows)
-        self.history = History()
-        self.epoch = start.epoch
-        self.batch = 0
-        self.first_step = start.step
-        self.extra_steps = start.step - start.epoch * self.steps_per_epoch  # not zero if earlier epochs had more
-        self.stopped = ""
-        self.restore_best = False
+        start = start or TrainingState()
+        self._begin_at(start, settings, callbacks)
 
         dtype, parameters = network.dtype, network.parameters
         segments = parameters.segments()
@@ -126,10 +140,6 @@ class Run:
             for view in parameters.views.values()
             if view.trainable and view.max_weight_norm is not None
         ]
-        steps = settings.epochs * self.steps_per_epoch
-        factors = settings.schedule.factors(steps, self.steps_per_epoch)
-        self.learning_rates = settings.optimizer.learning_rate * factors
-        self._rates = settings.optimizer.table(factors[start.epoch * self.steps_per_epoch :], start.step)
         self._evaluator = None if validation is None else Evaluator(network, validation, settings.loss, repeats=True)
         wishes = [memory.Wish("training data", samples, self.batch_size, settings.resident)]
         wishes += [] if self._evaluator is None else [self._evaluator.wish]
@@ -138,10 +148,7 @@ class Run:
         network.reserve(self.batch_size)
         network.begin_learning()
         self.control = self._new_control(backend)
-        self.scale_learning_rate(start.learning_rate_scale)
         self.state = backend.full((settings.optimizer.rule.states, *parameters.params.shape), 0.0, dtype)
-        if start.optimizer is not None:
-            backend.write(start.optimizer, self.state)
         self.segments = backend.asarray(segments)
         self.rule_settings = backend.asarray(settings.optimizer.settings(), dtype)
         self._squares = backend.full((8, 8), 0.0, dtype)
@@ -151,15 +158,40 @@ class Run:
             backend.record(
                 partial(self._step, batch),
                 control=self.control,
-                keeps_gradients=any(callback.reads_gradients for callback in callbacks),
+                keeps_gradients=self._asked.reads_gradients,
             )
             for batch in (self._full, self._short)
         )
         self._replay_steps = 1
         self._snapshots = [self._new_snapshot(), self._new_snapshot()]
-        self._best = self._new_snapshot() if any(callback.keeps_best for callback in callbacks) else None
+        self._best = self._new_snapshot() if self._asked.keeps_best else None
+        self._bring(start)
         if self._evaluator is not None:
             self._evaluator.prepare(*of_validation)
+
+    def _begin_at(self, start: TrainingState, settings: Settings, callbacks: Sequence[Callback]) -> None:
+        """What the host knows of where a run begins."""
+        _check_start(start, self.network, settings)
+        self.settings, self.callbacks, self._asked = settings, callbacks, _Asked.by(callbacks)
+        self.history = start.history.first(len(start.history))
+        self.epoch = start.epoch
+        self.batch = 0
+        self.first_step = start.step
+        self.extra_steps = start.step - start.epoch * self.steps_per_epoch  # not zero if earlier epochs had more
+        self.stopped = ""
+        self.restore_best = False
+        factors = settings.schedule.factors(settings.epochs * self.steps_per_epoch, self.steps_per_epoch)
+        self.learning_rates = settings.optimizer.learning_rate * factors
+        self._rates = settings.optimizer.table(factors[start.epoch * self.steps_per_epoch :], start.step)
+
+    def _bring(self, start: TrainingState) -> None:
+        """What the device needs of it."""
+        self.scale_learning_rate(start.learning_rate_scale)
+        if start.optimizer is not None:
+            self.backend.write(start.optimizer, self.state)
+        if self._best is not None and start.best is not None:
+            self.backend.write(start.best, self._best.params)
+            self._best.step = start.epoch * self.steps_per_epoch
 
     def _new_control(self, backend: Backend) -> Control:
         return backend.control(self.steps_per_epoch, self.network.dtype, table=self._rates, seed=self.settings.seed)
@@ -169,7 +201,7 @@ class Run:
         network, dtype, states = self.network, self.network.dtype, self.settings.optimizer.rule.states
         params = network.parameters.params.size * dtype.itemsize
         bounded = sum(view.size for view, *_ in self._bounds) * dtype.itemsize
-        snapshots = 2 + any(callback.keeps_best for callback in self.callbacks)
+        snapshots = 2 + self._asked.keeps_best
         batches = bytes_of(lambda meter: batch_for(meter, self.samples, self.batch_size, dtype), self.backend)
         batches += network.bytes_for(self.batch_size)
         needs = {
@@ -215,11 +247,13 @@ class Run:
         # A loss that is not finite is noticed by the control block; NumPy need not warn of it as well.
         with _interrupts(lambda: self.stop(STOPPED_BY_CTRL_C)), np.errstate(all="ignore"):
             self._tell("on_begin")
+            self._keep_snapshot()
             try:
                 while self.epoch < self.settings.epochs and not self.stopped:
                     self._train_epoch()
                     if self.batch == self.steps_per_epoch:
                         self._tell("on_epoch_end")
+                        self._keep_snapshot()
                 if self.restore_best and self._best is not None and self._best.step >= 0:
                     self.backend.copy(self._best.params, self.network.parameters.params)
             finally:
@@ -230,7 +264,6 @@ class Run:
 
     def _train_epoch(self) -> None:
         began = time.perf_counter()
-        self._keep_snapshot()
         self.begin_epoch(self.epoch)
         while self.batch < self.steps_per_epoch and not self.stopped:
             replay_began = time.perf_counter()
@@ -289,6 +322,29 @@ class Run:
                 row["val_accuracy"] = validation.accuracy
         self.history.append(row)
 
+    # --- another run with the same buffers ---------------------------------------------------------------
+
+    def can_begin_again(self, settings: Settings, callbacks: Sequence[Callback], start: TrainingState) -> bool:
+        """Whether its buffers and recordings would do for another run, on what its samples' arrays hold by then.
+
+        That is so where no more than the schedule and the counts of epochs differ, as many epochs are to be made, and
+        the callbacks ask for the same.
+        """
+        alike = replace(settings, schedule=self.settings.schedule, epochs=self.settings.epochs) == self.settings
+        as_many = (settings.epochs - start.epoch) * self.steps_per_epoch == len(self._rates)
+        return alike and as_many and _Asked.by(callbacks) == self._asked and start.optimizer is not None
+
+    def begin_again(self, settings: Settings, callbacks: Sequence[Callback], start: TrainingState) -> None:
+        """Be that run, with the network's weights as they are; `train` makes it.
+
+        For many short runs: to record a step takes as long as some dozens of steps.
+        """
+        self._begin_at(start, settings, callbacks)
+        self.backend.write(self._rates, self.control.table)
+        for snapshot in (*self._snapshots, *([] if self._best is None else [self._best])):
+            snapshot.step = -1
+        self._bring(start)
+
     # --- what callbacks may call --------------------------------------------------------------------------
 
     def stop(self, reason: str) -> None:
@@ -308,8 +364,29 @@ class Run:
 
     def training_state(self) -> TrainingState:
         """Where the run stands, between two epochs; another Run can begin there."""
-        step = self.epoch * self.steps_per_epoch + self.extra_steps
-        return TrainingState(self.epoch, step, np.array(self.backend.to_numpy(self.state)), self.learning_rate_scale)
+        here = Snapshot(self.network.parameters.params, self.state)
+        self._mark(here)
+        return self._on_host(here)
+
+    def last_boundary(self) -> tuple[dict[str, np.ndarray], TrainingState]:
+        """Weights by name, and where the run stood, between the last two epochs: a run that is cut off goes on there.
+
+        That is the beginning of the epoch at hand; after the last epoch, its end. Not before `on_progress`.
+        """
+        kept, views = self._snapshots[0], self.network.parameters.views
+        weights = {name: np.array(self.backend.to_numpy(view.within(kept.params))) for name, view in views.items()}
+        return weights, self._on_host(kept)
+
+    def _on_host(self, snapshot: Snapshot) -> TrainingState:
+        best = self._best if self._best is not None and self._best.step >= 0 else None
+        return TrainingState(
+            snapshot.step // self.steps_per_epoch,
+            snapshot.step + self.extra_steps,
+            np.array(self.backend.to_numpy(snapshot.state)),
+            snapshot.learning_rate_scale,
+            self.history.first(snapshot.epochs),
+            None if best is None else np.array(self.backend.to_numpy(best.params)),
+        )
 
     def running(self) -> Evaluation:
         """Loss and accuracy over the epoch so far."""
@@ -335,13 +412,17 @@ class Run:
     def _take(self, snapshot: Snapshot) -> None:
         self.backend.copy(self.network.parameters.params, snapshot.params)
         self.backend.copy(self.state, snapshot.state)
+        self._mark(snapshot)
+
+    def _mark(self, snapshot: Snapshot) -> None:
         snapshot.step = self.epoch * self.steps_per_epoch
         snapshot.learning_rate_scale = self.learning_rate_scale
+        snapshot.epochs = len(self.history)
 
     def _keep_snapshot(self) -> None:
-        """Remember the beginnings of this epoch and of the one before."""
+        """Between two epochs: remember where the run stands, beside where it stood an epoch ago."""
+        self._take(self._snapshots[1])
         self._snapshots.reverse()
-        self._take(self._snapshots[0])
 
     def _rewind(self, step: int) -> None:
         """Bring back the weights as they were before `step`: the nearest snapshot, and the same steps again."""
@@ -386,7 +467,7 @@ class Run:
         return ""
 
 
-def _checked(start: TrainingState, network: LayerStack, settings: Settings) -> TrainingState:
+def _check_start(start: TrainingState, network: LayerStack, settings: Settings) -> None:
     """One clear line where a run cannot begin there."""
     if start.epoch >= settings.epochs:
         raise InputError(
@@ -397,7 +478,8 @@ def _checked(start: TrainingState, network: LayerStack, settings: Settings) -> T
         raise InputError(
             f"the training state holds {start.optimizer.shape} numbers; this network with this optimizer has {shape}"
         )
-    return start
+    if start.best is not None and start.best.shape != shape[1:]:
+        raise InputError(f"the best weights are {start.best.shape} numbers; this network has {shape[1:]}")
 
 
 @contextmanager

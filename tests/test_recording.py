@@ -14,7 +14,7 @@ import pytest
 
 import bpcore
 from bpcore import Activation, Adam, Dense, Dropout, Layer, Maxout, Network, Residual
-from bpcore.backends import get_backend, operations, taping
+from bpcore.backends import cores, get_backend, operations, taping
 from bpcore.backends.base import Array, Control
 from bpcore.backends.taping import TapeMaker
 from bpcore.kernels.activations import ACTIVATIONS
@@ -225,20 +225,20 @@ def test_a_forked_child_trains_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads_follow_the_settings_and_the_containers_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BPCORE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    for name in cores.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(taping.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     limit = tmp_path / "cpu.max"
-    original = taping._container_limit
-    monkeypatch.setattr(taping, "_container_limit", lambda path: original(str(limit)))
-    assert taping.threads() == 64
+    original = cores._container_limit
+    monkeypatch.setattr(cores, "_container_limit", lambda path: original(str(limit)))
+    assert cores.threads() == 64
     for text, expected in (("max 100000", 64), ("250000 100000", 2), ("50000 100000", 1)):
         limit.write_text(text)
-        assert taping.threads() == expected
+        assert cores.threads() == expected
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert taping.threads() == 5
+    assert cores.threads() == 5
     monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
-    assert taping.threads() == 3
+    assert cores.threads() == 3
 
 
 def test_a_system_without_more_threads_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

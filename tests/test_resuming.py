@@ -149,10 +149,24 @@ def test_what_cannot_go_on_is_told_in_one_line(capsys: pytest.CaptureFixture[str
     assert "there is a model alone (model.safetensors)" in refused(capsys, "--resume", "run")
 
 
-def test_patience_cannot_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    train(*OPTIONS, "--epochs", "2", "--patience", "5", "--schedule", "constant", "--output", "run")
-    said = refused(capsys, "--resume", "run", "--epochs", "4")
-    assert "the run in run was begun with --patience 5, and the best weights" in said
+def test_patience_goes_on_with_the_best_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    """The best epoch is before the break: it is counted from there, and its weights come back."""
+    how = [*OPTIONS, "--epochs", "9", "--schedule", "constant", "--learning-rate", "0.5", "--patience", "3"]
+    whole = train(*how, "--output", "whole")
+    best = int(np.argmin(whole["history"]["val_loss"])) + 1
+    assert whole["epochs"] == best + 3 < 9
+    assert whole["stopped"] == f"val_loss has not improved for 3 epochs; best at epoch {best}"
+    begun = train(*how, "--output", "part", "--stop-at-loss", str(whole["history"]["loss"][best]))
+    assert (begun["epochs"], begun["stopped"][:8]) == (best + 1, "the loss")
+    ended = train("--resume", "part", "--stop-at-loss", "0")
+    assert ended["stopped"] == whole["stopped"]
+    assert_same(whole, ended, ("whole", "part"))
+    more = train("--resume", "part", "--patience", "4")
+    assert (more["epochs"], more["stopped"][:40]) == (best + 4, "val_loss has not improved for 4 epochs; ")
+    train(*FOUR, "--output", "other")
+    assert "patience 4 was given, but the run in other was begun without it" in refused(
+        capsys, "--resume", "other", "--patience", "4"
+    )
 
 
 def test_a_file_that_cannot_be_written_does_not_end_the_training(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from stand_in import Device
 from bpcore import Callback, EarlyStopping, OneCycle
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.errors import BpcoreError, InputError
-from bpcore.sklearn import MLPClassifier, MLPRegressor, engine, inputs, lbfgs
+from bpcore.sklearn import MLPClassifier, MLPRegressor, engine, increments, inputs, lbfgs
 from bpcore.testing import references
 from bpcore.train import Run
 
@@ -402,6 +402,52 @@ def gpu_stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch
     monkeypatch.setattr(engine, "get_backend", lambda name: backend if name == "gpu" else made(name))
     yield monkeypatch
     assert device.graphs or not device.launches
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_partial_fits_of_a_stream_share_one_run(
+    device: str, weighted: bool, rng: np.random.Generator, gpu_stand_in: pytest.MonkeyPatch
+) -> None:
+    """Other samples of the same kind at each call: bit for bit what estimators do that are made anew each time."""
+    runs, begin = [], Run.__init__
+    gpu_stand_in.setattr(Run, "__init__", lambda run, *given: (runs.append(run), begin(run, *given))[1])
+    settings: dict[str, Any] = {"batch_size": 16, "hidden_layer_sizes": (7,), "dropout": 0.2, "device": device}
+    kept, anew = (MLPClassifier(**CPU | settings) for _ in range(2))
+    for call in range(6):
+        x, y = rng.integers(0, 9, (40, 5)).astype(np.float32), rng.integers(0, 3, 40)
+        given: dict[str, Any] = {"sample_weight": rng.random(40) + 0.5} if weighted else {}
+        before = x.copy(), y.copy()
+        if call == 3:
+            for model in (kept, anew):
+                model.set_params(learning_rate_init=0.01)
+                model.coefs_[0][:2] *= 0.5
+        made = len(runs)
+        kept.partial_fit(x, y, classes=[0, 1, 2], **given)
+        assert len(runs) - made == (call in (0, 3))
+        anew = pickle.loads(pickle.dumps(anew)).partial_fit(x, y, classes=[0, 1, 2], **given)
+        assert kept.loss_curve_ == anew.loss_curve_
+        for mine, other in zip(kept.coefs_ + kept.intercepts_, anew.coefs_ + anew.intercepts_, strict=True):
+            np.testing.assert_array_equal(mine, other)
+        np.testing.assert_array_equal(kept.predict(x[:5]), anew.predict(x[:5]))
+        np.testing.assert_array_equal(x, before[0])
+        np.testing.assert_array_equal(y, before[1])
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_what_no_run_is_kept_for(large: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sparse rows, and many samples: as before, bit for bit."""
+    x, y = classes(rng)
+    model, other = (MLPClassifier(batch_size=16, **CPU) for _ in range(2))
+    with monkeypatch.context() as patch:
+        if large:
+            patch.setattr(increments, "KEPT_BYTES", 100)
+        for _ in range(3):
+            model.partial_fit(x if large else scipy.sparse.csr_array(x), y, classes=[0, 1, 2])
+    for _ in range(3):
+        other.partial_fit(x, y, classes=[0, 1, 2])
+    assert model._engine.increments._last is None
+    np.testing.assert_array_equal(model.coefs_[0], other.coefs_[0])
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])

@@ -11,9 +11,10 @@ import numba
 import numpy as np
 
 from bpcore.backends.base import Array, Backend, Control, DTypeLike
+from bpcore.backends.cores import threads
 from bpcore.backends.operations import Operation, Product, is_number
 from bpcore.backends.recording import Recording
-from bpcore.backends.taping import TapeMaker, threads
+from bpcore.backends.taping import TapeMaker
 from bpcore.kernels import cpu, memory
 
 

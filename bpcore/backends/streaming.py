@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bpcore.backends.base import Samples
+from bpcore.backends.cores import threads
 from bpcore.backends.feeding import Feed, as_sent
-from bpcore.backends.taping import threads
 from bpcore.errors import bytes_in_words
 from bpcore.kernels import counter, cpu, spec
 

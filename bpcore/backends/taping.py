@@ -11,8 +11,6 @@ wait, or the reverse; a forward pass whose products are cut by rows needs no wai
 from __future__ import annotations
 
 import math
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
+from bpcore.backends.cores import threads
 from bpcore.backends.fusion import Panels, fold_updates
 from bpcore.backends.operations import Kernel, Operation, Product, Span, is_array, meet, span
 from bpcore.backends.recording import NotRecordableError, Replay
@@ -44,26 +43,6 @@ ROWS_WORTH_CUTTING = 16
 OPERATIONS_WORTH_A_THREAD = 750_000
 """A step runs on at most n threads where it has n^2 times so many floating-point operations: in a small step waiting
 would take what more threads save, and a product cut too small is slow. Measured on two cores alone."""
-
-
-def threads() -> int:
-    """How many threads a tape may use: $BPCORE_NUM_THREADS, or what limits BLAS, else all cores of this process."""
-    for name in ("BPCORE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        chosen = os.environ.get(name, "")
-        if chosen.isdigit() and int(chosen) > 0:
-            return int(chosen)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, _container_limit("/sys/fs/cgroup/cpu.max")))
-
-
-def _container_limit(path: str) -> int:
-    """How many cores a container may keep busy: its quota over its period; no limit where there is none."""
-    try:
-        with open(path, encoding="ascii") as file:
-            quota, period = file.read().split()
-        return int(quota) // int(period)
-    except (OSError, ValueError):  # no such file, or the quota is "max"
-        return sys.maxsize
 
 
 class TapeMaker:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bpcore import __version__
+from bpcore.backends.cores import THREAD_VARIABLES
 from bpcore.bench import roofline
 from bpcore.bench.cells import Cell
 from bpcore.bench.contenders import CONTENDERS, OURS, PEERS
@@ -28,8 +29,6 @@ STOPPED_BY_CTRL_C = "stopped by Ctrl-C"
 BUSY = 0.5
 """Cores at work before the benchmark begins, from which on its figures say little: a library whose threads wait for one
 another by spinning may become a hundred times slower where one of them has no core."""
-
-THREAD_VARIABLES = ("BPCORE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 Contenders = Mapping[str, Mapping[str, Timed]]
 """By device and name."""
@@ -136,7 +135,7 @@ def new_results(job: Job, about: Mapping[str, Any], previous: Mapping[str, Any] 
         "python": platform.python_version(),
         "platform": platform.platform(),
         "load": load(),
-        "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        "threads": {name: os.environ[name] for name in (*THREAD_VARIABLES, "MKL_NUM_THREADS") if name in os.environ},
         "data": job.plan.data,
         "activation": job.cells[0].activation,
         "optimizer": job.cells[0].optimizer,

@@ -11,6 +11,7 @@ from typing import Any
 
 from bpcore import __version__
 from bpcore.backends import available_backends, get_backend
+from bpcore.backends.cores import THREAD_VARIABLES
 from bpcore.commands.report import Report, columns, shortened
 from bpcore.data import DATASETS, DOWNLOADED
 from bpcore.data.places import cache_folder
@@ -21,9 +22,7 @@ VARIABLES = (
     "BPCORE_BACKEND",
     "BPCORE_DATA_DIR",
     "BPCORE_CACHE_DIR",
-    "BPCORE_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
+    *THREAD_VARIABLES,
 )
 
 

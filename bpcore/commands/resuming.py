@@ -23,7 +23,6 @@ from bpcore.commands.options import Options
 from bpcore.data.files import as_path
 from bpcore.errors import InputError
 from bpcore.history import History
-from bpcore.model import Network
 from bpcore.schedules import get_schedule
 from bpcore.train import Run, TrainingState
 
@@ -38,31 +37,26 @@ MAY_DIFFER = ("epochs", "stop_at_loss", "device", "data_dir", "output", "diagnos
 
 @dataclass(frozen=True)
 class Begun:
-    """A run as it was left between two epochs. data: the mark of what it learns from; history: its epochs so far."""
+    """A run as it was left between two epochs. data: the mark of what it learns from."""
 
     options: Options
     data: str
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     state: TrainingState = field(default_factory=TrainingState)
-    history: dict[str, list[float]] = field(default_factory=dict)
 
     def goes_on_with(self, named: Mapping[str, Any], folder: Path) -> Options:
         """The options to go on with; named: those that were given, by name. InputError where it could not be exact."""
+        free = MAY_DIFFER if self.options.patience is None else (*MAY_DIFFER, "patience")  # else no best is kept
         for name, value in named.items():
             before = getattr(self.options, name)
-            if name not in MAY_DIFFER and value != before:
+            if name not in free and value != before:
                 begun = "without it" if before is None else f"with {before}"
-                free = ", ".join(f"--{one.replace('_', '-')}" for one in (*MAY_DIFFER, "json", "quiet"))
+                accepted = ", ".join(f"--{one.replace('_', '-')}" for one in (*free, "json", "quiet"))
                 raise InputError(
                     f"{name.replace('_', '-')} {value} was given, but the run in {folder} was begun {begun}, and a run "
-                    f"that goes on keeps its settings; accepted beside --resume: {free}"
+                    f"that goes on keeps its settings; accepted beside --resume: {accepted}"
                 )
-        if self.options.patience is not None:
-            raise InputError(
-                f"the run in {folder} was begun with --patience {self.options.patience}, and the best weights that it "
-                f"would come back to are not kept: it cannot go on"
-            )
-        allowed = {name: value for name, value in named.items() if name in MAY_DIFFER}
+        allowed = {name: value for name, value in named.items() if name in free}
         options = replace(self.options, **{"output": str(folder), **allowed})
         if self.state.epoch >= (options.epochs or 0):
             raise InputError(
@@ -98,9 +92,10 @@ def read(run: str) -> tuple[Begun, Path]:
         raise InputError(f"{run} cannot be resumed: there is {there}, and no {FILE} beside it")
     arrays, kept = checkpoint.read(folder / FILE, holds="training")
     try:
-        optimizer = arrays.pop("optimizer")
-        state = TrainingState(kept["epoch"], kept["step"], optimizer, kept["learning_rate_scale"])
-        return Begun(Options(**kept["options"]), kept["data"], arrays, state, kept["history"]), folder
+        optimizer, best = arrays.pop("optimizer"), arrays.pop("best", None)
+        history = History(kept["history"])
+        state = TrainingState(kept["epoch"], kept["step"], optimizer, kept["learning_rate_scale"], history, best)
+        return Begun(Options(**kept["options"]), kept["data"], arrays, state), folder
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / FILE} was written by another version of bpcore") from error
 
@@ -112,29 +107,21 @@ def mark(x: np.ndarray, y: np.ndarray) -> str:
     return f"{len(x)} samples of {x[0].size} {x.dtype.name}, sum {sums:08x}"
 
 
-def joined(earlier: Mapping[str, list[float]], history: History) -> History:
-    """The history of the whole run."""
-    measures = {name: [*earlier.get(name, ()), *values] for name, values in history.measures.items()}
-    return History(measures or {name: list(values) for name, values in earlier.items()}, history.stopped)
-
-
 class Keep(Callback):
-    """Writes down where a run stands: at its end, when it fails, and meanwhile every 30 seconds or so.
+    """Writes down where a run stood between its last two epochs: at its end, when it fails, and every 30 seconds or so.
 
-    Where the run ends within an epoch, what is written is the beginning of that epoch.
+    begun: the run before this one begins.
     """
 
-    def __init__(self, path: Path, begun: Begun, network: Network, tell: Callable[[str], None]) -> None:
-        self._path, self._now, self._network, self._tell = path, begun, network, tell
+    def __init__(self, path: Path, begun: Begun, tell: Callable[[str], None]) -> None:
+        self._path, self._begun, self._tell = path, begun, tell
 
     def on_begin(self, run: Run) -> None:
-        """Take note of where it begins."""
-        self._note(run)
+        """The clock starts."""
         self._wrote = time.monotonic()
 
-    def on_epoch_end(self, run: Run) -> None:
-        """Take note; write where it is time."""
-        self._note(run)
+    def on_progress(self, run: Run) -> None:
+        """Write where it is time."""
         if time.monotonic() - self._wrote > SECONDS:
             self._write(run)
 
@@ -142,23 +129,20 @@ class Keep(Callback):
         """Write."""
         self._write(run)
 
-    def _note(self, run: Run) -> None:
-        self._now = replace(self._now, weights=self._network.parameters_by_name(), state=run.training_state())
-
     def _write(self, run: Run) -> None:
-        now, state = self._now, self._now.state
+        weights, state = run.last_boundary()
         assert state.optimizer is not None
-        history = joined(now.history, run.history).measures
+        arrays = {"optimizer": state.optimizer} | ({} if state.best is None else {"best": state.best})
         kept = {
-            "options": asdict(now.options),
-            "data": now.data,
-            "history": {name: values[: state.epoch] for name, values in history.items()},
+            "options": asdict(self._begun.options),
+            "data": self._begun.data,
+            "history": state.history.measures,
             "epoch": state.epoch,
             "step": state.step,
             "learning_rate_scale": state.learning_rate_scale,
         }
         try:
-            checkpoint.write(self._path, {**now.weights, "optimizer": state.optimizer}, kept, holds="training")
+            checkpoint.write(self._path, weights | arrays, kept, holds="training")
         except InputError as error:  # no reason to lose what is being learned
             self._tell(f"note: this run cannot be resumed: {error}")
         self._wrote = time.monotonic()

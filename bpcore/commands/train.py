@@ -174,14 +174,13 @@ def learn(job: Job, folder: Path, report: Report) -> Learned:
                 *([] if job.diagnostics is None else [job.diagnostics]),
                 *job.callbacks,
                 watch,
-                Keep(folder / resuming.FILE, job.begun, job.network, tell),
+                Keep(folder / resuming.FILE, job.begun, tell),
             ],
             seed=options.seed,
             scale=job.dataset.scale,
             shift=job.dataset.shift,
             start=job.begun.state,
         )
-    history = resuming.joined(job.begun.history, history)
     return Learned(history, watch.seconds, compilation.seconds, watch.samples)
 
 

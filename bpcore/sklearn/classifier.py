@@ -140,16 +140,18 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _encode(self, y: Any, *, fresh: bool, classes: Any = None) -> np.ndarray:
         if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
+        if kind not in ("binary", "multiclass", "multilabel-indicator"):
+            check_classification_targets(y)
         if kind.endswith("multioutput"):
             raise InputError(f"y is {kind}; accepted: one class for each sample, or a matrix of zeros and ones")
         several = kind == "multilabel-indicator"
+        found = unique_labels(y)
         if fresh:
-            self.classes_, self._several = unique_labels(y) if classes is None else classes, several
+            self.classes_, self._several = found if classes is None else classes, several
         elif several != self._several:
             raise InputError("y once had one class for each sample, once several labels; one of the two is needed")
-        self._require_known(unique_labels(y), all_of_them=several)
+        self._require_known(found, all_of_them=several)
         count = len(self.classes_)
         self.n_outputs_ = count if several or count > 2 else 1
         if several:

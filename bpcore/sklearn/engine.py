@@ -14,6 +14,7 @@ from bpcore.errors import InputError
 from bpcore.evaluation import EVALUATION_BATCH, Answer, Predictor
 from bpcore.layers import Dense
 from bpcore.network import LayerStack
+from bpcore.sklearn.increments import Increments
 from bpcore.sklearn.inputs import for_samples
 from bpcore.sklearn.parameters import Parameters, Shape
 
@@ -30,7 +31,8 @@ class Plan:
 class Engine:
     """A network with the buffers that it needs, and a lock: two threads may ask one estimator.
 
-    example: an array like those that the estimator was fitted with; None where that is not known
+    example      an array like those that the estimator was fitted with; None where that is not known
+    increments   the runs of its partial fits
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -43,6 +45,7 @@ class Engine:
             backend=get_backend(plan.device),
             precision=plan.precision,
         )
+        self.increments = Increments(self.network)
         self._dense = [layer.number for layer in self.network.layers if isinstance(layer, Dense)]
 
     def write(self, parameters: Parameters) -> None:

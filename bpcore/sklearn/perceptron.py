@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -21,6 +22,7 @@ from bpcore.backends.base import PRECISIONS, Backend, Samples
 from bpcore.callbacks import check_callbacks
 from bpcore.errors import InputError
 from bpcore.evaluation import EVALUATION_BATCH, Answer, Predictor
+from bpcore.history import History
 from bpcore.losses import Loss
 from bpcore.samples import check_targets
 from bpcore.schedules import SCHEDULES
@@ -289,7 +291,7 @@ class Perceptron(BaseEstimator, ABC):
         else:
             validation = None
         training = self._samples(engine, x, targets, weights)
-        score = None if validation is None else self._scorer(engine, validation)
+        score = None if validation is None else self._scorer(engine, validation, repeats=not incremental)
         restores = self.early_stopping if self.restore_best is None else self.restore_best
         epochs = Epochs(self, score, restores=restores and not incremental, loss_share=self._loss_share())
         engine.write(self._now or self._parameters())
@@ -307,7 +309,10 @@ class Perceptron(BaseEstimator, ABC):
         )
         callbacks = [epochs, *(self.callbacks or ())]
         watched = validation if self.callbacks else None
-        run = Run(engine.network, training, settings, watched, callbacks, self._state)
+        if incremental and watched is None:
+            run = engine.increments.run(training, settings, callbacks, self._state)
+        else:
+            run = Run(engine.network, training, settings, watched, callbacks, self._state)
         try:
             run.train()
         finally:
@@ -323,7 +328,8 @@ class Perceptron(BaseEstimator, ABC):
         self._now = now if keeps_apart else None
         if epochs.improved or not keeps_apart:
             self._keep(now)
-        self._state = run.training_state()
+        # The loss curve and the best weights of several partial fits are the estimator's, not the run's.
+        self._state = replace(run.training_state(), history=History(), best=None)
 
     def _has_stopped(self) -> bool:
         """Whether earlier partial fits have come to an early stop."""
@@ -381,11 +387,11 @@ class Perceptron(BaseEstimator, ABC):
             for rows in (training, held_out)
         )
 
-    def _scorer(self, engine: Engine, validation: Samples) -> Score:
-        """A function that scores the network as it is."""
+    def _scorer(self, engine: Engine, validation: Samples, *, repeats: bool) -> Score:
+        """A function that scores the network as it is. repeats: whether it will be asked more than once."""
         if self.validation_scores_ is None:
             self.validation_scores_, self.best_validation_score_ = [], -np.inf
-        predictor = Predictor(engine.network, validation, self._score_answer(), EVALUATION_BATCH, repeats=True)
+        predictor = Predictor(engine.network, validation, self._score_answer(), EVALUATION_BATCH, repeats=repeats)
         return lambda: float(self._score_of(predictor.predict(), validation.targets, validation.weights))
 
     def _batch_size(self, samples: int) -> int:

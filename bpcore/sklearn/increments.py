@@ -1,0 +1,73 @@
+"""Runs of partial_fit: the one before is begun again where the next has as many samples of the same kind.
+
+To make the buffers of a run and to record its step takes as long as some dozens of steps; a small partial fit has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bpcore.backends.base import Array, Samples
+from bpcore.callbacks import Callback
+from bpcore.network import LayerStack
+from bpcore.train import Run, Settings, TrainingState
+
+KEPT_BYTES = 2**26
+"""The samples of a run that is kept take no more. A larger one has many steps, and is worth a recording of its own."""
+
+
+class Increments:
+    """The last run of a network's partial fits. Its samples lie on the device, in arrays of its own."""
+
+    def __init__(self, network: LayerStack) -> None:
+        self._network, self._backend = network, network.backend
+        self._last: Run | None = None
+
+    def run(self, samples: Samples, settings: Settings, callbacks: Sequence[Callback], start: TrainingState) -> Run:
+        """The next one, with the network's weights as they are."""
+        last, self._last = self._last, None
+        if not self._may_be_kept(samples):
+            return Run(self._network, samples, settings, None, callbacks, start)
+        if (
+            last is None
+            or _kind(samples) != _kind(last.samples)
+            or not last.can_begin_again(settings, callbacks, start)
+        ):
+            last = Run(self._network, self._copied(samples), settings, None, callbacks, start)
+        else:
+            for array, out in zip(_arrays(samples), _arrays(last.samples), strict=True):
+                self._bring(array, out)
+            last.begin_again(settings, callbacks, start)
+        self._last = last
+        return last
+
+    def _may_be_kept(self, samples: Samples) -> bool:
+        """Whether they are few, and arrays: rows in compressed form bring a feed of their own."""
+        dense = all(isinstance(array, np.ndarray) or self._backend.owns(array) for array in _arrays(samples))
+        return dense and sum(array.size * array.dtype.itemsize for array in _arrays(samples)) <= KEPT_BYTES
+
+    def _copied(self, samples: Samples) -> Samples:
+        copies = [self._backend.empty(array.shape, array.dtype) for array in _arrays(samples)]
+        for array, out in zip(_arrays(samples), copies, strict=True):
+            self._bring(array, out)
+        x, targets, *weights = copies
+        return replace(samples, x=x, targets=targets, weights=weights[0] if weights else None)
+
+    def _bring(self, array: Array, out: Array) -> None:
+        if self._backend.owns(array):
+            self._backend.copy(array, out)
+        else:
+            self._backend.write(array, out)
+
+
+def _arrays(samples: Samples) -> list[Array]:
+    return [samples.x, samples.targets, *([] if samples.weights is None else [samples.weights])]
+
+
+def _kind(samples: Samples) -> list[Any]:
+    """What must be alike for a recorded step to serve other samples."""
+    return [*((array.shape, array.dtype) for array in _arrays(samples)), samples.scale, samples.shift]
