@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from bpcore.errors import InputError, InputTypeError
+from bpcore.errors import InputError, InputTypeError, counted, finite
 
 if TYPE_CHECKING:
     from bpcore.train import Run
@@ -58,9 +58,8 @@ class EarlyStopping(Callback):
     def __init__(
         self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, restore_best: bool = True
     ) -> None:
-        if patience < 1:
-            raise InputError(f"patience={patience!r}; accepted: 1 or more epochs")
-        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.monitor, self.patience = monitor, counted("patience", patience)
+        self.min_delta = finite("min_delta", min_delta)
         self.keeps_best = restore_best
 
     def on_begin(self, run: Run) -> None:
@@ -97,7 +96,7 @@ class StopAtLoss(Callback):
     """Stop when the training loss has come down to a target."""
 
     def __init__(self, target: float) -> None:
-        self.target = target
+        self.target = finite("target", target)
 
     def on_epoch_end(self, run: Run) -> None:
         """Compare with the target."""

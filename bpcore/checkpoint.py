@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bpcore.data.files import replaced
-from bpcore.errors import InputError
+from bpcore.errors import InputError, InputTypeError
 from bpcore.layers import Layer, layer_from_config
 
 FORMAT = 1
@@ -34,7 +34,7 @@ def write(path: Path, arrays: dict[str, np.ndarray], config: dict[str, Any], *, 
 
 
 def _refuse(value: object) -> None:
-    raise TypeError(f"{value!r} is no JSON value")
+    raise InputTypeError(f"{value!r} cannot be saved, in `about` say: it is no JSON value")
 
 
 def read(path: Path, *, holds: Kind = "network") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -42,7 +42,7 @@ def read(path: Path, *, holds: Kind = "network") -> tuple[dict[str, np.ndarray],
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise InputError(f"there is no model file {path}")
+        raise InputError(f"there is no model file {path}" + (", which is a folder" if path.is_dir() else ""))
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -51,7 +51,10 @@ def read(path: Path, *, holds: Kind = "network") -> tuple[dict[str, np.ndarray],
         raise InputError(f"{path} is not a model file, or is damaged: {error}") from error
     if KEYS[holds] not in metadata:
         raise InputError(f"{path} holds no bpcore {holds}")
-    config: dict[str, Any] = json.loads(metadata[KEYS[holds]])
+    try:
+        config: dict[str, Any] = dict(json.loads(metadata[KEYS[holds]]))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
     if config.pop("format", None) != FORMAT:
         raise InputError(f"{path} was written by another version of bpcore, which stores it in another way")
     return arrays, config

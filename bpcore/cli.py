@@ -333,8 +333,9 @@ def gradcheck(
 ) -> int:
     """Check backpropagation against central differences: every parameter array, and the input.
 
-    In float64. A difference with a kink in its way (ReLU, hinge) says nothing: it is skipped and counted. Exit code 1
-    where a gradient is wrong, or all of its differences had to be skipped.
+    In float64. A difference with a kink in its way (ReLU, hinge) says nothing: it is skipped and counted.
+
+    Exit code 1 where a gradient is wrong, or all of its differences had to be skipped.
     """
     given = dict(locals())
     report = Report(given.pop("json"), quiet=given.pop("quiet"))

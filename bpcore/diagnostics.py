@@ -12,7 +12,7 @@ import numpy as np
 
 from bpcore.advice import MAY_PASS, advice, short
 from bpcore.callbacks import Callback
-from bpcore.errors import InputError
+from bpcore.errors import counted
 from bpcore.probe import DiagnosticSample, Probe
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Diagnostics(Callback):
     def __init__(
         self, every: int | None = None, *, rows: int = 256, notify: Callable[[str], None] | None = None
     ) -> None:
-        self.every = None if every is None else _count("every", every)
-        self.rows = _count("rows", rows)
+        self.every = None if every is None else counted("every", every)
+        self.rows = counted("rows", rows)
         self.notify = notify
         self._forget()
 
@@ -143,9 +143,3 @@ def _aligned(content: tuple[list[str], list[list[str]]]) -> list[str]:
     lines = [content[0], *content[1]]
     first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
     return ["  ".join([name.ljust(first), *map(str.rjust, figures, others)]) for name, *figures in lines]
-
-
-def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name}={value!r}; accepted: an integer of 1 or more")
-    return int(value)

@@ -7,7 +7,9 @@ before any work is done. The command line prints the message alone and exits wit
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 
 class BpcoreError(Exception):
@@ -83,3 +85,19 @@ def unknown_name(kind: str, name: object, accepted: Iterable[str]) -> InputError
 def _plain(name: str) -> str:
     """A name without what spellings differ in: MSELoss and mse_loss are mse."""
     return "".join(letter for letter in name.lower() if letter.isalnum()).removesuffix("loss")
+
+
+def counted(name: str, value: object) -> int:
+    """A setting that counts something, as an int of 1 or more; NumPy's integers are such too."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise InputError(f"{name}={value!r}; accepted: an integer of 1 or more")
+    return int(value)
+
+
+def finite(name: str, value: object, accepted: str = "a finite number") -> float:
+    """A setting that is a number, as a float; NumPy's numbers are such too."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputTypeError(f"{name}={value!r}; accepted: {accepted}")
+    if not math.isfinite(value):
+        raise InputError(f"{name}={value!r}; accepted: {accepted}")
+    return float(value)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bpcore import samples
-from bpcore.errors import InputError
+from bpcore.errors import InputError, InputTypeError
 from bpcore.kernels import counter
 from bpcore.losses import Loss, get_loss
 from bpcore.network import LayerStack
@@ -123,6 +123,8 @@ def gradcheck(
     how little: its bias cannot be checked then, and the check does not pass. Begin with a small one, bias=0.01 say.
     Returns the check, whose `ok` says whether all is well. InputError for what cannot be used.
     """
+    if not isinstance(network, LayerStack):
+        raise InputTypeError(f"gradient checking takes a network, not {network!r}")
     if network.dtype != np.float64:
         raise InputError(f"gradient checking needs precision='float64', but the network has {network.dtype}")
     if not 0.0 < epsilon <= LARGEST_EPSILON:

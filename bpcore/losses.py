@@ -7,6 +7,7 @@ sample weights where they are given. L2 is the optimizer's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from bpcore.errors import InputError, InputTypeError, unknown_name
@@ -28,8 +29,9 @@ class Loss:
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
             raise unknown_name("loss", self.name, LOSSES)
-        if not 0.0 <= self.label_smoothing < 1.0:
+        if not isinstance(self.label_smoothing, Real) or not 0.0 <= self.label_smoothing < 1.0:
             raise InputError(f"label_smoothing={self.label_smoothing!r}; accepted: 0 <= label_smoothing < 1")
+        object.__setattr__(self, "label_smoothing", float(self.label_smoothing))  # np.float32 is no JSON value
         if self.label_smoothing and not self.name.endswith("cross_entropy"):
             raise InputError(f"label_smoothing is for the cross-entropies, not for {self.name}")
 

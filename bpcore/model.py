@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +13,19 @@ import numpy as np
 from bpcore import checkpoint, samples
 from bpcore.backends.base import Backend, Samples
 from bpcore.callbacks import Callback, check_callbacks
-from bpcore.errors import InputError, InputTypeError
+from bpcore.data.files import as_path
+from bpcore.errors import BpcoreError, InputError, InputTypeError, counted, finite
 from bpcore.evaluation import EVALUATION_BATCH, Answer, ConfusionCounter, Evaluator, Predictor
 from bpcore.history import Evaluation, History
-from bpcore.layers import Layer, walk
+from bpcore.layers import Layer, layer_from_config, walk
 from bpcore.losses import Loss, get_loss
 from bpcore.network import LayerStack, check_seed, number_in
 from bpcore.optimizers import Optimizer, get_optimizer
 from bpcore.schedules import Constant, Schedule, get_schedule
 from bpcore.train import Run, Settings, TrainingState
+
+BUFFERS = ("parameters", "capacity", "_mark", "_lowest", "_delta", "_passed", "_alone")
+"""What a copy of a network makes for itself."""
 
 Data = tuple[Any, Any] | tuple[Any, Any, Any]
 
@@ -34,6 +39,9 @@ class Network(LayerStack):
 
     layers, inputs, backend, precision, seed: see LayerStack. `loss` is the loss of the last fit; `about` is a
     dictionary (JSON values) that is saved with the network: class names, where the data came from.
+
+    A network does one thing at a time, in its own buffers: calls from several threads wait for one another. A copy
+    (copy.deepcopy, pickle) is a network of its own with the same weights.
     """
 
     def __init__(
@@ -50,6 +58,28 @@ class Network(LayerStack):
         self.classifies = False
         self.scale, self.shift = 1.0, 0.0
         self.about: dict[str, Any] = {}
+        self._alone = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings, layers that are not built, and the parameters by name.
+
+        Of a buffer and the views into it a copy would make arrays that have nothing to do with each other: updates
+        would change the one, and layers read the others.
+        """
+        kept = {name: value for name, value in vars(self).items() if name not in BUFFERS}
+        kept["layers"] = [layer_from_config(layer.config()) for layer in self.layers]
+        return kept | ({"arrays": self.parameters_by_name(), "frozen": self._frozen()} if self.inputs else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A network in buffers of its own."""
+        arrays, frozen = state.pop("arrays", None), state.pop("frozen", None)
+        vars(self).update(state)
+        self._alone = threading.RLock()
+        inputs, self.inputs, self.capacity = self.inputs, 0, 0
+        if inputs:
+            self.build(inputs)
+            self.set_parameters(arrays)
+            self._restore_frozen(frozen)
 
     def fit(
         self,
@@ -101,24 +131,27 @@ class Network(LayerStack):
             loss=chosen,
             optimizer=get_optimizer(optimizer),
             schedule=Constant() if schedule is None else get_schedule(schedule),
-            epochs=_count("epochs", epochs),
-            batch_size=_count("batch_size", batch_size),
+            epochs=counted("epochs", epochs),
+            batch_size=counted("batch_size", batch_size),
             seed=check_seed(seed),
-            shuffle=shuffle,
+            shuffle=_flag("shuffle", shuffle),
             classifies=targets.ndim == 1 or not chosen.of_numbers,
             resident=resident,
         )
-        scale = (1 / 255 if features.dtype == np.uint8 else 1.0) if scale is None else scale
+        scale = (1 / 255 if features.dtype == np.uint8 else 1.0) if scale is None else finite("scale", scale)
+        shift = finite("shift", shift)
         held_out = None if validation is None else self._held_out(validation, chosen, scale, shift, "validation ")
-        self.loss, self.classifies, self.scale, self.shift = chosen, settings.classifies, scale, shift
         data = Samples(features, targets, weights, scale, shift)
-        return Run(self, data, settings, held_out, callbacks, start).train()
+        with self._alone:
+            self.loss, self.classifies, self.scale, self.shift = chosen, settings.classifies, scale, shift
+            return Run(self, data, settings, held_out, callbacks, start).train()
 
     def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = EVALUATION_BATCH) -> Evaluation:
         """The mean loss, and the share of samples classified rightly, over x (samples, N) and y as in fit."""
         loss = self._fitted_loss()
         data = self._held_out((x, y, sample_weight), loss, self.scale, self.shift)
-        return Evaluator(self, data, loss, _count("batch_size", batch_size)).evaluate()
+        with self._alone:
+            return Evaluator(self, data, loss, counted("batch_size", batch_size)).evaluate()
 
     def confusion_matrix(self, x: Any, y: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """How many samples of each class were taken for which, int64: row the true class, column the predicted one.
@@ -135,7 +168,8 @@ class Network(LayerStack):
         if targets.ndim == 2:
             targets = (targets[:, 0] > 0.5).astype(np.int64) if self.outputs == 1 else targets.argmax(axis=1)
         data = Samples(features, targets, None, self.scale, self.shift)
-        return ConfusionCounter(self, data, _count("batch_size", batch_size)).count()
+        with self._alone:
+            return ConfusionCounter(self, data, counted("batch_size", batch_size)).count()
 
     def output(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """The output of the last layer (samples, M): logits where that layer has no activation."""
@@ -200,7 +234,7 @@ class Network(LayerStack):
     def save(self, path: str | Path) -> None:
         """Write weights and architecture into one safetensors file; nothing half-written is left."""
         self.require_built()
-        checkpoint.write(Path(path), self.parameters_by_name(), self._config())
+        checkpoint.write(as_path(path), self.parameters_by_name(), self._config())
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str | Backend = "auto", precision: str | None = None) -> Self:
@@ -211,16 +245,33 @@ class Network(LayerStack):
 
         InputError where the file is not such a one, or the backend has not that precision.
         """
-        arrays, config = checkpoint.read(Path(path))
-        layers = checkpoint.layers_from(config, Path(path))
-        network = cls(layers, backend=backend, precision=config["precision"] if precision is None else precision)
-        network.build(config["inputs"])
-        network.set_parameters(arrays)
-        network._restore_frozen(config.get("frozen"))
-        network.loss = Loss(**config["loss"]) if config["loss"] else None
-        network.classifies, network.about = config["classifies"], config["about"]
-        network.scale, network.shift = config["scale"], config["shift"]
+        file = as_path(path)
+        arrays, config = checkpoint.read(file)
+        try:
+            layers = checkpoint.layers_from(config, file)
+            network = cls(layers, backend=backend, precision=config["precision"] if precision is None else precision)
+            network._restore(arrays, config, file)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, BpcoreError):
+                raise
+            said = f"{type(error).__name__}: {error}"
+            raise InputError(f"{file} is damaged, or was written by another version of bpcore: {said}") from error
         return network
+
+    def _restore(self, arrays: dict[str, np.ndarray], config: dict[str, Any], file: Path) -> None:
+        """Become the network of these parameters and of what `_config` has said."""
+        self.build(config["inputs"])
+        for name in self.parameters.views:
+            if name not in arrays:
+                raise InputError(f"{file} lacks parameter {name!r}; it has {', '.join(arrays) or 'none'}")
+        self.set_parameters(arrays)
+        self._restore_frozen(config.get("frozen"))
+        self.loss = Loss(**config["loss"]) if config["loss"] else None
+        self.classifies, self.about = config["classifies"], config["about"]
+        self.scale, self.shift = config["scale"], config["shift"]
+
+    def _frozen(self) -> list[str]:
+        return [name for name, view in self.parameters.views.items() if not view.trainable]
 
     def _restore_frozen(self, frozen: list[str] | None) -> None:
         """What is frozen, by name; None from files that do not say, where the layers' own settings stay."""
@@ -232,7 +283,7 @@ class Network(LayerStack):
         return {
             "layers": [layer.config() for layer in self.layers],
             "inputs": self.inputs,
-            "frozen": [name for name, view in self.parameters.views.items() if not view.trainable],
+            "frozen": self._frozen(),
             "precision": self.dtype.name,
             "loss": self.loss.config() if self.loss else None,
             "classifies": self.classifies,
@@ -242,7 +293,7 @@ class Network(LayerStack):
         }
 
     def _default_loss(self, y: Any) -> Loss:
-        array = np.asarray(y)
+        array = samples.as_array(y, "y")
         outputs = self.layers[-1].outputs
         labels = array.ndim == 1 and array.dtype.kind in "bui" and outputs != 1
         return Loss("softmax_cross_entropy" if labels else "squared_error")
@@ -263,7 +314,8 @@ class Network(LayerStack):
         features = samples.check_features(x, self.dtype, inputs=self.inputs)
         no_targets = np.zeros(len(features), np.int64)
         data = Samples(features, no_targets, None, self.scale, self.shift)
-        return Predictor(self, data, answer, _count("batch_size", batch_size)).predict()
+        with self._alone:
+            return Predictor(self, data, answer, counted("batch_size", batch_size)).predict()
 
     def _fitted_loss(self) -> Loss:
         self.require_built()
@@ -272,7 +324,7 @@ class Network(LayerStack):
         return self.loss
 
 
-def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name}={value!r}; accepted: an integer of 1 or more")
-    return int(value)
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise InputTypeError(f"{name}={value!r}; accepted: True or False")
+    return bool(value)

@@ -13,13 +13,14 @@ from bpcore.backends.metering import bytes_of
 from bpcore.buffers import FREEZABLE, ParameterBuffer
 from bpcore.errors import InputError
 from bpcore.layers import Layer, check_layers, places, walk
+from bpcore.layers.base import positive
 from bpcore.losses import Loss
 
 
 class LayerStack:
     """Layers one above the other, their parameters in one flat buffer, and the buffers of a batch.
 
-    layers      the layers, from the input upward
+    layers      the layers, from the input upward; a layer object is part of the network that was built with it last
     inputs      N, the number of features; may be left out and is then taken from the first data
     backend     "auto", a backend's name, or a backend
     precision   "float32", "float64" or, on a GPU, "tf32" or "bfloat16" (bpcore.backends.base.PRECISIONS)
@@ -49,8 +50,7 @@ class LayerStack:
             if inputs != self.inputs:
                 raise InputError(f"the network takes {self.inputs} features, but {inputs} were given")
             return
-        if inputs < 1:
-            raise InputError(f"a network needs at least one input feature, not {inputs}")
+        inputs = positive("input features", inputs)
         rng = np.random.Generator(np.random.Philox(self.seed))
         declarations = []
         outputs, number = inputs, 0
@@ -67,8 +67,11 @@ class LayerStack:
         memory.require(self.backend, self.dtype, {"parameters and gradients": needs}, "a smaller network")
         self.parameters = ParameterBuffer(self.backend, self.dtype, declarations)
         self.inputs, self.outputs = inputs, outputs
+        self._mark = object()
         for layer in self.layers:
             layer.bind(self.backend, self.dtype, self.parameters.views)
+        for _, layer in walk(self.layers):
+            layer.owner = self._mark
         self.layers[-1].dtype = self.dtype  # what the network says is not rounded
         self.begin_learning()
 
@@ -114,7 +117,16 @@ class LayerStack:
         return found
 
     def reserve(self, batch: int) -> None:
-        """Make the buffers for batches of up to `batch` rows, unless they are that large already."""
+        """Make the buffers for batches of up to `batch` rows, unless they are that large already.
+
+        Whatever uses the network begins here: InputError where a network that was built later has taken its layers.
+        """
+        for where, layer in walk(self.layers):
+            if layer.owner is not self._mark:
+                raise InputError(
+                    f"layer {where} ({layer.describe()}) is part of another network now, which was built with it "
+                    f"later; make new layers for each network"
+                )
         if batch <= self.capacity:
             return
         for layer in self.layers:

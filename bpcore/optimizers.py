@@ -13,12 +13,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from functools import wraps
+from numbers import Real
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from bpcore.errors import InputError, InputTypeError, unknown_name
 from bpcore.kernels.optimizers import UPDATE_RULES, UpdateRule
+
+Kind = TypeVar("Kind", bound="Optimizer")
+
+
+def settings_by_name(kind: type[Kind]) -> type[Kind]:
+    """Let a class of settings say in one clear line which it has: other libraries call them otherwise."""
+    plain, known = kind.__init__, {setting.name for setting in fields(kind)}
+
+    @wraps(plain)
+    def init(self: Kind, *unnamed: object, **settings: Any) -> None:
+        if unnamed:
+            example = f"{kind.__name__}(learning_rate=0.01)"
+            raise InputTypeError(f"{kind.__name__}({unnamed[0]!r}): settings are given by name, as in {example}")
+        for name in settings:
+            if name not in known:
+                raise unknown_name(f"setting of {kind.__name__}", name, known)
+        plain(self, **settings)
+
+    kind.__init__ = init  # type: ignore[assignment, method-assign]
+    return kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +66,10 @@ class Optimizer:
             value = getattr(self, setting.name)
             if setting.name == "max_norm" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
                 raise InputError(f"{setting.name}={value!r}; accepted: a finite number")
+            value = float(value)  # np.float32 is a number too, but no JSON value
+            object.__setattr__(self, setting.name, value)
             if setting.name in ("learning_rate", "max_norm", "epsilon") and value <= 0:
                 raise InputError(f"{setting.name}={value!r}; accepted: a number above 0")
             if value < 0:
@@ -81,6 +105,7 @@ class Optimizer:
         return {"name": type(self).__name__, **asdict(self)}
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class SGD(Optimizer, name="sgd", rule="sgd"):
     """Plain stochastic gradient descent: W <- W - rate dW."""
@@ -88,6 +113,7 @@ class SGD(Optimizer, name="sgd", rule="sgd"):
     learning_rate: float = 0.1
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class Momentum(Optimizer, name="momentum", rule="momentum"):
     """SGD with a velocity (Polyak 1964)."""
@@ -100,11 +126,13 @@ class Momentum(Optimizer, name="momentum", rule="momentum"):
         return (self.momentum,)
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class Nesterov(Momentum, name="nesterov", rule="nesterov"):
     """Momentum that looks ahead (Nesterov 1983; the form of Sutskever et al. 2013)."""
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class RMSProp(Optimizer, name="rmsprop", rule="rmsprop"):
     """The gradient over the root of its running mean square (Hinton 2012)."""
@@ -118,6 +146,7 @@ class RMSProp(Optimizer, name="rmsprop", rule="rmsprop"):
         return (self.decay, self.epsilon)
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class Adam(Optimizer, name="adam", rule="adam"):
     """Running means of the gradient and its square (Kingma and Ba 2015)."""
@@ -140,6 +169,7 @@ class Adam(Optimizer, name="adam", rule="adam"):
         return table
 
 
+@settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class AdamW(Adam, name="adamw", rule="adam"):
     """Adam with decoupled weight decay, W <- W - rate weight_decay W (Loshchilov and Hutter 2019)."""
@@ -160,9 +190,4 @@ def get_optimizer(optimizer: str | Optimizer, **settings: Any) -> Optimizer:
         )
     if optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", optimizer, OPTIMIZERS)
-    kind = OPTIMIZERS[optimizer]
-    known = {setting.name for setting in fields(kind)}
-    for name in settings:
-        if name not in known:
-            raise unknown_name(f"setting of {optimizer}", name, known)
-    return kind(**settings)
+    return OPTIMIZERS[optimizer](**settings)

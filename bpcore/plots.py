@@ -296,13 +296,14 @@ def decision_boundary(
 ) -> Figure:
     """The classes that a network of two inputs sees in the plane, with samples x (n, 2) and their labels y (n,)."""
     if network.inputs != 2 or not network.classifies:
-        raise InputError(f"decision boundaries are of classes in the plane; this network takes {network.inputs} inputs")
+        found = f"takes {network.inputs} inputs and gives {'classes' if network.classifies else 'no classes'}"
+        raise InputError(f"decision boundaries are of classes in the plane; this network {found}")
     figure, axes = _place(axes, 5.0, 5.0)
     low, high = x.min(axis=0), x.max(axis=0)
     room = 0.08 * (high - low)
     across, up = (np.linspace(low[i] - room[i], high[i] + room[i], resolution) for i in (0, 1))
     plane = np.stack([part.ravel() for part in np.meshgrid(across, up)], axis=1)
-    margins = _margins(network.output(plane.astype(x.dtype))).reshape(resolution, resolution, -1)
+    margins = _margins(network.output(plane)).reshape(resolution, resolution, -1)
     extent = (across[0], across[-1], up[0], up[-1])
     colours = [COLOURS[label % len(COLOURS)] for label in range(margins.shape[2])]
     axes.imshow(

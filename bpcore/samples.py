@@ -21,7 +21,7 @@ def check_features(x: Any, dtype: np.dtype[Any], *, inputs: int = 0, name: str =
     What lies in a memory-mapped file stays there as it is, and is converted when a batch is gathered.
     inputs: the number of features that is needed, 0 for any.
     """
-    array = np.asarray(x)
+    array = as_array(x, name)
     if array.dtype.kind not in "buif":
         raise InputTypeError(f"{name} has dtype {array.dtype}; accepted: uint8 or real numbers")
     if array.ndim < 2:
@@ -46,7 +46,7 @@ def check_targets(
     y: Any, loss: Loss, samples: int, outputs: int, dtype: np.dtype[Any], *, name: str = "y"
 ) -> np.ndarray:
     """Targets as int64 class labels (samples,) or as a matrix (samples, M) of the dtype."""
-    array = np.asarray(y)
+    array = as_array(y, name)
     if array.dtype.kind not in "buif":
         raise InputTypeError(f"{name} has dtype {array.dtype}; accepted: integer labels or real targets")
     if len(array) != samples if array.ndim else True:
@@ -73,7 +73,7 @@ def check_weights(weights: Any, samples: int, dtype: np.dtype[Any]) -> np.ndarra
     """Sample weights (samples,), zero or more, not all zero; None stays None."""
     if weights is None:
         return None
-    array = np.asarray(weights)
+    array = as_array(weights, "sample_weight")
     if array.dtype.kind not in "buif" or array.shape != (samples,):
         raise InputError(
             f"sample weights have shape {array.shape} and dtype {array.dtype}; needed: ({samples},) numbers"
@@ -110,6 +110,14 @@ def batch_for(backend: Backend, samples: Samples, size: int, dtype: np.dtype[Any
         backend.full((size,), 1.0, dtype),
         samples.weights is not None,
     )
+
+
+def as_array(values: Any, name: str) -> np.ndarray:
+    """Lists and the like as an array; InputError where they cannot be one."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"{name} cannot be made an array: {error}") from error
 
 
 def _stays_in_its_file(array: np.ndarray) -> bool:

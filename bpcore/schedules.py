@@ -5,7 +5,10 @@ The whole run's factors are computed before it begins, so that the device needs 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
@@ -38,8 +41,8 @@ class Step:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        _require("Step.epochs", self.epochs, self.epochs >= 1, "1 or more")
-        _require("Step.factor", self.factor, self.factor > 0, "more than 0")
+        _require("Step.epochs", self.epochs, lambda x: x >= 1, "1 or more")
+        _require("Step.factor", self.factor, lambda x: x > 0, "more than 0")
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
         """factor ** (epoch // epochs)."""
@@ -53,7 +56,7 @@ class Cosine:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        _require("Cosine.final", self.final, 0 <= self.final <= 1, "0 to 1")
+        _require("Cosine.final", self.final, lambda x: 0 <= x <= 1, "0 to 1")
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
         """final + (1 - final) (1 + cos(pi t / steps)) / 2."""
@@ -72,9 +75,9 @@ class OneCycle:
     final: float = 1e-4
 
     def __post_init__(self) -> None:
-        _require("OneCycle.warm_up", self.warm_up, 0 < self.warm_up < 1, "between 0 and 1")
-        _require("OneCycle.initial", self.initial, 0 <= self.initial <= 1, "0 to 1")
-        _require("OneCycle.final", self.final, 0 <= self.final <= 1, "0 to 1")
+        _require("OneCycle.warm_up", self.warm_up, lambda x: 0 < x < 1, "between 0 and 1")
+        _require("OneCycle.initial", self.initial, lambda x: 0 <= x <= 1, "0 to 1")
+        _require("OneCycle.final", self.final, lambda x: 0 <= x <= 1, "0 to 1")
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
         """The rise, then the fall."""
@@ -91,8 +94,8 @@ class WarmUp:
     epochs: float = 1.0
 
     def __post_init__(self) -> None:
-        _require("WarmUp.steps", self.steps, self.steps >= 0, "0 or more")
-        _require("WarmUp.epochs", self.epochs, self.epochs >= 0, "0 or more")
+        _require("WarmUp.steps", self.steps, lambda x: x >= 0, "0 or more")
+        _require("WarmUp.epochs", self.epochs, lambda x: x >= 0, "0 or more")
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
         """(t + 1) / rise times the other's factor while it rises."""
@@ -118,7 +121,7 @@ def get_schedule(schedule: str | Schedule) -> Schedule:
         if schedule not in SCHEDULES:
             raise unknown_name("schedule", schedule, SCHEDULES)
         return SCHEDULES[schedule]()
-    if not callable(getattr(schedule, "factors", None)):
+    if isinstance(schedule, type) or not callable(getattr(schedule, "factors", None)):
         raise InputTypeError(
             f"schedule {schedule!r} cannot be used; accepted: a name ({', '.join(SCHEDULES)}) or an object with "
             f"factors(steps, steps_per_epoch)"
@@ -130,6 +133,6 @@ def _cosine(start: float, stop: float, steps: int) -> np.ndarray:
     return stop + (start - stop) * (1.0 + np.cos(np.pi * np.arange(steps) / max(steps, 1))) / 2.0
 
 
-def _require(name: str, value: object, good: bool, accepted: str) -> None:
-    if not good:
+def _require(name: str, value: object, good: Callable[[float], bool], accepted: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not (math.isfinite(value) and good(float(value))):
         raise InputError(f"{name} is {value!r}; accepted: {accepted}")

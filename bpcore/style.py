@@ -40,9 +40,12 @@ def require_matplotlib(feature: str) -> None:
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a file whose kind cannot be written."""
+    """Refuse, before any work, a file that could not be drawn in the end."""
+    require_matplotlib("a picture")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} cannot be drawn; accepted: a name that ends in {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 def new_figure(width: float, height: float) -> Figure:

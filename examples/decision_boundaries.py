@@ -16,11 +16,13 @@ straight line. The picture (.png, .svg or .pdf; it needs `pip install "bpcore[pl
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 
 from bpcore import Adam, Dense, Network, plots
 from bpcore.program import run
+from bpcore.style import check_picture
 
 HIDDEN = (3, 6, 20)
 L2 = (0.0, 0.0003, 0.003)
@@ -38,6 +40,8 @@ def spirals(samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def main(picture: str | None = None, epochs: int = 800) -> np.ndarray:
     """Train nine networks, print their accuracies, draw them, and return the accuracies on new samples (3, 3)."""
+    if picture is not None:
+        check_picture(Path(picture))
     x, y = spirals(200, seed=0)
     new_x, new_y = spirals(2000, seed=1)
     networks = [[Network([Dense(hidden, "tanh"), Dense(2)], seed=1) for _ in L2] for hidden in HIDDEN]

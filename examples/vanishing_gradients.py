@@ -20,8 +20,12 @@ network; it needs `pip install "bpcore[plot]"`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bpcore import Adam, Dense, Diagnostics, Layer, Network, Residual, load_dataset, plots
+from bpcore.errors import InputError
 from bpcore.program import run
+from bpcore.style import check_picture
 
 UNITS, CLASSES = 64, 10
 KINDS = ("sigmoid", "relu", "residual")
@@ -36,14 +40,25 @@ def layers(kind: str, depth: int) -> list[Layer]:
     return [*first, *blocks, Dense(CLASSES)]
 
 
+def chosen_depths(text: str) -> list[int]:
+    """The depths of "8,19"; a network of fewer than three layers has no lowest and highest hidden one."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) >= 3 for part in parts):
+        raise InputError(f"depths {text!r} cannot be used; accepted: integers of 3 or more, such as 8,19")
+    return [int(part) for part in parts]
+
+
 def main(
     depths: str = "8,19,101,152", epochs: int = 1, data: str = "mnist", picture: str | None = None
 ) -> dict[tuple[str, int], float]:
     """Train each kind at each depth, print what the diagnostics say, and return the test errors by kind and depth."""
+    if picture is not None:
+        check_picture(Path(picture))
+    depths_to_train = chosen_depths(depths)
     images = load_dataset(data)
     errors, watched = {}, {}
     print(f"{'depth':>5}  {'kind':8}  {'test error':>10}  gradient norm, lowest and highest hidden layer")
-    for depth in map(int, depths.split(",")):
+    for depth in depths_to_train:
         for kind in KINDS:
             watch = watched[kind] = Diagnostics(notify=lambda line: None)
             network = Network(layers(kind, depth), seed=0)

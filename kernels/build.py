@@ -153,7 +153,7 @@ def cache_folder() -> Path:
     """Where compiled kernels are kept: $BPCORE_CACHE_DIR, else the user's cache folder."""
     chosen = os.environ.get("BPCORE_CACHE_DIR")
     if chosen:
-        return Path(chosen) / "kernels"
+        return Path(chosen).expanduser() / "kernels"
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     elif sys.platform == "darwin":

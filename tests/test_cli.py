@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import os
 import re
@@ -555,10 +556,11 @@ def check_refused(outcome: Outcome, said: str) -> None:
         ("--learning-rate nan", "learning_rate=nan"),
         ("--learning-rate -1", "learning_rate=-1"),
         ("--l2 -1", "l2=-1"),
-        ("--momentum 0.9", "unknown setting of adam 'momentum'"),
+        ("--momentum 0.9", "unknown setting of Adam 'momentum'"),
         ("--label-smoothing 2 --loss hinge", "label_smoothing"),
         ("--label-smoothing 2", "label_smoothing=2.0"),
         ("--validation 1", "0 <= share < 1"),
+        ("--test-fraction 2", "test_fraction=2.0; accepted: a share of the samples, 0 <= share < 1"),
         ("--validation 0.001", "not a single one"),
         ("--test-fraction 1 table.csv --target kind", "test_fraction"),
         ("--patience 3", "--validation"),
@@ -639,10 +641,11 @@ def test_no_gpu_is_said_before_anything(run: Run, work: Path) -> None:
         ("predict MODEL broken.npy", "broken.npy"),
         ("predict MODEL table.csv", "takes images"),
         ("predict MODEL shape.npy --top 0", "--top"),
-        ("predict TABLE two.csv", "unknown column 'length'"),
+        ("predict TABLE two.csv", "there is no column 'length', which the model takes"),
         ("predict TABLE level.csv", "level"),
         ("predict TABLE x.npz", ".csv"),
-        ("evaluate TABLE two.csv", "kind"),
+        ("evaluate TABLE two.csv", "there is no column 'kind', which is what the model predicts; there are width"),
+        ("evaluate MODEL two.csv", "two.csv is a table, but"),
         ("evaluate TABLE stranger.csv", "unknown class 'weed'"),
         ("trian", "did you mean 'train'?"),
         ("--verion", "--version"),
@@ -771,6 +774,13 @@ def test_help_names_what_the_tables_hold(run: Run) -> None:
     assert "train" in without.out
 
 
+def test_paragraphs_of_a_helps_text_are_one_line_each() -> None:
+    """Typer keeps the line breaks of all but the first paragraph, and wraps the lines besides."""
+    for command in cli.app.registered_commands:
+        _, *paragraphs = inspect.getdoc(command.callback).split("\n\n")
+        assert not any("\n" in paragraph.strip() for paragraph in paragraphs), command.callback.__name__
+
+
 def test_info(run: Run, work: Path, data_dir: Path) -> None:
     outcome = run("info", "--json", "i.json")
     assert outcome.code == 0
@@ -804,4 +814,9 @@ def test_help_brings_nothing_heavy() -> None:
         "import sys; from bpcore.cli import main; main(['--help']); "
         "sys.exit(bool({'numba', 'cupy', 'PIL', 'pooch', 'safetensors', 'matplotlib'} & set(sys.modules)))"
     )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_command_without_a_table_brings_no_rich() -> None:
+    program = "import sys; from bpcore.cli import main; main(['--version']); sys.exit('rich.console' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)

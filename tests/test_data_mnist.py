@@ -107,6 +107,8 @@ def test_another_data_sets_files_are_not_taken(
     tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(mnist._TEST_LABELS, SOURCES["mnist"].sha256[3], "mnist")
+    assert mnist.find_folder("mnist", published) == published
+    assert mnist.find_folder("fashion_mnist", published) is None
     with pytest.raises(DataUnavailable, match=r"published \(holds mnist\)"):
         load_mnist("kmnist", data_dir=published, mirrors=[])
     assert load_mnist("mnist", data_dir=published, mirrors=[]).name == "mnist"

@@ -107,9 +107,9 @@ def test_split_parts_every_class_alike(labels: list[int], fraction: float, seed:
 
 def test_split_seeds_and_bad_settings() -> None:
     assert not np.array_equal(split(100, None, 0.2, 0)[1], split(100, None, 0.2, 1)[1])
-    for fraction in (1.0, -0.1, float("nan")):
+    for fraction in (1.0, -0.1, float("nan"), "x"):
         with pytest.raises(InputError, match="test_fraction="):
-            split(10, None, fraction, 0)
+            split(10, None, fraction, 0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="seed=-1"):
         split(10, None, 0.2, -1)
 

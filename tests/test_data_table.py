@@ -186,13 +186,18 @@ def test_new_rows(tmp_path: Path) -> None:
         ({"width": 1, "colour": None, "one": 5}, "row 1, column 'colour': the cell is empty"),
         ({"width": "wide", "colour": "red", "one": 5}, "row 1, column 'width': 'wide' is not a finite number"),
         ({"width": 1e300, "colour": "red", "one": 5}, "row 1, column 'width': 1e.300 is too far from what"),
-        ({"Width": 1, "colour": "red", "one": 5}, r"row 1: unknown column 'width' .did you mean 'Width'"),
+        (
+            {"Width": 1, "colour": "red", "one": 5},
+            r"row 1: there is no column 'width', which the model takes .did you mean 'Width'",
+        ),
     ]:
         with pytest.raises(InputError, match=said):
             codec.encode_rows([bad])
     with pytest.raises(InputError, match=r"new.csv, row 3, column 'colour': unknown level 'pink'"):
         codec.encode_rows(write(tmp_path, "one,colour,width\n5,red,3.5\n5,pink,1.5\n", "new.csv"))
-    with pytest.raises(InputError, match=r"new.csv: unknown column 'width'"):
+    with pytest.raises(
+        InputError, match=r"new.csv: there is no column 'width', which the model takes; there are one, colour$"
+    ):
         codec.encode_rows(write(tmp_path, "one,colour\n5,red\n", "new.csv"))
     with pytest.raises(InputError, match="no rows"):
         codec.encode_rows([])
@@ -311,7 +316,7 @@ def test_npz_targets(tmp_path: Path) -> None:
     ("arrays", "options", "said"),
     [
         ({"x": FLOATS}, {}, "holds x, but no y"),
-        ({"z": FLOATS}, {}, "holds none of the arrays, but no x; needed: x and y, or"),
+        ({"z": FLOATS}, {}, "holds no arrays of these names; needed: x and y, or"),
         ({"x_train": FLOATS, "y_train": LABELS, "x_test": FLOATS}, {}, "but no y_test"),
         ({"x": FLOATS, "y": LABELS[:3]}, {}, "x has 40 samples, but y has 3"),
         ({"x": FLOATS[:0], "y": LABELS[:0]}, {}, "x has shape (0, 2)"),

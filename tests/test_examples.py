@@ -104,6 +104,23 @@ def test_vanishing_gradients(sample: str, tmp_path: Path, capsys: pytest.Capture
     assert picture.stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("depths", ["x", "8,", "2", "8,-3", ""])
+def test_depths_that_cannot_be_used(depths: str) -> None:
+    with pytest.raises(BpcoreError, match=f"depths '{depths}' cannot be used; accepted: integers of 3 or more"):
+        example("vanishing_gradients").main(depths=depths)
+
+
+@pytest.mark.parametrize("name", ["decision_boundaries", "vanishing_gradients"])
+@pytest.mark.parametrize("file", ["nowhere/a.png", "a.txt"])
+def test_a_picture_that_could_not_be_drawn_is_refused_before_the_training(
+    name: str, file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    with pytest.raises(BpcoreError, match=r"cannot be (drawn|written)"):
+        example(name).main(picture=str(tmp_path / file))
+    assert capsys.readouterr().out == ""
+
+
 def test_numpy_network(capsys: pytest.CaptureFixture[str]) -> None:
     """The same numbers on the CPU and on a device, by the import alone; nothing but random numbers goes across."""
     device = NumpyDevice()

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bpcore
+from bpcore.data import places
 from bpcore.errors import InputError
 from bpcore.kernels import build, counter, cpu, spec
 from bpcore.kernels.activations import ACTIVATIONS, Activation
@@ -272,6 +273,12 @@ def test_a_training_run_compiles_nothing_the_second_time(tmp_path: Path) -> None
         files.append(sorted(path.name for path in (tmp_path / "kernels").rglob("*")))
     assert len(files[0]) > 20
     assert files[0] == files[1] == files[2]
+
+
+def test_both_caches_stand_in_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels and downloads, also where no shell has made the home folder of ~."""
+    monkeypatch.setenv("BPCORE_CACHE_DIR", "~/somewhere")
+    assert build.cache_folder.__wrapped__().parent == places.cache_folder().parent == Path.home() / "somewhere"
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

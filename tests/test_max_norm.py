@@ -179,6 +179,21 @@ def test_it_costs_nothing_where_there_is_no_bound(monkeypatch: pytest.MonkeyPatc
     trained(make=lambda: [Dense(8, "relu", max_weight_norm=0.1, freeze="weights"), Dense(4)])
 
 
+def test_a_projection_has_a_bound_of_its_own(tmp_path: Path) -> None:
+    def make() -> list[Layer]:
+        return [Residual([Dense(12, "relu")], projection=True, max_weight_norm=0.3), Dense(4)]
+
+    network = trained(make=make)
+    found = norms(network)
+    assert (found["2.W"] <= 0.3 * (1 + ROUNDING)).all()
+    assert (found["2.W"] > 0.3 * (1 - ROUNDING)).any()
+    assert (found["1.W"] > 0.5).any(), "the layers inside have their own"
+    network.save(tmp_path / "model.safetensors")
+    assert Network.load(tmp_path / "model.safetensors", backend="numpy").parameters.views["2.W"].max_weight_norm == 0.3
+    with pytest.raises(InputError, match="max_weight_norm=1 bounds a Residual block's projection, and this has none"):
+        Residual([Dense(12)], max_weight_norm=1.0)
+
+
 def test_frozen_weights_are_left_alone() -> None:
     def make() -> list[Layer]:
         return [Dense(8, "relu", max_weight_norm=0.1, freeze=True), Dense(4, max_weight_norm=0.1)]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import json
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save
+from stand_in import Device
 
 import bpcore
-from bpcore import Activation, Dense, Dropout, Network
+from bpcore import Activation, Dense, Dropout, Network, Residual
 from bpcore.backends import ALIASES, available_backends, get_backend
 from bpcore.backends.base import PRECISIONS
+from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.backends.numpy_backend import NumpyBackend
 from bpcore.errors import CALLED, BpcoreError, InputError, InputTypeError, unknown_name
 from bpcore.initializers import INITIALIZERS, draw
@@ -91,6 +99,47 @@ def test_a_truncated_model_is_noticed(tmp_path: Path) -> None:
         Network.load(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda config, arrays: config.pop("inputs"),
+            "damaged, or .* another version of bpcore: KeyError: 'inputs'",
+        ),
+        (lambda config, arrays: config["layers"][0].update(new=1), "another version of bpcore: TypeError: .*'new'"),
+        (lambda config, arrays: config.update(layers=3), "is damaged, or was written by another version"),
+        (lambda config, arrays: config.update(frozen=["9.W"]), "is damaged, or was written by another version"),
+        (lambda config, arrays: arrays.pop("1.W"), "safetensors lacks parameter '1.W'; it has 0.W, 0.b, 1.b"),
+        (lambda config, arrays: config.clear(), "another version of bpcore, which stores it in another way"),
+        (None, "is damaged: "),
+    ],
+)
+def test_a_model_that_was_tampered_with_gets_one_line(tmp_path: Path, change: Any, said: str) -> None:
+    """One that lacks an array would otherwise keep the random numbers that it begins with."""
+    path = tmp_path / "m.safetensors"
+    network(inputs=2).save(path)
+    with safe_open(str(path), framework="numpy") as file:
+        text, arrays = file.metadata()["bpcore"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    config = json.loads(text)
+    if change is not None:
+        change(config, arrays)
+    path.write_bytes(save(arrays, metadata={"bpcore": "[1" if change is None else json.dumps(config)}))
+    with pytest.raises(InputError, match=said) as caught:
+        Network.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_paths_are_as_people_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    network(inputs=2).save("~/m.safetensors")
+    assert Network.load("~/m.safetensors").inputs == 2
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.safetensors"]
+    with pytest.raises(InputError, match=r"no model file .*, which is a folder"):
+        Network.load(tmp_path)
+    with pytest.raises(InputTypeError, match="3 is not a path"):
+        Network.load(3)  # type: ignore[arg-type]
+
+
 def test_a_model_with_an_unknown_activation_says_so(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     network(inputs=2).save(path)
@@ -104,6 +153,77 @@ def test_a_path_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         network(inputs=2).save(tmp_path / "file" / "m.safetensors")
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def _pickled(network: Network) -> Network:
+    copied: Network = pickle.loads(pickle.dumps(network))
+    return copied
+
+
+@pytest.mark.parametrize(
+    ("copied", "device"),
+    [(copy.deepcopy, "numpy"), (copy.copy, "numpy"), (_pickled, "numpy"), (copy.deepcopy, "stand-in")],
+)
+@pytest.mark.filterwarnings("ignore:cuBLASLt cannot be loaded")
+def test_a_copy_is_a_network_of_its_own(
+    copied: Callable[[Network], Network], device: str, rng: np.random.Generator
+) -> None:
+    """It learns what the original would have learned next, and the original stays as it was."""
+    stand_in = Device()
+    backend = "numpy" if device == "numpy" else CupyBackend(stand_in, stand_in.launch)
+    x, y = rng.integers(0, 256, (40, 6), dtype=np.uint8), rng.integers(0, 3, 40)
+    inside = [Dense(8, "prelu", freeze="bias"), Dense(6, initializer=lambda rng, n, m: rng.normal(size=(n, m)))]
+    if copied is _pickled:
+        inside[1] = Dense(6)  # no pickle holds a lambda
+    net = Network([Residual(inside), Dropout(0.2), Dense(4, "tanh"), Dense(3)], backend=backend)
+    net.fit(x, y, epochs=2, batch_size=16)
+    net.about = {"classes": ["a", "b", "c"]}
+    net.freeze("4.W")
+    before, said = net.parameters_by_name(), net.predict_proba(x)
+    again = copied(net)
+    np.testing.assert_array_equal(again.predict_proba(x), said)
+    assert again.about == net.about
+    assert again.summary() == net.summary()
+    history = again.fit(x, y, epochs=3, batch_size=16)
+    np.testing.assert_array_equal(net.predict_proba(x), said)
+    assert history["loss"] == net.fit(x, y, epochs=3, batch_size=16)["loss"]
+    for name, array in net.parameters_by_name().items():
+        np.testing.assert_array_equal(again.parameters_by_name()[name], array)
+        assert (array != before[name]).any() == (name not in ("1.b", "4.W")), name
+
+
+def test_a_network_that_is_not_built_is_copied_too(rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((20, 4)), rng.integers(0, 3, 20)
+    net = network(seed=7)
+    again = _pickled(net)
+    assert again.fit(x, y, epochs=2)["loss"] == net.fit(x, y, epochs=2)["loss"]
+
+
+def test_several_threads_may_ask_one_network(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((40, 300, 6))
+    net = network(Dense(64, "tanh"), Dense(64, "tanh"), Dense(3), inputs=6)
+    expected = [net.output(part) for part in x]
+    with ThreadPoolExecutor(4) as pool:
+        for found, of_one in zip(pool.map(net.output, [*x] * 10), expected * 10, strict=True):
+            np.testing.assert_array_equal(found, of_one)
+
+
+def test_a_layer_is_of_the_network_that_was_built_last(rng: np.random.Generator) -> None:
+    """Two networks over the same layers would write into each other's buffers; one after the other is well."""
+    x, y = rng.standard_normal((20, 4)), rng.integers(0, 3, 20)
+    layers = [Residual([Dense(4, "relu")]), Dense(3)]
+    first, second = (Network(layers, backend="numpy") for _ in range(2))
+    losses = [network.fit(x, y, epochs=2)["loss"] for network in (first, second)]
+    assert losses[0] == losses[1]
+    said = second.predict(x)
+    for use in (lambda: first.fit(x, y), lambda: first.predict(x), lambda: first.evaluate(x, y)):
+        with pytest.raises(InputError, match=r"layer 1 \(Residual\) is part of another network now"):
+            use()
+    np.testing.assert_array_equal(second.predict(x), said)
+    assert copy.deepcopy(first).fit(x, y, epochs=1), "a copy has layers of its own"
+    Network(layers[0].layers, inputs=4, backend="numpy")
+    with pytest.raises(InputError, match=r"layer 1.1 \(Dense, relu\) is part of another network now"):
+        second.predict(x)
 
 
 def test_predictions_are_those_of_the_formulas(rng: np.random.Generator) -> None:
@@ -193,12 +313,31 @@ def test_weights_depend_on_the_seed_alone() -> None:
         (lambda: network(Dense(3, initializer=lambda *_: np.zeros((1, 1))), inputs=2), "gave shape"),
         (lambda: network(Dropout(1.0)), "dropout rate 1.0"),
         (lambda: network(Dropout("half")), "dropout rate 'half'"),
+        (lambda: network(Dropout(True)), "dropout rate True"),
+        (lambda: network(Dense(3, bias=None)), "bias=None; accepted: a finite number, or False for none"),
+        (lambda: network(bpcore.Maxout(3, bias="zeros")), "bias='zeros'; accepted: a finite number"),
+        (lambda: network(Dense(3, bias=float("nan"))), "bias=nan"),
+        (lambda: network(Dense(3, "prelu", parameter="a")), "parameter='a'"),
+        (lambda: network(Activation("elu", parameter=float("inf"))), "parameter=inf"),
+        (lambda: bpcore.EarlyStopping(patience="3"), "patience='3'; accepted: an integer of 1 or more"),
+        (lambda: bpcore.EarlyStopping(min_delta=None), "min_delta=None; accepted: a finite number"),
+        (lambda: bpcore.StopAtLoss("low"), "target='low'; accepted: a finite number"),
+        (lambda: bpcore.Diagnostics(rows=0), "rows=0; accepted: an integer of 1 or more"),
+        (lambda: bpcore.gradcheck([Dense(3)], np.zeros((2, 2)), [0, 1]), "gradient checking takes a network, not"),
+        (lambda: network().fit([[1.0, 2.0], [3.0]], [0, 1]), "x cannot be made an array"),
+        (lambda: network().fit(np.zeros((2, 2)), [[1, 0, 0], [0, 1]]), "y cannot be made an array"),
+        (lambda: network().fit(np.zeros((2, 2)), [0, 1], scale="x"), "scale='x'; accepted: a finite number"),
+        (lambda: network().fit(np.zeros((2, 2)), [0, 1], scale=float("nan")), "scale=nan"),
+        (lambda: network().fit(np.zeros((2, 2)), [0, 1], shift=np.ones(2)), "shift=.*accepted: a finite number"),
+        (lambda: network().fit(np.zeros((2, 2)), [0, 1], shuffle="no"), "shuffle='no'; accepted: True or False"),
         (lambda: Network([], backend="numpy"), "at least one layer"),
         (lambda: network("dense"), "is not a layer"),
         (lambda: network(*[Dense(3)] * 2), "stands twice"),
         (lambda: network(precision="float16"), "precision 'float16'"),
         (lambda: network(seed=1.5), "seed 1.5"),
-        (lambda: network(inputs=0), "at least one input"),
+        (lambda: network(inputs=0), "input features must be a positive integer, not 0"),
+        (lambda: network(inputs=6.0), "input features must be a positive integer, not 6.0"),
+        (lambda: network(inputs="6"), "input features must be a positive integer, not '6'"),
         (lambda: Network([Dense(3)], backend="cuda"), "unknown backend 'cuda'.*accepted: auto, cpu, cupy, gpu, numpy"),
         (lambda: network().summary(), "no weights yet"),
         (lambda: network(inputs=2).predict([[1.0, 2.0]]), "not been trained"),
@@ -307,3 +446,35 @@ def test_about_is_json(tmp_path: Path) -> None:
     net.about = {"classes": ["ä", "b"], "nested": {"numbers": [1, 2.5, None]}}
     net.save(tmp_path / "m.safetensors")
     assert Network.load(tmp_path / "m.safetensors", backend="numpy").about == json.loads(json.dumps(net.about))
+    net.about = {"mean": np.float32(0.5)}
+    with pytest.raises(InputTypeError, match=r"np.float32\(0.5\) cannot be saved, in `about` say: it is no JSON value"):
+        net.save(tmp_path / "n.safetensors")
+
+
+def test_a_layer_that_is_no_dataclass_says_so(tmp_path: Path) -> None:
+    class Twice(bpcore.Layer, abstract=True):
+        def allocate(self, batch: int) -> None:
+            self.a = self.backend.empty((batch, self.outputs), self.dtype)
+
+        def forward(self, x: Any, control: Any) -> Any:
+            return self.backend.add(x, x, self.a[: x.shape[0]])
+
+        def backward(self, delta: Any, wants_input: bool) -> Any:
+            return self.backend.add(delta, delta, delta)
+
+    net = network(Twice(), Dense(3), inputs=2)
+    assert net.output([[1.0, 2.0]]).shape == (1, 3)
+    with pytest.raises(InputTypeError, match="Twice must be a dataclass"):
+        net.save(tmp_path / "m.safetensors")
+
+
+def test_numbers_of_numpy_are_numbers(rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((20, 4)), rng.integers(0, 3, 20)
+    of_python = network(Dense(8, "relu", bias=0.5), Dropout(0.5), Dense(3))
+    of_numpy = network(Dense(np.int32(8), "relu", bias=np.float32(0.5)), Dropout(np.float32(0.5)), Dense(3))
+    losses = [
+        net.fit(x, y, epochs=2, scale=kind(0.5))["loss"] for net, kind in ((of_python, float), (of_numpy, np.float32))
+    ]
+    assert losses[0] == losses[1]
+    json.dumps([layer.config() for layer in of_numpy.layers])
+    json.dumps(bpcore.SoftmaxCrossEntropy(np.float32(0.5)).config())

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import json
+import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,10 +134,21 @@ def test_the_schedule_reaches_the_weights(rng: np.random.Generator) -> None:
         (lambda: Momentum(momentum=1.0), "momentum=1.0"),
         (lambda: Adam(beta2=1.5), "beta2"),
         (lambda: get_optimizer("adma"), "did you mean 'adam'"),
-        (lambda: get_optimizer("sgd", momentun=0.9), "setting of sgd 'momentun'"),
+        (lambda: get_optimizer("sgd", momentun=0.9), "setting of SGD 'momentun'"),
+        (lambda: Adam(lr=0.1), r"unknown setting of Adam 'lr' \(here: 'learning_rate'\); accepted: beta1, beta2, "),
+        (
+            lambda: SGD(learning_rate=0.1, momentum=0.9),
+            "unknown setting of SGD 'momentum'; accepted: l2, learning_rate",
+        ),
+        (lambda: bpcore.RMSProp(rho=0.9), "here: 'decay'"),
+        (lambda: SGD(learning_rate="0.1"), "learning_rate='0.1'; accepted: a finite number"),
         (lambda: get_schedule("cosin"), "did you mean 'cosine'"),
         (lambda: bpcore.OneCycle(warm_up=1.0), "OneCycle.warm_up is 1.0"),
         (lambda: bpcore.Step(epochs=0), "Step.epochs is 0"),
+        (lambda: bpcore.Step(epochs="3"), "Step.epochs is '3'; accepted: 1 or more"),
+        (lambda: bpcore.Step(factor=float("inf")), "Step.factor is inf"),
+        (lambda: bpcore.OneCycle(warm_up=None), "OneCycle.warm_up is None"),
+        (lambda: bpcore.Loss("softmax_cross_entropy", "0.1"), "label_smoothing='0.1'"),
         (lambda: bpcore.Loss("hinge", 0.1), "label_smoothing is for"),
         (lambda: bpcore.Loss("softmax_cross_entropy", 1.0), "label_smoothing=1.0"),
     ],
@@ -148,6 +164,19 @@ def test_things_of_the_wrong_kind() -> None:
         get_optimizer(3)  # type: ignore[arg-type]
     with pytest.raises(InputTypeError, match="schedule 3"):
         get_schedule(3)  # type: ignore[arg-type]
+    with pytest.raises(InputTypeError, match=r"schedule <class .*OneCycle'> cannot be used"):
+        get_schedule(bpcore.OneCycle)  # type: ignore[arg-type]
+    with pytest.raises(InputTypeError, match=r"Adam\(0.1\): settings are given by name, as in Adam\(learning_rate"):
+        Adam(0.1)  # type: ignore[misc]
+
+
+def test_an_optimizer_is_copied_and_takes_numbers_of_numpy() -> None:
+    """np.float32 is none of Python's floats; a report must be able to store it. Editors see the settings."""
+    assert list(inspect.signature(Adam).parameters)[-3:] == ["beta1", "beta2", "epsilon"]
+    chosen = Adam(learning_rate=np.float32(0.5), max_norm=np.int64(2))  # type: ignore[arg-type]
+    assert chosen == Adam(learning_rate=0.5, max_norm=2.0)
+    assert copy.deepcopy(chosen) == pickle.loads(pickle.dumps(chosen)) == replace(chosen, beta1=0.9) == chosen
+    assert json.loads(json.dumps(chosen.config()))["learning_rate"] == 0.5
 
 
 def test_l2_and_a_penalty_are_one_of_two(rng: np.random.Generator) -> None:

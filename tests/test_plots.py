@@ -352,6 +352,14 @@ def test_decision_boundary(outputs: int) -> None:
     assert any(np.array_equal(of_class, x[y == 1]) for of_class in points)
 
 
+def test_samples_of_whole_numbers_do_not_make_the_plane_one_of_whole_numbers() -> None:
+    x, y = np.array([[-1, -1], [1, 1], [-1, 1]]), np.array([0, 1, 0])
+    of_integers, of_floats = (
+        pixels(plots.decision_boundary(halves(), samples, y, resolution=20).axes[0]) for samples in (x, x.astype(float))
+    )
+    np.testing.assert_array_equal(of_integers, of_floats)
+
+
 def test_a_grid_of_boundaries() -> None:
     x, y = np.array([[-1.0, -1.0], [1.0, 1.0]]), np.array([0, 1])
     figure = plots.decision_boundaries(
@@ -362,6 +370,8 @@ def test_a_grid_of_boundaries() -> None:
     assert [axes.get_ylabel() for axes in figure.axes[::2]] == ["a", "b", "c"]
     with pytest.raises(InputError, match="takes 3 inputs"):
         plots.decision_boundary(Network([Dense(2)], inputs=3, backend="numpy"), x, y)
+    with pytest.raises(InputError, match="takes 2 inputs and gives no classes"):
+        plots.decision_boundary(Network([Dense(2)], inputs=2, backend="numpy"), x, y)
 
 
 # --- the house ----------------------------------------------------------------------------------------------------
@@ -393,3 +403,5 @@ def test_files_of_every_kind(tmp_path: Path) -> None:
         style.check_picture(tmp_path / f"a{suffix}")
     with pytest.raises(InputError, match=r"accepted: a name that ends in \.svg, \.png, \.pdf"):
         style.check_picture(tmp_path / "a.gif")
+    with pytest.raises(InputError, match=r"a\.png cannot be written: there is no folder"):
+        style.check_picture(tmp_path / "nowhere" / "a.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 import bpcore
 from bpcore import Activation, Adam, Dense, Dropout, Layer, Maxout, Network, Residual
-from bpcore.backends import cores, operations, taping
+from bpcore.backends import cores, get_backend, operations, taping
 from bpcore.backends.base import Array, Control
 from bpcore.backends.taping import TapeMaker
 from bpcore.kernels.activations import ACTIVATIONS
@@ -171,6 +172,38 @@ def test_two_trainings_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for thread in threads:
         thread.join()
     np.testing.assert_array_equal(results[0]["0.W"], results[1]["0.W"])
+
+
+def test_what_another_thread_computes_is_no_part_of_a_recorded_step() -> None:
+    """Networks may share a backend, which is where the operations of a step are written down."""
+    backend = get_backend("numpy")
+    a, mine, theirs = np.ones((2, 3), np.float32), np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32)
+    written: list[Any] = []
+    backend.watcher = written.append
+    try:
+        thread = threading.Thread(target=backend.add, args=(a, a, theirs))
+        thread.start()
+        thread.join()
+        assert not written
+        np.testing.assert_array_equal(theirs, 2.0)
+        backend.add(a, a, mine)
+    finally:
+        backend.watcher = None
+    assert len(written) == 1
+    np.testing.assert_array_equal(mine, 0.0)
+
+
+def test_networks_that_share_a_backend_train_at_once(rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((200, 8)), rng.integers(0, 3, 200)
+    shared = get_backend("numpy")
+
+    def losses(seed: int, backend: Any) -> list[float]:
+        network = Network([Dense(16, "tanh"), Dense(3)], seed=seed, backend=backend)
+        return network.fit(x, y, epochs=3, batch_size=20)["loss"]
+
+    expected = [losses(seed, "numpy") for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(losses, range(8), [shared] * 8)) == expected
 
 
 def _train_in_child(queue: Any) -> None:

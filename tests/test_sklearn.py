@@ -25,6 +25,7 @@ from bpcore import Callback, EarlyStopping, OneCycle
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.errors import BpcoreError, InputError
 from bpcore.sklearn import MLPClassifier, MLPRegressor, engine, increments, inputs, lbfgs
+from bpcore.testing import references
 from bpcore.train import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -354,6 +355,27 @@ def test_class_weights_are_sample_weights(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(given.coefs_[0], by_hand.coefs_[0])
 
 
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_hidden_units_have_bounded_weights(solver: str, rng: np.random.Generator) -> None:
+    """One step, then the textbook's projection; over many epochs, also in parts, no unit's weights are longer."""
+    x, y = classes(rng)
+    settings = {"hidden_layer_sizes": (12, 8), "solver": solver, "learning_rate_init": 0.1, **CPU}
+    free = MLPClassifier(**settings).partial_fit(x, y, classes=[0, 1, 2])
+    bound = MLPClassifier(max_weight_norm=[0.7, None], **settings).partial_fit(x, y, classes=[0, 1, 2])
+    assert (np.linalg.norm(free.coefs_[0], axis=0) > 0.7).any()
+    np.testing.assert_allclose(bound.coefs_[0], references.limited_columns(free.coefs_[0], 0.7), rtol=1e-6)
+    for one, other in zip(bound.coefs_[1:], free.coefs_[1:], strict=True):
+        np.testing.assert_array_equal(one, other)
+    model = clone(bound).set_params(max_weight_norm=0.5, max_iter=10).fit(x, y)
+    assert all((np.linalg.norm(weights, axis=0) <= 0.5 * (1 + 1e-6)).all() for weights in model.coefs_[:-1])
+    assert (np.linalg.norm(model.coefs_[-1], axis=0) > 0.5).any(), "the output layer has no bound"
+    parts = clone(model)
+    for _ in range(10):
+        parts.partial_fit(x, y, classes=[0, 1, 2])
+    np.testing.assert_array_equal(parts.coefs_[0], model.coefs_[0])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict_proba(x), model.predict_proba(x))
+
+
 def test_pipelines_clones_and_grid_searches(rng: np.random.Generator) -> None:
     x, y = load_iris(return_X_y=True)
     names = np.array(["setosa", "versicolor", "virginica"])[y]
@@ -478,6 +500,13 @@ def test_arrays_of_the_device_stay_there(rng: np.random.Generator) -> None:
         ({"precision": "tf32"}, "needs a GPU"),
         ({"precision": "bfloat16"}, "needs a GPU"),
         ({"device": "cpuu"}, "unknown backend 'cpuu'"),
+        ({"learning_rate": OneCycle}, "schedule <class .*OneCycle'> cannot be used"),
+        ({"callbacks": [print]}, "is not a callback"),
+        ({"callbacks": [EarlyStopping]}, "EarlyStopping in callbacks is a class"),
+        ({"max_weight_norm": 0.0}, "'max_weight_norm' parameter of MLPClassifier"),
+        ({"max_weight_norm": [3.0, None]}, "2 entries, but there are 1 hidden layers"),
+        ({"max_weight_norm": [-1.0]}, "max_weight_norm=-1.0; accepted: a positive number"),
+        ({"solver": "lbfgs", "max_weight_norm": 3.0}, "max_weight_norm is for the solvers adam and sgd"),
         ({"solver": "lbfgs", "dropout": 0.1}, "dropout is for the solvers adam and sgd"),
         ({"solver": "lbfgs", "learning_rate": "cosine"}, "learning_rate is for the solvers adam and sgd"),
         ({"early_stopping": True, "validation_fraction": 0.01}, "the validation set has 1 of 50 samples"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,8 @@ memory lies it says as CuPy's arrays do, by `data.ptr`, or as NumPy's, by `ctype
 """
 
 DTypeLike = Any
+
+Watcher = Callable[[Operation], None]
 
 PRECISIONS = {
     "float32": "the default: float32 throughout",
@@ -114,8 +117,7 @@ class Backend(ABC):
     """Why this backend was chosen, in words."""
     allocations: int = 0
     """How many arrays this backend has made."""
-    watcher: Callable[[Operation], None] | None = None
-    """While a step is recorded: who is given each operation, and performs it."""
+    _watchers: dict[int, Watcher] | None = None
 
     # --- what each backend brings -------------------------------------------------------------------------
 
@@ -258,11 +260,28 @@ class Backend(ABC):
         """Run one kernel; its arguments are listed in bpcore.kernels.spec."""
         self._perform(Kernel(kernel, arguments))
 
+    @property
+    def watcher(self) -> Watcher | None:
+        """While this thread records a step: who is given each operation, and performs it.
+
+        Each thread has its own: what another one computes meanwhile, with the same backend, is no part of that step.
+        """
+        return None if self._watchers is None else self._watchers.get(get_ident())
+
+    @watcher.setter
+    def watcher(self, watcher: Watcher | None) -> None:
+        watchers = vars(self).setdefault("_watchers", {})
+        if watcher is None:
+            watchers.pop(get_ident(), None)
+        else:
+            watchers[get_ident()] = watcher
+
     def _perform(self, operation: Operation) -> None:
-        if self.watcher is None:
+        watcher = self.watcher
+        if watcher is None:
             self.execute(operation)
         else:
-            self.watcher(operation)
+            watcher(operation)
 
     def hadamard(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """out <- a * b, elementwise; all (B, M). `out` may be a or b."""

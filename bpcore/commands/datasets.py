@@ -11,7 +11,7 @@ import numpy as np
 
 from bpcore.commands.report import Report
 from bpcore.data import load_dataset, load_default
-from bpcore.data.cells import check_numbers, number_name, to_number, to_numbers
+from bpcore.data.cells import check_numbers, lacking, number_name, to_number, to_numbers
 from bpcore.data.codec import TableCodec
 from bpcore.data.csvfile import read_csv
 from bpcore.data.dataset import Dataset
@@ -41,7 +41,7 @@ def all_rows(path: Path, codec: TableCodec) -> tuple[np.ndarray, np.ndarray]:
         return codec.encode_rows(x.reshape(len(x), -1)), _targets(values, codec, str(file))
     table = read_csv(file)
     if codec.target not in table.header:
-        raise unknown_name(f"column in {file}", codec.target, table.header)
+        raise InputError(f"{file}: {lacking(codec.target, 'which is what the model predicts', table.header)}")
     cells = table.cells[table.header.index(codec.target)]
     return codec.encode_rows(file), _targets([list(cells)], codec, str(file))
 

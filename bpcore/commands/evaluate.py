@@ -15,6 +15,7 @@ from bpcore.commands.model_file import Model, open_model
 from bpcore.commands.report import Report, columns
 from bpcore.commands.result_page import Subject
 from bpcore.data.files import as_path
+from bpcore.data.table import CSV_SUFFIXES
 from bpcore.errors import InputError
 
 
@@ -74,6 +75,10 @@ def _test_part(
     model: Model, data: str | None, data_dir: str | None, report: Report
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """The test part of a data set; of the one that the model was trained on, where none is named."""
+    if data is not None and as_path(data).suffix.lower() in CSV_SUFFIXES:
+        raise InputError(
+            f"{data} is a table, but {model.path} was trained on none; name a data set, .npz or IDX folder"
+        )
     how = dict(model.data)
     trained_on = how.pop("name", None)
     if data is not None:

@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from bpcore.commands import options as training
 from bpcore.commands.datasets import load
@@ -74,7 +72,7 @@ def check(options: Options, report: Report) -> int:
     )
     report.say(*columns([("data", said), device_row(backend), ("loss", loss.name)]), "", network.summary(), "")
     if not report.quiet:
-        Console(file=report.stream).print(_table(found))
+        _show(found, report)
     report.result(_conclusion(found))
     report.write(_results(options, found))
     return 0 if found.ok else FAILED
@@ -118,14 +116,21 @@ def _random(options: Options, loss: Loss, inputs: int, outputs: int) -> Batch:
     return x, y, f"{options.samples} random samples"
 
 
-def _table(found: GradientCheck) -> Table:
+def _show(found: GradientCheck, report: Report) -> None:
+    """One row for each array."""
+    from rich.console import Console  # it takes 40 ms, which other commands need not wait for
+    from rich.table import Table
+
+    console = Console(file=report.stream, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=report.stream, highlight=False, width=120)
     table = Table("array", "shape", "checked", "worst relative error", "verdict")
     for array in found.arrays:
         shape = " x ".join(map(str, array.shape))
         error = f"{array.error:.2e}" if array.checked else "-"
         style = "green" if array.ok else "bold red"
         table.add_row(array.name, shape, array.how, error, f"[{style}]{array.verdict}[/]")
-    return table
+    console.print(table)
 
 
 def _conclusion(found: GradientCheck) -> str:

@@ -35,7 +35,6 @@ def in_words(results: dict[str, Any], target: str | None = None) -> str:
     if "test_accuracy" in results:
         first = f"test accuracy {percent(results['test_accuracy'] / 100)}"
     else:
-        unit = f" of {target}" if target else ""
         errors, r2 = (value if isinstance(value, list) else [value] for value in (results["rmse"], results["r2"]))
         unit = f" of {target}" if target else ""
         shares = " ".join("unknown" if math.isnan(one) else f"{one:.4f}" for one in r2)

@@ -111,8 +111,10 @@ def check_names(options: Options) -> None:
         Loss(options.loss, options.label_smoothing)
     if options.precision not in PRECISIONS:
         raise unknown_name("precision", options.precision, PRECISIONS)
-    if not 0.0 <= options.validation < 1.0:
-        raise InputError(f"validation={options.validation}; accepted: a share of the training data, 0 <= share < 1")
+    shares = {"validation": "a share of the training data", "test_fraction": "a share of the samples"}
+    for name, what in shares.items():
+        if not 0.0 <= (share := getattr(options, name)) < 1.0:
+            raise InputError(f"{name}={share}; accepted: {what}, 0 <= share < 1")
 
 
 def default_epochs(samples: int, batch_size: int) -> int:

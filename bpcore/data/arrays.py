@@ -94,7 +94,8 @@ def _encode(
 
 def _get(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
     if name not in arrays:
-        raise InputError(f"{path} holds {', '.join(sorted(arrays)) or 'none of the arrays'}, but no {name}; {_WAYS}")
+        held = f"{', '.join(sorted(arrays))}, but no {name}" if arrays else "no arrays of these names"
+        raise InputError(f"{path} holds {held}; {_WAYS}")
     return arrays[name]
 
 

@@ -97,6 +97,15 @@ def unknown(kind: str, name: str, accepted: Iterable[object]) -> InputError:
     return InputError(f"unknown {kind} {name!r}; there are {len(names)}, among them {', '.join(near)}")
 
 
+def lacking(column: str, what: str, there: Iterable[object]) -> InputError:
+    """The error for a column that a model needs and new rows have not; what: what it is to the model."""
+    names = [str(one) for one in there]
+    near = difflib.get_close_matches(column, names, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    shown = names if len(names) <= FEW else [*names[:3], "..."]
+    return InputError(f"there is no column {column!r}, {what}{hint}; there are {', '.join(shown)}")
+
+
 def number_name(value: float) -> str:
     """A number as the name of a class: 3 rather than 3.0."""
     value = float(value)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bpcore.data.cells import Where, check_numbers, check_present, first_not_finite, to_numbers, unknown
+from bpcore.data.cells import Where, check_numbers, check_present, first_not_finite, lacking, to_numbers, unknown
 from bpcore.data.csvfile import read_csv
 from bpcore.data.files import as_path, check_file, read_npy
 from bpcore.errors import InputError, InputTypeError
@@ -94,7 +94,7 @@ class TableCodec:
         cells = dict(zip(table.header, table.cells, strict=True))
         for feature in self.features:
             if feature.name not in cells:
-                raise InputError(f"{path}: {unknown('column', feature.name, table.header)}")
+                raise InputError(f"{path}: {lacking(feature.name, 'which the model takes', table.header)}")
         return self.encode_columns(cells, table.where)
 
     def encode_columns(
@@ -176,7 +176,7 @@ class TableCodec:
                 raise InputTypeError(f"row {number} is {row!r}; accepted: a dictionary from column name to value")
             for feature in self.features:
                 if feature.name not in row:
-                    raise InputError(f"row {number}: {unknown('column', feature.name, row)}")
+                    raise InputError(f"row {number}: {lacking(feature.name, 'which the model takes', row)}")
         cells = {feature.name: [_text(row[feature.name]) for row in rows] for feature in self.features}
         return self.encode_columns(cells, lambda column: lambda index: f"row {index + 1}, column {column!r}")
 

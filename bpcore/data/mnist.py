@@ -123,9 +123,14 @@ def load_mnist(
 def find_folder(name: str, base: Path) -> Path | None:
     """The folder that has the four files of a data set: base/NAME or base; None where neither has any of them.
 
-    InputError where it has some of them.
+    Files that are known to be those of another data set, which are named alike, do not count. InputError where a folder
+    has some of the four.
     """
-    return next((folder for folder in (base / name, base) if find_files(folder)), None)
+    for folder in (base / name, base):
+        files = find_files(folder)
+        if files and _owner(files[3]) in (None, name):
+            return folder
+    return None
 
 
 def find_files(folder: Path) -> list[Path] | None:

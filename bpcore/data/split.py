@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,7 @@ def split(
     """
     if not (isinstance(seed, (int, np.integer)) and seed >= 0) and seed is not None:
         raise InputError(f"seed={seed!r}; accepted: an integer, 0 or more")
-    if not 0.0 <= test_fraction < 1.0:
+    if not isinstance(test_fraction, Real) or not 0.0 <= test_fraction < 1.0:
         raise InputError(f"test_fraction={test_fraction!r}; accepted: 0 <= test_fraction < 1")
     if seed is None:
         order = np.arange(samples)

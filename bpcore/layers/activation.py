@@ -11,6 +11,7 @@ import numpy as np
 from bpcore.activations import get_activation
 from bpcore.backends.base import Array, Backend, Control
 from bpcore.buffers import Declaration, Freeze, ParameterView, check_freeze
+from bpcore.errors import finite
 from bpcore.kernels.activations import Activation as ActivationEntry
 from bpcore.layers.base import Layer
 
@@ -66,6 +67,8 @@ class Activation(Activated):
     def __post_init__(self) -> None:
         self.entry = get_activation(self.activation)
         check_freeze(self.freeze)
+        if self.parameter is not None:
+            self.parameter = finite("parameter", self.parameter)
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
         """The parameter (M,) where the activation learns it."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from bpcore.backends.base import Array, Backend, Control
 from bpcore.buffers import Declaration, ParameterView
-from bpcore.errors import InputError, InputTypeError
+from bpcore.errors import InputError, InputTypeError, finite
 
 
 class Layer(ABC):
@@ -32,6 +32,8 @@ class Layer(ABC):
     number: int = 0
     """Counted through the whole network, a block before the layers in it; it names the parameters, as in "3.W", and
     keys the dropout masks."""
+    owner: object = None
+    """The mark of the network that is built with it: two would write into each other's buffers."""
     dtype: np.dtype[Any]
     """Of the layer's output. All three are one but at precision "bfloat16", where parameters and the output of the last
     layer are float32, and what flows between layers is not."""
@@ -99,7 +101,11 @@ class Layer(ABC):
 
     def config(self) -> dict[str, Any]:
         """What rebuilds this layer: its class and its fields."""
-        return {"layer": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self) if f.init}  # type: ignore[arg-type]
+        if not is_dataclass(self):
+            raise InputTypeError(
+                f"{type(self).__name__} must be a dataclass, @dataclass(eq=False): its fields rebuild it"
+            )
+        return {"layer": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     @classmethod
     def from_config(cls, settings: dict[str, Any]) -> Self:
@@ -155,3 +161,10 @@ def positive(what: str, value: object, least: int = 1) -> int:
     if value < least:
         raise InputError(f"the number of {what} must be {accepted}, not {value}")
     return int(value)
+
+
+def first_bias(bias: float | bool) -> float | bool:
+    """The first value of the biases, as a float; False where there are to be none, zero for True."""
+    if isinstance(bias, bool):
+        return 0.0 if bias else False
+    return finite("bias", bias, "a finite number, or False for none")

@@ -10,10 +10,11 @@ import numpy as np
 from bpcore.activations import get_activation
 from bpcore.backends.base import Array, Backend, Control
 from bpcore.buffers import Declaration, Freeze, ParameterView, check_freeze, checked_norm
+from bpcore.errors import finite
 from bpcore.initializers import Initializer, draw
 from bpcore.kernels.activations import Activation as ActivationEntry
 from bpcore.layers.activation import Activated
-from bpcore.layers.base import positive
+from bpcore.layers.base import first_bias, positive
 
 
 @dataclass(eq=False)
@@ -45,8 +46,9 @@ class Dense(Activated):
         self.entry = get_activation(self.activation)
         check_freeze(self.freeze)
         self.max_weight_norm = checked_norm(self.max_weight_norm)
-        if self.bias is True:
-            self.bias = 0.0
+        self.bias = first_bias(self.bias)
+        if self.parameter is not None:
+            self.parameter = finite("parameter", self.parameter)
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
         """W (N, M), b (M,) and, where the activation learns it, its parameter (M,)."""

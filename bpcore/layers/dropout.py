@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 from bpcore.backends.base import Array, Control
 from bpcore.errors import InputError
@@ -20,8 +21,9 @@ class Dropout(Layer):
     rate: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rate, int | float) or not 0.0 <= self.rate < 1.0:
+        if isinstance(self.rate, bool) or not isinstance(self.rate, Real) or not 0.0 <= self.rate < 1.0:
             raise InputError(f"dropout rate {self.rate!r} is out of range; accepted: 0 <= rate < 1")
+        self.rate = float(self.rate)
 
     def allocate(self, batch: int) -> None:
         """The output, since the input belongs to the layer below, which needs it again; and what goes back."""

@@ -10,7 +10,7 @@ import numpy as np
 from bpcore.backends.base import Array, Backend, Control
 from bpcore.buffers import Declaration, Freeze, ParameterView, check_freeze, checked_norm
 from bpcore.initializers import Initializer, draw
-from bpcore.layers.base import Layer, positive
+from bpcore.layers.base import Layer, first_bias, positive
 
 
 @dataclass(eq=False)
@@ -40,8 +40,7 @@ class Maxout(Layer):
         self.pieces = positive("pieces of a Maxout layer", self.pieces, least=2)
         check_freeze(self.freeze)
         self.max_weight_norm = checked_norm(self.max_weight_norm)
-        if self.bias is True:
-            self.bias = 0.0
+        self.bias = first_bias(self.bias)
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
         """W (N, K M) and b (K M,)."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from bpcore.backends.base import Array, Backend, Control
-from bpcore.buffers import Declaration, ParameterView
+from bpcore.buffers import Declaration, ParameterView, checked_norm
 from bpcore.errors import InputError
 from bpcore.layers.base import Layer, check_layers, layer_from_config, places
 from bpcore.layers.dense import Dense
@@ -23,6 +23,7 @@ class Residual(Layer):
 
     layers             F, from the input upward; it gives as many outputs as it takes, M = N
     projection         y = x @ W_s + F(x) instead, with a learned W_s (N, M), where M may differ from N
+    max_weight_norm    the largest norm of a column of W_s, as in Dense; of F's layers each has its own
 
     With the last layer's weights zero a block begins as y = x. That is how hundreds of them train, since each one
     otherwise adds to the variance of what it is given.
@@ -30,10 +31,17 @@ class Residual(Layer):
 
     layers: Sequence[Layer]
     projection: bool = False
+    max_weight_norm: float | None = None
     shortcut: Layer | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         self.layers = check_layers(self.layers, "a Residual block")
+        self.max_weight_norm = checked_norm(self.max_weight_norm)
+        if self.max_weight_norm is not None and not self.projection:
+            raise InputError(
+                f"max_weight_norm={self.max_weight_norm:g} bounds a Residual block's projection, and this has none; "
+                "give projection=True, or bound the layers inside"
+            )
 
     @property
     def paths(self) -> Sequence[Sequence[Layer]]:
@@ -51,7 +59,7 @@ class Residual(Layer):
             following += places(layer)
         self.outputs = outputs
         if self.projection:
-            self.shortcut = Dense(outputs, bias=False)
+            self.shortcut = Dense(outputs, bias=False, max_weight_norm=self.max_weight_norm)
             return wanted + self.shortcut.declare(inputs, following, rng)
         if outputs != inputs:
             raise InputError(

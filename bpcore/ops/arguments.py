@@ -15,17 +15,20 @@ from bpcore.errors import InputError, InputTypeError
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
+OPTIONAL = ("b", "bias", "parameter", "weights")
+"""The arguments that may be None, for not given."""
+
 
 class Call:
     """One call of an operation: its backend, its dtype, and its arrays as that backend's own.
 
-    arrays      the arguments by their names; what is None was not given
+    arrays      the arguments by their names; one of OPTIONAL that is None was not given
     integers    the names of those that hold integers; all the others are of one dtype, float32 or float64
     """
 
     def __init__(self, name: str, integers: Sequence[str] = (), **arrays: object) -> None:
         self.name = name
-        self._given = {name: array for name, array in arrays.items() if array is not None}
+        self._given = {name: array for name, array in arrays.items() if array is not None or name not in OPTIONAL}
         self.backend, self.arrays = bring_in(name, self._given)
         self.dtype = np.dtype(np.float32)
         self.numbers([name for name in self.arrays if name not in integers])

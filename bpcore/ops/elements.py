@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 
 from bpcore.backends.base import Array, Backend
 from bpcore.errors import InputError
@@ -32,14 +33,14 @@ def dropout(x: Array, rate: float, *, seed: int, step: int = 0, layer: int = 0, 
     overfitting" (2014).
     """
     call = Call("dropout", x=x)
-    if not isinstance(rate, int | float) or not 0.0 <= rate < 1.0:
+    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0.0 <= rate < 1.0:
         raise InputError(f"dropout: rate={rate!r}; accepted: 0 <= rate < 1")
     seed, step = (natural("dropout", name, value, 2**63) for name, value in (("seed", seed), ("step", step)))
     layer = natural("dropout", "layer", layer, LAYERS)
     x = call.elements("x")
     out = call.out(out, x.shape, may_be=["x"])
     control, _, _ = control_of(call, seed=seed, step=step)
-    call.backend.dropout(as_matrix(x), rate, layer, control, as_matrix(out))
+    call.backend.dropout(as_matrix(x), float(rate), layer, control, as_matrix(out))
     return out
 
 

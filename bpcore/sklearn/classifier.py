@@ -27,15 +27,17 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     Parameters and fitted attributes are those of sklearn.neural_network.MLPClassifier, with the same meaning. More:
 
-    activation      any of bpcore's activations, or a list with one for each hidden layer
-    learning_rate   also a name or an object of bpcore.schedules, over max_iter epochs, for both adam and sgd
-    device          "auto", "cpu", "gpu", a backend's name, or a backend (which no pickle can hold)
-    precision       "auto": that of X; "float32", "float64", "tf32" and "bfloat16" (a GPU's)
-    dropout         the share of each hidden layer's outputs that is dropped in training, or a list of shares
-    class_weight    {class: weight} or "balanced", multiplied with the sample weights
-    restore_best    whether the best weights come back at the end, by the validation score, or the loss where there is
-                    none; None: with early_stopping
-    callbacks       bpcore.Callback objects; with X_val and y_val they find val_loss in the run's history
+    activation       any of bpcore's activations, or a list with one for each hidden layer
+    learning_rate    also a name or an object of bpcore.schedules, over max_iter epochs, for both adam and sgd
+    device           "auto", "cpu", "gpu", a backend's name, or a backend (which no pickle can hold)
+    precision        "auto": that of X; "float32", "float64", "tf32" and "bfloat16" (a GPU's)
+    dropout          the share of each hidden layer's outputs that is dropped in training, or a list of shares
+    max_weight_norm  the largest norm of each hidden unit's incoming weights (max-norm, as in bpcore.Dense), or a list
+                     with one for each hidden layer; None for no bound
+    class_weight     {class: weight} or "balanced", multiplied with the sample weights
+    restore_best     whether the best weights come back at the end, by the validation score, or the loss where there is
+                     none; None: with early_stopping
+    callbacks        bpcore.Callback objects; with X_val and y_val they find val_loss in the run's history
 
     coefs_ and intercepts_ lie on the host, and what is put there is what predicts; slopes_ holds the learned parameters
     of hidden layers (None for most). momentum is below 1. partial_fit goes on where the last epoch stood, shuffles and
@@ -76,6 +78,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         device: str | Backend = "auto",
         precision: str = "auto",
         dropout: Any = 0.0,
+        max_weight_norm: Any = None,
         class_weight: Any = None,
         restore_best: bool | None = None,
         callbacks: Any = None,
@@ -106,6 +109,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         self.device = device
         self.precision = precision
         self.dropout = dropout
+        self.max_weight_norm = max_weight_norm
         self.class_weight = class_weight
         self.restore_best = restore_best
         self.callbacks = callbacks

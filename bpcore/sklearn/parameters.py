@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bpcore.activations import get_activation
+from bpcore.buffers import checked_norm
 from bpcore.errors import InputError
 from bpcore.initializers import draw
 from bpcore.layers import Dense, Dropout, Layer
@@ -25,17 +26,22 @@ GLOROT = ("identity", "logistic", "sigmoid", "tanh", "relu")
 
 @dataclass(frozen=True)
 class Shape:
-    """The layers of a perceptron: its sizes from the inputs to the outputs, and what stands behind each hidden one."""
+    """The layers of a perceptron: its sizes from the inputs to the outputs, and what each hidden one has beside that.
+
+    norms: the largest of each unit's incoming weights, None for no bound
+    """
 
     sizes: tuple[int, ...]
     activations: tuple[str, ...]
     dropout: tuple[float, ...]
+    norms: tuple[float | None, ...]
 
     def layers(self) -> list[Layer]:
         """The stack; its weights are written later."""
         layers: list[Layer] = []
-        for outputs, activation, rate in zip(self.sizes[1:-1], self.activations, self.dropout, strict=True):
-            layers.append(Dense(outputs, OWN_NAMES.get(activation, activation), "zeros"))
+        hidden = zip(self.sizes[1:-1], self.activations, self.dropout, self.norms, strict=True)
+        for outputs, activation, rate, norm in hidden:
+            layers.append(Dense(outputs, OWN_NAMES.get(activation, activation), "zeros", max_weight_norm=norm))
             if rate:
                 layers.append(Dropout(rate))
         return [*layers, Dense(self.sizes[-1], initializer="zeros")]
@@ -49,8 +55,8 @@ def hidden_sizes(hidden_layer_sizes: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-def shape_of(sizes: tuple[int, ...], activation: Any, dropout: Any) -> Shape:
-    """The shape with these sizes. activation, dropout: one for all hidden layers, or a list with one for each."""
+def shape_of(sizes: tuple[int, ...], activation: Any, dropout: Any, max_weight_norm: Any) -> Shape:
+    """The shape with these sizes. What else is given: one for all hidden layers, or a list with one for each."""
     hidden = len(sizes) - 2
     activations = _for_each("activation", activation, hidden)
     for name in activations:
@@ -58,7 +64,8 @@ def shape_of(sizes: tuple[int, ...], activation: Any, dropout: Any) -> Shape:
     rates = _for_each("dropout", dropout, hidden)
     for rate in rates:
         Dropout(rate)
-    return Shape(sizes, activations, tuple(float(rate) for rate in rates))
+    norms = tuple(checked_norm(norm) for norm in _for_each("max_weight_norm", max_weight_norm, hidden))
+    return Shape(sizes, activations, tuple(float(rate) for rate in rates), norms)
 
 
 def _for_each(name: str, value: Any, hidden: int) -> tuple[Any, ...]:

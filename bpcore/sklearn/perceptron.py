@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from bpcore.backends.base import PRECISIONS, Backend, Samples
+from bpcore.callbacks import check_callbacks
 from bpcore.errors import InputError
 from bpcore.evaluation import EVALUATION_BATCH, Answer, Predictor
 from bpcore.history import History
@@ -78,6 +79,7 @@ class Perceptron(BaseEstimator, ABC):
         "device": [str, Backend],
         "precision": [StrOptions({"auto", *PRECISIONS})],
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "max_weight_norm": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "restore_best": ["boolean", None],
         "callbacks": [list, tuple, None],
     }
@@ -145,7 +147,7 @@ class Perceptron(BaseEstimator, ABC):
         weights = self._weights(sample_weight, y, x.shape[0])
         if weights is not None and not weights.any():
             raise InputError("all samples have weight zero; at least one must have more")
-        shape = shape_of((x.shape[1], *sizes, self.n_outputs_), self.activation, self.dropout)
+        shape = self._shape((x.shape[1], *sizes, self.n_outputs_))
         dtype = self._dtype_for(x) if fresh else self.coefs_[0].dtype
         engine = self._engine_for(shape, dtype, x)
         engine.example = inputs.example_of(x)
@@ -162,14 +164,19 @@ class Perceptron(BaseEstimator, ABC):
             self._begin_training(random_state)
         return self._fit_epochs(engine, x, targets, weights, held_out, incremental=incremental)
 
+    def _shape(self, sizes: tuple[int, ...]) -> Shape:
+        return shape_of(sizes, self.activation, self.dropout, self.max_weight_norm)
+
     def _check_combinations(self, held_out: tuple[Any, Any]) -> None:
-        """Refuse what the solver would have to ignore."""
+        """Refuse callbacks that are none, and what the solver would have to ignore."""
+        check_callbacks(self.callbacks or ())
         if (held_out[0] is None) != (held_out[1] is None):
             raise InputError("X_val and y_val go together; give both or none")
         if self.solver != "lbfgs":
             return
         asked = {
             "dropout": bool(np.any(self.dropout)),
+            "max_weight_norm": self.max_weight_norm is not None,
             "callbacks": bool(self.callbacks),
             "X_val": held_out[0] is not None,
             "restore_best": bool(self.restore_best),
@@ -412,7 +419,7 @@ class Perceptron(BaseEstimator, ABC):
         dtype = self.coefs_[0].dtype
         x = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=inputs.float_dtypes(X, dtype.name), reset=False)
         sizes = (self.coefs_[0].shape[0], *(weights.shape[1] for weights in self.coefs_))
-        engine = self._engine_for(shape_of(sizes, self.activation, self.dropout), dtype, x)
+        engine = self._engine_for(self._shape(sizes), dtype, x)
         if engine.example is not None:
             check_same_namespace(x, self, attribute="_example", method=method)
         return engine.predict(self._parameters(), x, answer), x

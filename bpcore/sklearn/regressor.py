@@ -63,6 +63,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         device: str | Backend = "auto",
         precision: str = "auto",
         dropout: Any = 0.0,
+        max_weight_norm: Any = None,
         restore_best: bool | None = None,
         callbacks: Any = None,
     ) -> None:
@@ -93,6 +94,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         self.device = device
         self.precision = precision
         self.dropout = dropout
+        self.max_weight_norm = max_weight_norm
         self.restore_best = restore_best
         self.callbacks = callbacks
 
