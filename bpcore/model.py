@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -59,6 +59,13 @@ class Network(LayerStack):
         self.scale, self.shift = 1.0, 0.0
         self.about: dict[str, Any] = {}
         self._alone = threading.RLock()
+
+    def __repr__(self) -> str:
+        """In short; `summary` tells more."""
+        built = f", {self.inputs} inputs, {self.outputs} outputs, {self.parameters.count:,} parameters"
+        return (
+            f"<Network of {len(self.layers)} layers{built if self.inputs else ', not built'}, on {self.backend.name}>"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """The settings, layers that are not built, and the parameters by name.
@@ -219,9 +226,11 @@ class Network(LayerStack):
         self.require_built()
         return {name: np.array(self.backend.to_numpy(view.value)) for name, view in self.parameters.views.items()}
 
-    def set_parameters(self, arrays: dict[str, np.ndarray]) -> None:
+    def set_parameters(self, arrays: Mapping[str, Any]) -> None:
         """Write parameter arrays, by name; all or none."""
         self.require_built()
+        if not isinstance(arrays, Mapping):
+            raise InputTypeError(f"{type(arrays).__name__} given; accepted: a dictionary from names to arrays")
         for name, array in arrays.items():
             if name not in self.parameters.views:
                 raise InputError(f"there is no parameter {name!r}; there are {', '.join(self.parameters.views)}")

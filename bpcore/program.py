@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from bpcore.errors import BpcoreError
 from bpcore.train import NonFiniteLossError
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+Count = Annotated[int, typer.Option(min=1)]
+"""An option of a program: how many of something, one or more."""
 
 
 def run(function: Callable[..., Any]) -> None:

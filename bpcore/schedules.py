@@ -129,6 +129,23 @@ def get_schedule(schedule: str | Schedule) -> Schedule:
     return schedule
 
 
+def factors_of(schedule: Schedule, steps: int, steps_per_epoch: int) -> np.ndarray:
+    """The schedule's factors, float64 (steps,). InputError where it gives anything else: it may be a user's own."""
+    given = schedule.factors(steps, steps_per_epoch)
+    try:
+        factors = np.asarray(given, float)
+    except (TypeError, ValueError):
+        factors = np.empty(0)
+    name = type(schedule).__name__
+    if factors.shape != (steps,):
+        shape = f"an array of shape {np.shape(given)}" if isinstance(given, np.ndarray) else f"{given!r:.60}"
+        raise InputError(f"the schedule {name} gave {shape}; needed: a factor for each of {steps} steps")
+    if not (np.isfinite(factors) & (factors >= 0)).all():
+        step = int(np.argmin(np.isfinite(factors) & (factors >= 0)))
+        raise InputError(f"the schedule {name} gave {factors[step]:g} for step {step + 1}; accepted: 0 or more")
+    return factors
+
+
 def _cosine(start: float, stop: float, steps: int) -> np.ndarray:
     return stop + (start - stop) * (1.0 + np.cos(np.pi * np.arange(steps) / max(steps, 1))) / 2.0
 

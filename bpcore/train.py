@@ -32,7 +32,7 @@ from bpcore.losses import Loss
 from bpcore.network import LayerStack
 from bpcore.optimizers import Optimizer
 from bpcore.samples import batch_for
-from bpcore.schedules import Schedule
+from bpcore.schedules import Schedule, factors_of
 
 STOPPED_BY_CTRL_C = "stopped by Ctrl-C"
 
@@ -180,7 +180,7 @@ class Run:
         self.extra_steps = start.step - start.epoch * self.steps_per_epoch  # not zero if earlier epochs had more
         self.stopped = ""
         self.restore_best = False
-        factors = settings.schedule.factors(settings.epochs * self.steps_per_epoch, self.steps_per_epoch)
+        factors = factors_of(settings.schedule, settings.epochs * self.steps_per_epoch, self.steps_per_epoch)
         self.learning_rates = settings.optimizer.learning_rate * factors
         self._rates = settings.optimizer.table(factors[start.epoch * self.steps_per_epoch :], start.step)
 

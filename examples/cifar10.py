@@ -15,10 +15,10 @@ import numpy as np
 
 import bpcore
 from bpcore import AdamW, Dense, Dropout, Network, OneCycle
-from bpcore.program import run
+from bpcore.program import Count, run
 
 
-def main(hidden: int = 1024, seeds: int = 3, epochs: int = 40, data_dir: str | None = None) -> float:
+def main(hidden: int = 1024, seeds: Count = 3, epochs: int = 40, data_dir: str | None = None) -> float:
     """Train one network a seed; print its test accuracy after the last epoch, and the mean, which is returned."""
     images = bpcore.load_dataset("cifar10", data_dir=data_dir)
     accuracies = []

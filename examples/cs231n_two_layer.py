@@ -10,6 +10,7 @@ import numpy as np
 
 import bpcore
 from bpcore import Dense, Network, SoftmaxCrossEntropy
+from bpcore.program import run
 
 
 def two_layers(inputs: int, hidden: int, classes: int) -> Network:
@@ -51,4 +52,4 @@ def main() -> tuple[float, float, float, bool]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

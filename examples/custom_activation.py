@@ -9,6 +9,7 @@ import numpy as np
 
 import bpcore
 from bpcore import Adam, Dense, Network
+from bpcore.program import run
 
 
 def softsign(z: float, p: float) -> float:
@@ -43,4 +44,4 @@ def main() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,6 +14,7 @@ import numpy as np
 
 import bpcore
 from bpcore import Adam, Dense, Layer, Network
+from bpcore.program import run
 
 
 @dataclass(eq=False)
@@ -49,4 +50,4 @@ def main() -> tuple[bool, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -15,10 +15,10 @@ import numpy as np
 
 import bpcore
 from bpcore import AdamW, Dense, Dropout, Network, OneCycle, SoftmaxCrossEntropy
-from bpcore.program import run
+from bpcore.program import Count, run
 
 
-def main(seeds: int = 3, epochs: int = 100, bound: float | None = None, data: str = "mnist") -> float:
+def main(seeds: Count = 3, epochs: int = 100, bound: float | None = None, data: str = "mnist") -> float:
     """Train one network a seed; print its test accuracy after the last epoch, and the mean, which is returned.
 
     bound: the largest norm of each hidden unit's incoming weights.

@@ -13,10 +13,10 @@ import numpy as np
 
 import bpcore
 from bpcore import Dense, Nesterov, Network, OneCycle, SoftmaxCrossEntropy
-from bpcore.program import run
+from bpcore.program import Count, run
 
 
-def main(seeds: int = 3, epochs: int = 20, data: str = "mnist") -> float:
+def main(seeds: Count = 3, epochs: int = 20, data: str = "mnist") -> float:
     """Train one network a seed; print its test accuracy after the last epoch, and the mean, which is returned."""
     images = bpcore.load_dataset(data)
     accuracies = []

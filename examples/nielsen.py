@@ -28,7 +28,7 @@ import numpy as np
 
 import bpcore
 from bpcore import SGD, BinaryCrossEntropy, Callback, Dense, Network, SquaredError
-from bpcore.program import run
+from bpcore.program import Count, run
 
 
 class Accuracy(Callback):
@@ -57,7 +57,7 @@ def main(
     cross_entropy: bool = False,
     small_weights: bool = False,
     precision: str = "float32",
-    seeds: int = 3,
+    seeds: Count = 3,
     epochs: int = 30,
     data: str = "mnist",
 ) -> float:

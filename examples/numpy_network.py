@@ -5,6 +5,7 @@ BPCORE_BACKEND=numpy python examples/numpy_network.py
 """
 
 import bpcore.numpy as np
+from bpcore.program import run
 
 
 def spirals(samples: int = 600) -> tuple[np.ndarray, np.ndarray]:
@@ -48,4 +49,4 @@ def main(hidden: int = 64, steps: int = 200, learning_rate: float = 0.5, momentu
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

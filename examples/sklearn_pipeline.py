@@ -8,6 +8,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from bpcore.program import run
 from bpcore.sklearn import MLPClassifier
 
 
@@ -39,4 +40,4 @@ def main() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

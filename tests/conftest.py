@@ -42,9 +42,9 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def mnist_folder() -> Path | None:
-    """Real MNIST: under $BPCORE_DATA_DIR, or beside the repository; None where there is none."""
+    """Where real MNIST is: in $BPCORE_DATA_DIR or its mnist/, or beside the repository; None where there is none."""
     for base in (os.environ.get("BPCORE_DATA_DIR"), REPOSITORY.parent / "shared" / "data"):
-        if base and (Path(base) / "mnist" / "train-images-idx3-ubyte.gz").is_file():
+        if base and any((Path(base) / inner / "train-images-idx3-ubyte.gz").is_file() for inner in ("mnist", ".")):
             return Path(base)
     return None
 

@@ -344,12 +344,19 @@ def test_weights_depend_on_the_seed_alone() -> None:
         (lambda: network(inputs=2).output(np.zeros((1, 3))), "3 features a sample, but the network takes 2"),
         (lambda: network(inputs=2).set_parameters({"9.W": np.zeros(1)}), "no parameter '9.W'"),
         (lambda: network(inputs=2).set_parameters({"0.b": np.zeros(1)}), "has shape"),
+        (lambda: network(inputs=2).set_parameters([np.zeros(1)]), "list given; accepted: a dictionary from names to"),
     ],
 )
 def test_bad_input_gets_one_line(make: Any, message: str) -> None:
     with pytest.raises((InputError, InputTypeError), match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_in_short() -> None:
+    assert repr(network(Dense(4, "relu"), Dense(3))) == "<Network of 2 layers, not built, on numpy>"
+    short = repr(network(Dense(4, "relu"), Dense(3), inputs=5))
+    assert short == "<Network of 2 layers, 5 inputs, 3 outputs, 39 parameters, on numpy>"
 
 
 TABLES = {

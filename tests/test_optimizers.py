@@ -8,6 +8,7 @@ import json
 import pickle
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +106,39 @@ def test_schedules() -> None:
     assert len(bpcore.WarmUp(steps=100).factors(7, 5)) == 7
     for name in SCHEDULES:
         assert get_schedule(name).factors(13, 5).shape == (13,)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.ones(3), r"gave an array of shape \(3,\); needed: a factor for each of 4 steps"),
+        (np.ones((4, 1)), r"gave an array of shape \(4, 1\)"),
+        (None, "gave None"),
+        ("abcd", "gave 'abcd'"),
+        ([1.0, np.nan, 1.0, 1.0], "gave nan for step 2; accepted: 0 or more"),
+        ([1.0, 1.0, 1.0, -0.5], "gave -0.5 for step 4"),
+    ],
+)
+def test_factors_that_cannot_be_used(given: Any, message: str, rng: np.random.Generator) -> None:
+    """Before any step: the update would read past a table that is too short."""
+
+    class Own:
+        def factors(self, steps: int, steps_per_epoch: int) -> Any:
+            return given
+
+    x, y = rng.standard_normal((10, 3)), rng.integers(0, 2, 10)
+    with pytest.raises(InputError, match=f"the schedule Own {message}"):
+        Network([Dense(2)], backend="numpy").fit(x, y, schedule=Own(), epochs=2, batch_size=5)
+
+
+def test_factors_may_be_a_list(rng: np.random.Generator) -> None:
+    class Own:
+        def factors(self, steps: int, steps_per_epoch: int) -> Any:
+            return [1, 1, 0, 0]
+
+    x, y = rng.standard_normal((10, 3)), rng.integers(0, 2, 10)
+    history = Network([Dense(2)], backend="numpy").fit(x, y, schedule=Own(), optimizer=SGD(), epochs=2, batch_size=5)
+    assert history["learning_rate"] == [0.1, 0.0]
 
 
 def test_the_schedule_reaches_the_weights(rng: np.random.Generator) -> None:

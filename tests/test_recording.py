@@ -17,6 +17,7 @@ from bpcore import Activation, Adam, Dense, Dropout, Layer, Maxout, Network, Res
 from bpcore.backends import cores, get_backend, operations, taping
 from bpcore.backends.base import Array, Control
 from bpcore.backends.taping import TapeMaker
+from bpcore.errors import InputError
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.cpu import TEMPLATES
 from bpcore.kernels.losses import LOSSES
@@ -239,6 +240,13 @@ def test_threads_follow_the_settings_and_the_containers_limit(tmp_path: Path, mo
     assert cores.threads() == 5
     monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
     assert cores.threads() == 3
+    for wrong in ("0", "-1", "two", "1.5", "²"):
+        monkeypatch.setenv("BPCORE_NUM_THREADS", wrong)
+        with pytest.raises(InputError, match=f"BPCORE_NUM_THREADS={wrong}; accepted: an integer of 1 or more"):
+            cores.threads()
+    monkeypatch.delenv("BPCORE_NUM_THREADS")
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # of nested teams
+    assert cores.threads() == 1
 
 
 def test_a_system_without_more_threads_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,9 +73,13 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(how: tuple[str, 
     assert_same(whole, ended, ("whole", "part"))
 
 
-def test_a_complete_run_goes_on_to_more_epochs_where_its_schedule_has_no_end() -> None:
+def test_a_complete_run_goes_on_to_more_epochs_where_its_schedule_has_no_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     whole = train(*FOUR, "--schedule", "constant", "--output", "whole")
     train(*OPTIONS, "--epochs", "2", "--schedule", "constant", "--output", "part")
+    said = refused(capsys, "--resume", "part")
+    assert "there is nothing to go on with; --epochs names more" in said
     ended = train("--resume", "part/model.safetensors", "--epochs", "4", "--output", "on")
     assert_same(whole, ended, ("whole", "on"))
     assert Path("part/training.safetensors").read_bytes() != Path("on/training.safetensors").read_bytes()
@@ -129,7 +133,7 @@ def test_what_cannot_go_on_is_told_in_one_line(capsys: pytest.CaptureFixture[str
     train(*OPTIONS, "--epochs", "2", "--output", "run")
     before = Path("run/training.safetensors").read_bytes()
     for arguments, said in (
-        (["--resume", "run"], "the run in run has made 2 epochs, and is to make 2: there is nothing to go on with"),
+        (["--resume", "run"], "made 2 epochs, and is to make 2: there is nothing to go on with; one_cycle ends there"),
         (["--resume", "run", "--epochs", "4"], "one_cycle has laid out its learning rates for 2 epochs; for 4 those"),
         (["--resume", "run", "--batch-size", "32"], "batch-size 32 was given, but the run in run was begun with 16,"),
         (["--resume", "run", "--batch-size", "128"], "batch-size 128 was given, but the run in run was begun with 16,"),

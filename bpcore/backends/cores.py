@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 import sys
 
+from bpcore.errors import InputError
+
 THREAD_VARIABLES = ("BPCORE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 """What says how many, in the environment: the first that holds a positive number counts."""
 
 
 def threads() -> int:
-    """As many as $BPCORE_NUM_THREADS says, or what limits BLAS; else as many as this process has cores."""
+    """As many as $BPCORE_NUM_THREADS says, or what limits BLAS; else as many as this process has cores.
+
+    InputError where the first is no such number; what the others mean besides is not bpcore's business.
+    """
     for name in THREAD_VARIABLES:
         chosen = os.environ.get(name, "")
-        if chosen.isdigit() and int(chosen) > 0:
+        if chosen.isdecimal() and int(chosen) > 0:
             return int(chosen)
+        if chosen and name == THREAD_VARIABLES[0]:
+            raise InputError(f"{name}={chosen}; accepted: an integer of 1 or more")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _container_limit("/sys/fs/cgroup/cpu.max")))
 

@@ -59,11 +59,17 @@ class Begun:
         allowed = {name: value for name, value in named.items() if name in free}
         options = replace(self.options, **{"output": str(folder), **allowed})
         if self.state.epoch >= (options.epochs or 0):
+            more = "--epochs names more" if self._has_no_end() else f"{options.schedule} ends there"
             raise InputError(
                 f"the run in {folder} has made {self.state.epoch} epochs, and is to make {options.epochs}: there is "
-                f"nothing to go on with; --epochs names more"
+                f"nothing to go on with; {more}"
             )
         return options
+
+    def _has_no_end(self) -> bool:
+        """Whether the schedule would have been the same for more epochs."""
+        schedule, epochs = get_schedule(self.options.schedule), self.options.epochs or 0
+        return np.array_equal(schedule.factors(epochs, 1), schedule.factors(epochs + 1, 1)[:epochs])
 
     def check(self, options: Options, data: str, samples: int) -> None:
         """InputError where other data is there now, or where the epochs so far would have been others."""

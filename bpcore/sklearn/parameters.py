@@ -15,7 +15,7 @@ from bpcore.errors import InputError
 from bpcore.initializers import draw
 from bpcore.layers import Dense, Dropout, Layer
 from bpcore.optimizers import Adam, Momentum, Nesterov, Optimizer
-from bpcore.schedules import Constant, Schedule, get_schedule
+from bpcore.schedules import Constant, Schedule, factors_of, get_schedule
 
 OWN_NAMES = {"logistic": "sigmoid"}
 """What scikit-learn calls by another name."""
@@ -162,7 +162,7 @@ class Planned:
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
         """The plan's beginning, or the plan and its last factor."""
-        plan = self.schedule.factors(self.epochs * steps_per_epoch, steps_per_epoch)
+        plan = factors_of(self.schedule, self.epochs * steps_per_epoch, steps_per_epoch)
         return np.concatenate([plan[:steps], np.full(max(steps - len(plan), 0), plan[-1])])
 
 
