@@ -62,10 +62,10 @@ class Network(LayerStack):
 
     def __repr__(self) -> str:
         """In short; `summary` tells more."""
-        built = f", {self.inputs} inputs, {self.outputs} outputs, {self.parameters.count:,} parameters"
-        return (
-            f"<Network of {len(self.layers)} layers{built if self.inputs else ', not built'}, on {self.backend.name}>"
-        )
+        size = "not built"
+        if self.inputs:
+            size = f"{self.inputs} inputs, {self.outputs} outputs, {self.parameters.count:,} parameters"
+        return f"<Network of {len(self.layers)} layers, {size}, on {self.backend.name}>"
 
     def __getstate__(self) -> dict[str, Any]:
         """The settings, layers that are not built, and the parameters by name.

@@ -67,9 +67,9 @@ class Begun:
         return options
 
     def _has_no_end(self) -> bool:
-        """Whether the schedule would have been the same for more epochs."""
-        schedule, epochs = get_schedule(self.options.schedule), self.options.epochs or 0
-        return np.array_equal(schedule.factors(epochs, 1), schedule.factors(epochs + 1, 1)[:epochs])
+        """Whether the schedule does not depend on how many epochs there are, as those of 100 and 101 show."""
+        schedule = get_schedule(self.options.schedule)
+        return np.array_equal(schedule.factors(100, 1), schedule.factors(101, 1)[:100])
 
     def check(self, options: Options, data: str, samples: int) -> None:
         """InputError where other data is there now, or where the epochs so far would have been others."""
