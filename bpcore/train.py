@@ -144,15 +144,22 @@ class Run:
         wishes = [memory.Wish("training data", samples, self.batch_size, settings.resident)]
         wishes += [] if self._evaluator is None else [self._evaluator.wish]
         self.feed, *of_validation = memory.feeds(backend, dtype, wishes, self._needs)
+        self._allocate(segments)
+        self._bring(start)
+        if self._evaluator is not None:
+            self._evaluator.prepare(*of_validation)
 
+    def _allocate(self, segments: np.ndarray) -> None:
+        """All buffers on the device, and the two steps, of full batches and the short one; neither is run yet."""
+        network, settings, backend, dtype = self.network, self.settings, self.backend, self.network.dtype
         network.reserve(self.batch_size)
         network.begin_learning()
         self.control = self._new_control(backend)
-        self.state = backend.full((settings.optimizer.rule.states, *parameters.params.shape), 0.0, dtype)
+        self.state = backend.full((settings.optimizer.rule.states, *network.parameters.params.shape), 0.0, dtype)
         self.segments = backend.asarray(segments)
         self.rule_settings = backend.asarray(settings.optimizer.settings(), dtype)
         self._squares = backend.full((8, 8), 0.0, dtype)
-        self._full = batch_for(backend, samples, self.batch_size, dtype)
+        self._full = batch_for(backend, self.samples, self.batch_size, dtype)
         self._short = self._full.rows(self.short_rows)
         self._run_full, self._run_short = (
             backend.record(
@@ -165,9 +172,6 @@ class Run:
         self._replay_steps = 1
         self._snapshots = [self._new_snapshot(), self._new_snapshot()]
         self._best = self._new_snapshot() if self._asked.keeps_best else None
-        self._bring(start)
-        if self._evaluator is not None:
-            self._evaluator.prepare(*of_validation)
 
     def _begin_at(self, start: TrainingState, settings: Settings, callbacks: Sequence[Callback]) -> None:
         """What the host knows of where a run begins."""
