@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bpcore.errors import InputError
+
 
 class Evaluation(NamedTuple):
     """The mean loss over a data set, and the share (0 to 1) of samples classified rightly."""
@@ -35,7 +37,17 @@ class History:
         return History({name: values[:epochs] for name, values in self.measures.items()})
 
     def __getitem__(self, name: str) -> list[float]:
+        if name not in self.measures:
+            found = ", ".join(self.measures) or "nothing"
+            raise InputError(f"this run has not measured {name!r}, but {found}{self._why_without(str(name))}")
         return self.measures[name]
+
+    def _why_without(self, name: str) -> str:
+        if name.startswith("val_") and "val_loss" not in self:
+            return "; val_ measures need validation data"
+        if name.endswith("accuracy"):
+            return "; accuracies need labels, or one-hot rows and loss='softmax_cross_entropy'"
+        return ""
 
     def __contains__(self, name: str) -> bool:
         return name in self.measures

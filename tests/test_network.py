@@ -353,6 +353,20 @@ def test_bad_input_gets_one_line(make: Any, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_measure_that_a_run_has_not(rng: np.random.Generator) -> None:
+    """One-hot rows are numbers to predict, unless the loss says otherwise; it is said what would help."""
+    x, labels = rng.standard_normal((20, 4)), np.arange(20) % 3
+    history = network(Dense(3)).fit(x, np.eye(3)[labels], epochs=1)
+    with pytest.raises(InputError, match=r"not measured 'accuracy', but loss, .*loss='softmax_cross_entropy'$"):
+        history["accuracy"]
+    with pytest.raises(InputError, match=r"not measured 'val_accuracy', but .*; val_ measures need validation data$"):
+        history["val_accuracy"]
+    with pytest.raises(InputError, match=r"not measured 'los', but loss, learning_rate, seconds, samples_per_second$"):
+        history["los"]
+    history = network(Dense(3)).fit(x, np.eye(3)[labels], epochs=1, loss="softmax_cross_entropy")
+    assert 0.0 <= history["accuracy"][0] <= 1.0
+
+
 def test_a_network_in_short() -> None:
     assert repr(network(Dense(4, "relu"), Dense(3))) == "<Network of 2 layers, not built, on numpy>"
     short = repr(network(Dense(4, "relu"), Dense(3), inputs=5))
