@@ -15,8 +15,7 @@ test: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build/types && mkdir -p build/types && cp -r bpcore build/types/bpcore && cp -r kernels build/types/bpcore/kernels
-	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p bpcore
+	$(BIN)/mypy
 
 # The pages, in build/docs/index.html; a warning is an error.
 docs: $(VENV)/.docs
@@ -27,7 +26,7 @@ coverage: $(VENV)/.dev
 	rm -f .coverage .coverage.*
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q --cov --cov-report= -n auto
 	NUMBA_DISABLE_JIT=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q --cov --cov-append --cov-report= \
-		tests/test_kernels.py tests/test_elementary.py tests/test_conformance.py
+		tests/kernels/test_kernels.py tests/kernels/test_elementary.py tests/backends/test_conformance.py
 	$(BIN)/coverage report --fail-under=90
 
 # Every operation, timed. `make bench-save NAME=before` keeps the times (in .benchmarks/), `make bench-compare` holds new
@@ -57,8 +56,7 @@ GPU_BENCH = -m bpcore bench --device gpu --peers $(PEERS) --budget $(BUDGET) --r
 GPU_PARTS := gpu-tests gpu-questions gpu-streaming gpu-largest gpu-grid
 LARGEST := --networks 784-4096-4096-4096-10 --batches 16384
 ifeq ($(origin PYTHON), command line)
-GPU_PYTHON := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/gpu $(PYTHON)
-gpu $(GPU_PARTS): build/gpu
+GPU_PYTHON := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR) $(PYTHON)
 # Where no package brings NVIDIA's compiler, Numba looks for it in CUDA_HOME.
 NVCC := $(realpath $(shell command -v nvcc))
 ifneq ($(NVCC),)
@@ -88,11 +86,6 @@ gpu-largest:
 gpu-grid:
 	mkdir -p $(dir $(RESULTS))
 	$(GPU_PYTHON) -P $(GPU_BENCH) --markdown $(RESULTS:.json=.md)
-
-build/gpu: FORCE
-	rm -rf $@ && mkdir -p $@ && cp -r bpcore $@/bpcore && cp -r kernels $@/bpcore/kernels
-
-FORCE:
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)

@@ -32,8 +32,8 @@ import numpy as np
 from bpcore.backends.numpy_backend import NumpyBackend
 from bpcore.backends.operations import Operation
 from bpcore.backends.taping import Cutter, tape_of
-from bpcore.evaluation import REPLAY_SECONDS
 from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.training.evaluation import REPLAY_SECONDS
 
 PAUSE = 0.03
 """Seconds before a turn: the other library's threads may still be watching for work."""

@@ -42,8 +42,8 @@ from bpcore.errors import BpcoreError
 from bpcore.kernels import spec
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.cublas import mask_bytes
-from bpcore.samples import to_device
-from bpcore.train import Run, Settings
+from bpcore.training.run import Run, Settings
+from bpcore.training.samples import to_device
 
 FLOAT32 = np.dtype(np.float32)
 SHAPES = [(10, 784, 128), (128, 784, 128), (128, 512, 512), (512, 784, 256), (2048, 512, 512), (2048, 2048, 2048)]

@@ -23,7 +23,7 @@ import numpy as np
 from bpcore import Dense, Network, get_backend
 from bpcore.backends.cores import threads
 from bpcore.errors import BpcoreError
-from bpcore.memory import CHUNK_BYTES
+from bpcore.training.placement import CHUNK_BYTES
 
 OF_RESIDENT, OF_COPY = 0.95, 0.90
 

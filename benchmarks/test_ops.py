@@ -14,8 +14,8 @@ from bpcore.backends.base import Backend, Batch, Samples
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
 from bpcore.kernels.optimizers import UPDATE_RULES
-from bpcore.schedules import Constant
-from bpcore.train import Run, Settings
+from bpcore.training.run import Run, Settings
+from bpcore.training.schedules import Constant
 
 B, M = 512, 512
 

@@ -23,7 +23,7 @@ import numpy as np
 from turns import in_turns, print_machine, print_medians
 
 from bpcore import Dense, Dropout, Network, OneCycle, load_dataset
-from bpcore.optimizers import get_optimizer
+from bpcore.training.optimizers import get_optimizer
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,21 @@ print(network.evaluate(data.x_test, data.y_test))
 
 from __future__ import annotations
 
-from bpcore.activations import register_activation
 from bpcore.backends import available_backends, get_backend
-from bpcore.callbacks import Callback, EarlyStopping, StopAtLoss
 from bpcore.data import load_dataset
-from bpcore.diagnostics import Diagnostics
 from bpcore.errors import BpcoreError, InputError, InputTypeError, MissingExtraError
-from bpcore.gradcheck import gradcheck
-from bpcore.history import Evaluation, History
-from bpcore.layers import Activation, Dense, Dropout, Layer, Maxout, Residual
-from bpcore.losses import BinaryCrossEntropy, Hinge, Loss, Poisson, SoftmaxCrossEntropy, SquaredError
-from bpcore.model import Network
-from bpcore.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
-from bpcore.progress import Progress
-from bpcore.schedules import Constant, Cosine, OneCycle, Schedule, Step, WarmUp
-from bpcore.train import NonFiniteLossError
+from bpcore.inspection.diagnostics import Diagnostics
+from bpcore.inspection.gradcheck import gradcheck
+from bpcore.model.activations import register_activation
+from bpcore.model.layers import Activation, Dense, Dropout, Layer, Maxout, Residual
+from bpcore.model.losses import BinaryCrossEntropy, Hinge, Loss, Poisson, SoftmaxCrossEntropy, SquaredError
+from bpcore.network import Network
+from bpcore.training.callbacks import Callback, EarlyStopping, StopAtLoss
+from bpcore.training.history import Evaluation, History
+from bpcore.training.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from bpcore.training.progress import Progress
+from bpcore.training.run import NonFiniteLossError
+from bpcore.training.schedules import Constant, Cosine, OneCycle, Schedule, Step, WarmUp
 
 __version__ = "0.1.0"
 

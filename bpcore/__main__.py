@@ -2,6 +2,6 @@
 
 import sys
 
-from bpcore.cli import main
+from bpcore.cli.app import main
 
 sys.exit(main())

@@ -10,7 +10,7 @@ import numpy as np
 
 from bpcore.data.files import replaced
 from bpcore.errors import InputError, InputTypeError
-from bpcore.layers import Layer, layer_from_config
+from bpcore.model.layers import Layer, layer_from_config
 
 FORMAT = 1
 Kind = Literal["network", "training"]

@@ -1,30 +1,48 @@
-"""The layer stack: forward, loss, backward, in the order of the textbook."""
+"""The network as its users see it: fit, evaluate, predict, save, load, summary."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
-from bpcore import memory
-from bpcore.backends import get_backend
-from bpcore.backends.base import Array, Backend, Batch, Control
-from bpcore.backends.metering import bytes_of
-from bpcore.buffers import FREEZABLE, ParameterBuffer
-from bpcore.errors import InputError
-from bpcore.layers import Layer, check_layers, places, walk
-from bpcore.layers.base import positive
-from bpcore.losses import Loss
+from bpcore import checkpoint
+from bpcore.backends.base import Backend, Samples
+from bpcore.data.files import as_path
+from bpcore.errors import BpcoreError, InputError, InputTypeError, counted, finite
+from bpcore.model.layer_stack import LayerStack, check_seed, number_in
+from bpcore.model.layers import Layer, layer_from_config, walk
+from bpcore.model.losses import Loss, get_loss
+from bpcore.training import samples
+from bpcore.training.callbacks import Callback, check_callbacks
+from bpcore.training.evaluation import EVALUATION_BATCH, Answer, ConfusionCounter, Evaluator, Predictor
+from bpcore.training.history import Evaluation, History
+from bpcore.training.optimizers import Optimizer, get_optimizer
+from bpcore.training.run import Run, Settings, TrainingState
+from bpcore.training.schedules import Constant, Schedule, get_schedule
+
+BUFFERS = ("parameters", "capacity", "_mark", "_lowest", "_delta", "_passed", "_alone")
+"""What a copy of a network makes for itself."""
+
+Data = tuple[Any, Any] | tuple[Any, Any, Any]
 
 
-class LayerStack:
-    """Layers one above the other, their parameters in one flat buffer, and the buffers of a batch.
+class Network(LayerStack):
+    """A multilayer perceptron.
 
-    layers      the layers, from the input upward; a layer object is part of the network that was built with it last
-    inputs      N, the number of features; may be left out and is then taken from the first data
-    backend     "auto", a backend's name, or a backend
-    precision   "float32", "float64" or, on a GPU, "tf32" or "bfloat16" (bpcore.backends.base.PRECISIONS)
-    seed        of the first weights
+        network = Network([Dense(128, "relu"), Dense(10)])
+        network.fit(x_train, y_train, epochs=10, validation=(x_test, y_test))
+        network.predict(x_test)
+
+    layers, inputs, backend, precision, seed: see LayerStack. `loss` is the loss of the last fit; `about` is a
+    dictionary (JSON values) that is saved with the network: class names, where the data came from.
+
+    A network does one thing at a time, in its own buffers: calls from several threads wait for one another. A copy
+    (copy.deepcopy, pickle) is a network of its own with the same weights.
     """
 
     def __init__(
@@ -36,177 +54,287 @@ class LayerStack:
         precision: str = "float32",
         seed: int = 0,
     ) -> None:
-        self.layers = check_layers(layers, "a network")
-        self.backend, self.dtype = get_backend(backend).at_precision(precision)
-        self.seed = check_seed(seed)
-        self.inputs = 0
-        self.capacity = 0
-        if inputs is not None:
-            self.build(inputs)
+        super().__init__(layers, inputs=inputs, backend=backend, precision=precision, seed=seed)
+        self.loss: Loss | None = None
+        self.classifies = False
+        self.scale, self.shift = 1.0, 0.0
+        self.about: dict[str, Any] = {}
+        self._alone = threading.RLock()
 
-    def build(self, inputs: int) -> None:
-        """Draw the weights for `inputs` features. A network is built once."""
+    def __repr__(self) -> str:
+        """In short; `summary` tells more."""
+        size = "not built"
         if self.inputs:
-            if inputs != self.inputs:
-                raise InputError(f"the network takes {self.inputs} features, but {inputs} were given")
-            return
-        inputs = positive("input features", inputs)
-        rng = np.random.Generator(np.random.Philox(self.seed))
-        declarations = []
-        outputs, number = inputs, 0
-        for place, layer in enumerate(self.layers, 1):
-            try:
-                declarations += layer.declare(outputs, number, rng)
-            except MemoryError as error:
-                raise InputError(f"not enough memory on the host for layer {place}: {error}") from error
-            outputs = layer.outputs
-            number += places(layer)
-        between = self.backend.between_layers(self.dtype)
-        each = 2 * self.dtype.itemsize + (between.itemsize if between != self.dtype else 0)
-        needs = each * sum(declared.values.size for declared in declarations)
-        memory.require(self.backend, self.dtype, {"parameters and gradients": needs}, "a smaller network")
-        self.parameters = ParameterBuffer(self.backend, self.dtype, declarations)
-        self.inputs, self.outputs = inputs, outputs
-        self._mark = object()
-        for layer in self.layers:
-            layer.bind(self.backend, self.dtype, self.parameters.views)
-        for _, layer in walk(self.layers):
-            layer.owner = self._mark
-        self.layers[-1].dtype = self.dtype  # what the network says is not rounded
-        self.begin_learning()
+            size = f"{self.inputs} inputs, {self.outputs} outputs, {self.parameters.count:,} parameters"
+        return f"<Network of {len(self.layers)} layers, {size}, on {self.backend.name}>"
 
-    def begin_learning(self) -> None:
-        """Take note of what is frozen: the way back ends at the lowest layer that learns something."""
-        learning = (number_in(name) for name, view in self.parameters.views.items() if view.trainable)
-        self._lowest = min(learning, default=sum(map(places, self.layers)))
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings, layers that are not built, and the parameters by name.
 
-    def freeze(self, *what: int | str) -> None:
-        """Let parameters stay as they are in every later fit; gradients still flow through them.
-
-        what    the number of a layer (that of a block means all in it), the name of an array ("0.b"), or "weights",
-                "bias" or "slope" for all of a kind; everything where nothing is given
-
-        The network must be built. What is frozen is saved with it. InputError for what is not there.
+        Of a buffer and the views into it a copy would make arrays that have nothing to do with each other: updates
+        would change the one, and layers read the others.
         """
-        self.require_built()
-        self.parameters.set_trainable(self._named(what), False)
+        kept = {name: value for name, value in vars(self).items() if name not in BUFFERS}
+        kept["layers"] = [layer_from_config(layer.config()) for layer in self.layers]
+        return kept | ({"arrays": self.parameters_by_name(), "frozen": self._frozen()} if self.inputs else {})
 
-    def unfreeze(self, *what: int | str) -> None:
-        """Let parameters learn again, named as in `freeze`."""
-        self.require_built()
-        self.parameters.set_trainable(self._named(what), True)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A network in buffers of its own."""
+        arrays, frozen = state.pop("arrays", None), state.pop("frozen", None)
+        vars(self).update(state)
+        self._alone = threading.RLock()
+        inputs, self.inputs, self.capacity = self.inputs, 0, 0
+        if inputs:
+            self.build(inputs)
+            self.set_parameters(arrays)
+            self._restore_frozen(frozen)
 
-    def _named(self, what: Sequence[int | str]) -> list[str]:
-        """The names of the arrays that are meant."""
-        views = self.parameters.views
-        if not what:
-            return list(views)
-        layers = {layer.number: layer for _, layer in walk(self.layers)}
-        found: list[str] = []
-        for one in what:
-            if isinstance(one, str) and one in FREEZABLE:
-                found += [name for name, view in views.items() if view.kind == FREEZABLE[one]]
-            elif isinstance(one, str) and one in views:
-                found.append(one)
-            elif not isinstance(one, bool) and isinstance(one, int) and one in layers:
-                stop = one + places(layers[one])
-                found += [name for name in views if one <= number_in(name) < stop]
-            else:
-                accepted = f"a layer's number (0 to {len(layers) - 1}), {', '.join(FREEZABLE)}, {', '.join(views)}"
-                raise InputError(f"there is no parameter {one!r} to freeze or unfreeze; accepted: {accepted}")
-        return found
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        loss: str | Loss | None = None,
+        optimizer: str | Optimizer = "adam",
+        schedule: str | Schedule | None = None,
+        epochs: int = 10,
+        batch_size: int = 128,
+        sample_weight: Any = None,
+        validation: Data | None = None,
+        callbacks: Sequence[Callback] = (),
+        seed: int = 0,
+        shuffle: bool = True,
+        scale: float | None = None,
+        shift: float = 0.0,
+        resident: bool | None = None,
+        start: TrainingState | None = None,
+    ) -> History:
+        """Train on x (samples, N) and y, which stay on the device for the whole run where they fit.
 
-    def reserve(self, batch: int) -> None:
-        """Make the buffers for batches of up to `batch` rows, unless they are that large already.
+        x           uint8 or real numbers; images (samples, height, width) are flattened
+        y           integer labels (samples,), or targets (samples, M): one-hot, soft, several labels, numbers
+        loss        a name or a Loss; softmax_cross_entropy for labels, squared_error for numbers where not given
+        optimizer   a name with its default settings, or an Optimizer
+        schedule    a name or a Schedule; constant where not given
+        validation  (x, y) or (x, y, sample_weight), evaluated after each epoch
+        callbacks   a list of Callback objects, called in its order between the steps
+        seed        of the shuffles and the dropout masks
+        scale       the network sees x * scale + shift; 1/255 for uint8 and 1 otherwise where not given
+        resident    data larger than a GPU's memory stays in host memory, or in the file where x is memory-mapped, and
+                    is streamed; True refuses that, False asks for it. On the CPU it changes nothing
+        start       a callback's run.training_state(): with that run's weights in the network, this one goes on as if
+                    there had been no break; epochs counts from the first, and the history is that of both
 
-        Whatever uses the network begins here: InputError where a network that was built later has taken its layers.
+        Returns the history. A batch size above the number of samples means the whole data set. InputError or
+        InputTypeError for input that cannot be used, before any work; NonFiniteLossError when the loss becomes
+        infinite or NaN, with the last good weights kept.
         """
-        for where, layer in walk(self.layers):
-            if layer.owner is not self._mark:
-                raise InputError(
-                    f"layer {where} ({layer.describe()}) is part of another network now, which was built with it "
-                    f"later; make new layers for each network"
-                )
-        if batch <= self.capacity:
-            return
-        for layer in self.layers:
-            layer.allocate(batch)
-        self._delta, self._passed = self._deltas(self.backend, batch)
-        self.capacity = batch
-
-    def bytes_for(self, batch: int) -> int:
-        """What `reserve` will ask the device for: copies of the layers ask for it, and get none."""
-        if batch <= self.capacity:
-            return 0
-
-        def reserve(meter: Backend) -> None:
-            for layer in self.layers:
-                layer.measured_by(meter).allocate(batch)
-            self._deltas(meter, batch)
-
-        return bytes_of(reserve, self.backend)
-
-    def _deltas(self, backend: Backend, batch: int) -> tuple[Array, Array]:
-        """The delta that the loss head gives, and that which goes down: one, unless the latter is rounded."""
-        of_loss = backend.empty((batch, self.outputs), self.dtype)
-        kind = backend.between_layers(self.dtype)
-        return of_loss, of_loss if kind == self.dtype else backend.empty((batch, self.outputs), kind)
-
-    def forward(self, x: Array, control: Control | None = None) -> Array:
-        """The output (B, M) for x (B, N): a view that the next call overwrites. control: in training alone."""
-        self.parameters.round_weights()
-        for layer in self.layers:
-            x = layer.forward(x, control)
-        return self._checked(x)
-
-    def loss_and_delta(self, batch: Batch, loss: Loss, control: Control, *, training: bool) -> Array:
-        """Forward, then the loss into its slot; returns the delta of the last layer (BP1)."""
-        x = batch.x
-        passed = control if training else None
-        self.parameters.round_weights()
-        for layer in self.layers[:-1]:
-            x = layer.forward(x, passed)
-        z, bias, bias_grad = self.layers[-1].forward_to_head(x, passed)
-        delta = self._delta[: z.shape[0]]
-        self.backend.loss_head(
-            loss.entry, self._checked(z), bias, batch, delta, bias_grad, control, smoothing=loss.label_smoothing
+        callbacks = check_callbacks(callbacks)
+        features = samples.check_features(x, self.dtype)
+        chosen = get_loss(loss) if loss is not None else self._default_loss(y)
+        self.build(features.shape[1])
+        targets = self._targets(y, chosen, len(features), "y")
+        weights = samples.check_weights(sample_weight, len(features), self.dtype)
+        settings = Settings(
+            loss=chosen,
+            optimizer=get_optimizer(optimizer),
+            schedule=Constant() if schedule is None else get_schedule(schedule),
+            epochs=counted("epochs", epochs),
+            batch_size=counted("batch_size", batch_size),
+            seed=check_seed(seed),
+            shuffle=_flag("shuffle", shuffle),
+            classifies=targets.ndim == 1 or not chosen.of_numbers,
+            resident=resident,
         )
-        return delta
+        scale = (1 / 255 if features.dtype == np.uint8 else 1.0) if scale is None else finite("scale", scale)
+        shift = finite("shift", shift)
+        held_out = None if validation is None else self._held_out(validation, chosen, scale, shift, "validation ")
+        data = Samples(features, targets, weights, scale, shift)
+        with self._alone:
+            self.loss, self.classifies, self.scale, self.shift = chosen, settings.classifies, scale, shift
+            return Run(self, data, settings, held_out, callbacks, start).train()
 
-    def backward(self, delta: Array, *, wants_input: bool = False) -> Array | None:
-        """From the delta of the last layer to every gradient (BP2 to BP4); dL/dx (B, N) where wanted."""
-        last = self.layers[-1]
-        if self._passed is not self._delta:
-            delta = self.backend.duplicate(delta, self._passed[: delta.shape[0]])
-        passed: Array | None = last.backward_from_head(delta, wants_input or last.number > self._lowest)
-        for layer in reversed(self.layers[:-1]):
-            if passed is None:
-                break
-            passed = layer.backward(passed, wants_input or layer.number > self._lowest)
-        return passed if wants_input else None
+    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = EVALUATION_BATCH) -> Evaluation:
+        """The mean loss, and the share of samples classified rightly, over x (samples, N) and y as in fit."""
+        loss = self._fitted_loss()
+        data = self._held_out((x, y, sample_weight), loss, self.scale, self.shift)
+        with self._alone:
+            return Evaluator(self, data, loss, counted("batch_size", batch_size)).evaluate()
 
-    def _checked(self, z: Array) -> Array:
-        """The output of the last layer; one clear line where it is rounded, since no loss can be made of that."""
-        if z.dtype != self.dtype and z.dtype == self.backend.between_layers(self.dtype):
-            raise InputError(
-                f"the last layer ({self.layers[-1].describe()}) gives the dtype of its input and not its own, float32; "
-                f"let it make its output with self.dtype and dL/dx with self.input_dtype, or end with a Dense layer"
-            )
-        return z
+    def confusion_matrix(self, x: Any, y: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
+        """How many samples of each class were taken for which, int64: row the true class, column the predicted one.
 
-    def require_built(self) -> None:
-        """One clear line for what needs weights before there are any."""
-        if not self.inputs:
-            raise InputError("the network has no weights yet: give inputs=..., or call fit first")
+        x (samples, N); y class labels or one-hot rows as in fit. (M, M), or (2, 2) for one output that says yes or no.
+        """
+        loss = self._fitted_loss()
+        several = loss.name == "binary_cross_entropy" and self.outputs > 1
+        if several or not self.classifies:
+            what = "answers several questions with yes or no" if several else "gives numbers"
+            raise InputError(f"a confusion matrix is of classes, but this network {what}; use evaluate or predict")
+        features = samples.check_features(x, self.dtype, inputs=self.inputs)
+        targets = self._targets(y, loss, len(features), "y")
+        if targets.ndim == 2:
+            targets = (targets[:, 0] > 0.5).astype(np.int64) if self.outputs == 1 else targets.argmax(axis=1)
+        data = Samples(features, targets, None, self.scale, self.shift)
+        with self._alone:
+            return ConfusionCounter(self, data, counted("batch_size", batch_size)).count()
+
+    def output(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
+        """The output of the last layer (samples, M): logits where that layer has no activation."""
+        self.require_built()
+        return self._answers(x, "output", batch_size)
+
+    def predict_proba(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
+        """Probabilities (samples, M): the softmax, or each output's sigmoid after binary cross-entropy."""
+        loss = self._fitted_loss()
+        if loss.name == "softmax_cross_entropy":
+            return self._answers(x, "softmax", batch_size)
+        if loss.name == "binary_cross_entropy":
+            return self._answers(x, "sigmoid", batch_size)
+        raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
+
+    def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
+        """Class labels (samples,) int64; 0 or 1 for each output after binary cross-entropy; else numbers."""
+        loss = self._fitted_loss()
+        if loss.name == "binary_cross_entropy":
+            yes = self._answers(x, "yes_or_no", batch_size)
+            return yes[:, 0] if self.outputs == 1 else yes
+        if self.classifies:
+            return self._answers(x, "label", batch_size)
+        output = self._answers(x, "output", batch_size)
+        return np.exp(output) if loss.name == "poisson" else output
+
+    def summary(self) -> str:
+        """A table of the layers with their sizes and numbers of parameters."""
+        self.require_built()
+        rows = [("layer", "inputs", "outputs", "parameters")]
+        sizes: Counter[int] = Counter()
+        for name, view in self.parameters.views.items():
+            sizes[number_in(name)] += view.size
+        for place, layer in walk(self.layers):
+            count = "" if layer.inside else f"{sizes[layer.number]:,}"
+            rows.append(("  " * place.count(".") + layer.describe(), str(layer.inputs), str(layer.outputs), count))
+        frozen = sum(view.size for view in self.parameters.views.values() if not view.trainable)
+        total = f"{self.parameters.count:,}"
+        rows.append((f"total, {frozen:,} frozen" if frozen else "total", str(self.inputs), str(self.outputs), total))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = ["  ".join([row[0].ljust(widths[0]), *(row[c].rjust(widths[c]) for c in range(1, 4))]) for row in rows]
+        rule = "-" * len(lines[0])
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+    def parameters_by_name(self) -> dict[str, np.ndarray]:
+        """A copy of every parameter array on the host, by its name: "0.W", "0.b", ..."""
+        self.require_built()
+        return {name: np.array(self.backend.to_numpy(view.value)) for name, view in self.parameters.views.items()}
+
+    def set_parameters(self, arrays: Mapping[str, Any]) -> None:
+        """Write parameter arrays, by name; all or none."""
+        self.require_built()
+        if not isinstance(arrays, Mapping):
+            raise InputTypeError(f"{type(arrays).__name__} given; accepted: a dictionary from names to arrays")
+        for name, array in arrays.items():
+            if name not in self.parameters.views:
+                raise InputError(f"there is no parameter {name!r}; there are {', '.join(self.parameters.views)}")
+            shape = self.parameters.views[name].value.shape
+            if np.shape(array) != shape:
+                raise InputError(f"parameter {name!r} has shape {shape}, but {np.shape(array)} was given")
+        for name, array in arrays.items():
+            self.backend.write(np.asarray(array, self.dtype), self.parameters.views[name].value)
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and architecture into one safetensors file; nothing half-written is left."""
+        self.require_built()
+        checkpoint.write(as_path(path), self.parameters_by_name(), self._config())
+
+    @classmethod
+    def load(cls, path: str | Path, *, backend: str | Backend = "auto", precision: str | None = None) -> Self:
+        """The network that `save` wrote, on any backend and at any precision that it has.
+
+        precision   as in Network; where not given, "float64" if the network was of that, else "float32": what was
+                    trained at "tf32" or "bfloat16" is saved in float32, which every device has
+
+        InputError where the file is not such a one, or the backend has not that precision.
+        """
+        file = as_path(path)
+        arrays, config = checkpoint.read(file)
+        try:
+            layers = checkpoint.layers_from(config, file)
+            network = cls(layers, backend=backend, precision=config["precision"] if precision is None else precision)
+            network._restore(arrays, config, file)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, BpcoreError):
+                raise
+            said = f"{type(error).__name__}: {error}"
+            raise InputError(f"{file} is damaged, or was written by another version of bpcore: {said}") from error
+        return network
+
+    def _restore(self, arrays: dict[str, np.ndarray], config: dict[str, Any], file: Path) -> None:
+        """Become the network of these parameters and of what `_config` has said."""
+        self.build(config["inputs"])
+        for name in self.parameters.views:
+            if name not in arrays:
+                raise InputError(f"{file} lacks parameter {name!r}; it has {', '.join(arrays) or 'none'}")
+        self.set_parameters(arrays)
+        self._restore_frozen(config.get("frozen"))
+        self.loss = Loss(**config["loss"]) if config["loss"] else None
+        self.classifies, self.about = config["classifies"], config["about"]
+        self.scale, self.shift = config["scale"], config["shift"]
+
+    def _frozen(self) -> list[str]:
+        return [name for name, view in self.parameters.views.items() if not view.trainable]
+
+    def _restore_frozen(self, frozen: list[str] | None) -> None:
+        """What is frozen, by name; None from files that do not say, where the layers' own settings stay."""
+        if frozen is not None:
+            self.parameters.set_trainable(self.parameters.views, True)
+            self.parameters.set_trainable(frozen, False)
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "layers": [layer.config() for layer in self.layers],
+            "inputs": self.inputs,
+            "frozen": self._frozen(),
+            "precision": self.dtype.name,
+            "loss": self.loss.config() if self.loss else None,
+            "classifies": self.classifies,
+            "scale": self.scale,
+            "shift": self.shift,
+            "about": self.about,
+        }
+
+    def _default_loss(self, y: Any) -> Loss:
+        array = samples.as_array(y, "y")
+        outputs = self.layers[-1].outputs
+        labels = array.ndim == 1 and array.dtype.kind in "bui" and outputs != 1
+        return Loss("softmax_cross_entropy" if labels else "squared_error")
+
+    def _targets(self, y: Any, loss: Loss, count: int, name: str) -> np.ndarray:
+        return samples.check_targets(y, loss, count, self.outputs, self.dtype, name=name)
+
+    def _held_out(self, data: Any, loss: Loss, scale: float, shift: float, which: str = "") -> Samples:
+        if not isinstance(data, tuple) or len(data) not in (2, 3):
+            raise InputTypeError("validation must be a tuple (x, y) or (x, y, sample_weight)")
+        x = samples.check_features(data[0], self.dtype, inputs=self.inputs, name=f"{which}x")
+        y = self._targets(data[1], loss, len(x), f"{which}y")
+        weights = samples.check_weights(data[2] if len(data) == 3 else None, len(x), self.dtype)
+        return Samples(x, y, weights, scale, shift)
+
+    def _answers(self, x: Any, answer: Answer, batch_size: int) -> np.ndarray:
+        """What the network says of each row of x, made on the device; it crosses to the host once."""
+        features = samples.check_features(x, self.dtype, inputs=self.inputs)
+        no_targets = np.zeros(len(features), np.int64)
+        data = Samples(features, no_targets, None, self.scale, self.shift)
+        with self._alone:
+            return Predictor(self, data, answer, counted("batch_size", batch_size)).predict()
+
+    def _fitted_loss(self) -> Loss:
+        self.require_built()
+        if self.loss is None:
+            raise InputError("the network has not been trained yet: call fit first, or set network.loss")
+        return self.loss
 
 
-def number_in(name: str) -> int:
-    """The number of the layer that an array belongs to, from its name: 3 of "3.W"."""
-    return int(name.partition(".")[0])
-
-
-def check_seed(seed: int) -> int:
-    """A seed is an integer from 0 to 2^63 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        raise InputError(f"seed {seed!r} cannot be used; accepted: an integer from 0 to 2^63 - 1")
-    return int(seed)
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise InputTypeError(f"{name}={value!r}; accepted: True or False")
+    return bool(value)

@@ -15,7 +15,7 @@ import numpy as np
 
 import bpcore
 from bpcore import AdamW, Dense, Dropout, Network, OneCycle
-from bpcore.program import Count, run
+from bpcore.cli.program import Count, run
 
 
 def main(hidden: int = 1024, seeds: Count = 3, epochs: int = 40, data_dir: str | None = None) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 import bpcore
 from bpcore import Dense, Network, SoftmaxCrossEntropy
-from bpcore.program import run
+from bpcore.cli.program import run
 
 
 def two_layers(inputs: int, hidden: int, classes: int) -> Network:

@@ -9,7 +9,7 @@ import numpy as np
 
 import bpcore
 from bpcore import Adam, Dense, Network
-from bpcore.program import run
+from bpcore.cli.program import run
 
 
 def softsign(z: float, p: float) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 
 import bpcore
 from bpcore import Adam, Dense, Layer, Network
-from bpcore.program import run
+from bpcore.cli.program import run
 
 
 @dataclass(eq=False)

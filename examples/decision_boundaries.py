@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from bpcore import Adam, Dense, Network, plots
-from bpcore.program import run
-from bpcore.style import check_picture
+from bpcore.cli.program import run
+from bpcore.plots.style import check_picture
 
 HIDDEN = (3, 6, 20)
 L2 = (0.0, 0.0003, 0.003)

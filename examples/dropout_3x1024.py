@@ -15,7 +15,7 @@ import numpy as np
 
 import bpcore
 from bpcore import AdamW, Dense, Dropout, Network, OneCycle, SoftmaxCrossEntropy
-from bpcore.program import Count, run
+from bpcore.cli.program import Count, run
 
 
 def main(seeds: Count = 3, epochs: int = 100, bound: float | None = None, data: str = "mnist") -> float:

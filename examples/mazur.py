@@ -10,7 +10,7 @@ the original: the loss is 0.29837111 before, 0.29102777 after one step and 3.510
 import numpy as np
 
 from bpcore import SGD, Dense, Network, SquaredError
-from bpcore.program import run
+from bpcore.cli.program import run
 
 X, TARGETS = np.array([[0.05, 0.10]]), np.array([[0.01, 0.99]])
 START = {

@@ -13,7 +13,7 @@ import numpy as np
 
 import bpcore
 from bpcore import Dense, Nesterov, Network, OneCycle, SoftmaxCrossEntropy
-from bpcore.program import Count, run
+from bpcore.cli.program import Count, run
 
 
 def main(seeds: Count = 3, epochs: int = 20, data: str = "mnist") -> float:

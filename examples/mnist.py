@@ -7,7 +7,7 @@ Takes about half a minute on two CPU cores and ends at about 98.5 % test accurac
 
 import bpcore
 from bpcore import Adam, Dense, Dropout, Network, OneCycle
-from bpcore.program import run
+from bpcore.cli.program import run
 
 
 def main(data_dir: str | None = None, epochs: int = 12) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import bpcore
 from bpcore import Adam, Dense, Dropout, Network, OneCycle
-from bpcore.program import run
+from bpcore.cli.program import run
 
 
 def main(epochs: int = 12, data: str = "mnist", backend: str = "cupy") -> float:

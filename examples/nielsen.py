@@ -28,7 +28,7 @@ import numpy as np
 
 import bpcore
 from bpcore import SGD, BinaryCrossEntropy, Callback, Dense, Network, SquaredError
-from bpcore.program import Count, run
+from bpcore.cli.program import Count, run
 
 
 class Accuracy(Callback):

@@ -5,7 +5,7 @@ BPCORE_BACKEND=numpy python examples/numpy_network.py
 """
 
 import bpcore.numpy as np
-from bpcore.program import run
+from bpcore.cli.program import run
 
 
 def spirals(samples: int = 600) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bpcore.program import run
+from bpcore.cli.program import run
 from bpcore.sklearn import MLPClassifier
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import bpcore
 from bpcore import ops
-from bpcore.program import run
+from bpcore.cli.program import run
 
 HIDDEN, BATCH, SEED = 48, 64, 1
 

@@ -23,9 +23,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bpcore import Adam, Dense, Diagnostics, Layer, Network, Residual, load_dataset, plots
+from bpcore.cli.program import run
 from bpcore.errors import InputError
-from bpcore.program import run
-from bpcore.style import check_picture
+from bpcore.plots.style import check_picture
 
 UNITS, CLASSES = 64, 10
 KINDS = ("sigmoid", "relu", "residual")

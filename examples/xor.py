@@ -10,7 +10,7 @@ two of them end at 0.5: a local minimum.
 import numpy as np
 
 from bpcore import SGD, Dense, Network
-from bpcore.program import run
+from bpcore.cli.program import run
 
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 Y = np.array([[0.0], [1.0], [1.0], [0.0]])

@@ -3,7 +3,7 @@
 Why they exist: Numba compiles math.exp to a call of libm's expf, one element at a time, and such a call keeps
 LLVM from vectorising the loop around it. The functions here are straight-line arithmetic: no branch that
 survives optimisation, no call, no table, no float64. LLVM inlines them and turns the loop into packed
-instructions, with AVX-512 sixteen elements at a time (`tests/test_elementary.py` reads the assembly).
+instructions, with AVX-512 sixteen elements at a time (`tests/kernels/test_elementary.py` reads the assembly).
 
 Each function has the same three steps:
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -14,7 +11,8 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
-from local_server import Server
+
+from support.local_server import Server
 
 # One thread for each test process: the processes share the cores. Kernels are cached between runs, in the
 # repository's build folder so that nothing of the user's is touched.
@@ -38,16 +36,6 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any machine")
 
-REPOSITORY = Path(__file__).parents[1]
-
-
-def mnist_folder() -> Path | None:
-    """Where real MNIST is: in $BPCORE_DATA_DIR or its mnist/, or beside the repository; None where there is none."""
-    for base in (os.environ.get("BPCORE_DATA_DIR"), REPOSITORY.parent / "shared" / "data"):
-        if base and any((Path(base) / inner / "train-images-idx3-ubyte.gz").is_file() for inner in ("mnist", ".")):
-            return Path(base)
-    return None
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs a GPU is listed as skipped where there is none, with the reason."""
@@ -56,29 +44,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):  # item.keywords has the names of folders as well
                 item.add_marker(pytest.mark.skip(reason=state))
-
-
-def start_up_cost(*arguments: str) -> float:
-    """What a Python process with these arguments costs, in processes that import NumPy and end.
-
-    Start-up is work on one core, so its processor time is what a user waits on a machine that is not busy. How fast the
-    machine is, and how much faster it would be without what else runs on it, is in both; the best of five counts.
-    Coverage is switched off in these processes.
-    """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-
-    def used() -> float:
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
-
-    def processor_seconds(*arguments: str) -> float:
-        before = used()
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment)
-        return used() - before
-
-    rounds = [(processor_seconds(*arguments), processor_seconds("-c", "import numpy")) for _ in range(5)]
-    ours, numpys = zip(*rounds, strict=True)
-    return min(ours) / min(numpys)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save
-from stand_in import Device
 
 import bpcore
 from bpcore import Activation, Dense, Dropout, Network, Residual
@@ -25,12 +24,13 @@ from bpcore.backends.base import PRECISIONS
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.backends.numpy_backend import NumpyBackend
 from bpcore.errors import CALLED, BpcoreError, InputError, InputTypeError, unknown_name
-from bpcore.initializers import INITIALIZERS, draw
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
-from bpcore.optimizers import OPTIMIZERS
-from bpcore.schedules import SCHEDULES
+from bpcore.model.initializers import INITIALIZERS, draw
 from bpcore.testing import references
+from bpcore.training.optimizers import OPTIMIZERS
+from bpcore.training.schedules import SCHEDULES
+from support.stand_in import Device
 
 
 def network(*layers: bpcore.Layer, **options: Any) -> Network:

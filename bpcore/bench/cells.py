@@ -10,7 +10,7 @@ from typing import Any
 
 from bpcore.errors import InputError
 from bpcore.kernels.optimizers import UPDATE_RULES
-from bpcore.optimizers import OPTIMIZERS
+from bpcore.training.optimizers import OPTIMIZERS
 
 NETWORKS = ((784, 30, 10), (784, 128, 10), (784, 256, 128, 10), (784, 512, 512, 10), (784, 2048, 2048, 10))
 BATCHES = (10, 32, 128, 512, 2048)

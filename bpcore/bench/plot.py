@@ -18,7 +18,7 @@ from bpcore.bench.report import (
     ratio_to,
     title,
 )
-from bpcore.style import COLOURS, MARKERS, check_picture, cycle, finish, new_figure, require_matplotlib
+from bpcore.plots.style import COLOURS, MARKERS, check_picture, cycle, finish, new_figure, require_matplotlib
 
 Results = Mapping[str, Any]
 Panel = Callable[[Any, Results, str], None]

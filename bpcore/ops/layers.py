@@ -5,10 +5,10 @@ from __future__ import annotations
 from numbers import Real
 from typing import NamedTuple
 
-from bpcore.activations import get_activation
 from bpcore.backends.base import Array, check_product
 from bpcore.errors import InputError
 from bpcore.kernels.activations import Activation
+from bpcore.model.activations import get_activation
 from bpcore.ops.arguments import Call, as_matrix, for_product, number
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpcore.backends.base import Array, Backend, Batch
 from bpcore.errors import InputError, InputTypeError
-from bpcore.losses import Loss, get_loss
+from bpcore.model.losses import Loss, get_loss
 from bpcore.ops.arguments import DTYPES, Call, as_matrix, natural
 from bpcore.ops.steps import control_of
 
@@ -47,7 +47,7 @@ def loss(
     targets     labels, integers (B,), or a matrix (B, M): shares that sum to one for softmax_cross_entropy, numbers
                 from 0 to 1 for binary_cross_entropy, one-hot for hinge. Labels on the CPU are looked at; on a GPU that
                 would take a wait, and a label that is no column counts as a target of zeros
-    loss        a name of the table (bpcore.losses.LOSSES), or a loss with its settings, such as
+    loss        a name of the table (bpcore.model.losses.LOSSES), or a loss with its settings, such as
                 bpcore.SoftmaxCrossEntropy(label_smoothing=0.1)
     weights     (B,), of the samples in the mean, zero or more and not all zero
     out         for the delta; it may be z

@@ -10,7 +10,7 @@ from bpcore.backends.base import Array
 from bpcore.errors import InputError
 from bpcore.ops.arguments import Call, is_contiguous, natural, number
 from bpcore.ops.steps import control_of
-from bpcore.optimizers import Optimizer, get_optimizer
+from bpcore.training.optimizers import Optimizer, get_optimizer
 
 
 def optimizer_state(params: Array, optimizer: str | Optimizer) -> Array:

@@ -16,10 +16,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from bpcore.backends.base import Backend
 from bpcore.errors import InputError
-from bpcore.evaluation import Answer
-from bpcore.losses import Loss
+from bpcore.model.losses import Loss
 from bpcore.sklearn import inputs
 from bpcore.sklearn.perceptron import Perceptron
+from bpcore.training.evaluation import Answer
 
 
 class MLPClassifier(ClassifierMixin, Perceptron):
@@ -28,7 +28,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     Parameters and fitted attributes are those of sklearn.neural_network.MLPClassifier, with the same meaning. More:
 
     activation       any of bpcore's activations, or a list with one for each hidden layer
-    learning_rate    also a name or an object of bpcore.schedules, over max_iter epochs, for both adam and sgd
+    learning_rate    also a name or an object of bpcore.training.schedules, over max_iter epochs, for both adam and sgd
     device           "auto", "cpu", "gpu", a backend's name, or a backend (which no pickle can hold)
     precision        "auto": that of X; "float32", "float64", "tf32" and "bfloat16" (a GPU's)
     dropout          the share of each hidden layer's outputs that is dropped in training, or a list of shares

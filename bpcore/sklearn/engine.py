@@ -11,12 +11,12 @@ import numpy as np
 from bpcore.backends import get_backend
 from bpcore.backends.base import Backend, Samples
 from bpcore.errors import InputError
-from bpcore.evaluation import EVALUATION_BATCH, Answer, Predictor
-from bpcore.layers import Dense
-from bpcore.network import LayerStack
+from bpcore.model.layer_stack import LayerStack
+from bpcore.model.layers import Dense
 from bpcore.sklearn.increments import Increments
 from bpcore.sklearn.inputs import for_samples
 from bpcore.sklearn.parameters import Parameters, Shape
+from bpcore.training.evaluation import EVALUATION_BATCH, Answer, Predictor
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.callbacks import Callback
-from bpcore.train import Run
+from bpcore.training.callbacks import Callback
+from bpcore.training.run import Run
 
 Score = Callable[[], float]
 """The score of the network as it is, over the validation data."""

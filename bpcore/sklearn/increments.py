@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from bpcore.backends.base import Array, Samples
-from bpcore.callbacks import Callback
-from bpcore.network import LayerStack
-from bpcore.train import Run, Settings, TrainingState
+from bpcore.model.layer_stack import LayerStack
+from bpcore.training.callbacks import Callback
+from bpcore.training.run import Run, Settings, TrainingState
 
 KEPT_BYTES = 2**26
 """The samples of a run that is kept take no more. A larger one has many steps, and is worth a recording of its own."""

@@ -10,12 +10,12 @@ import numpy as np
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
-from bpcore import memory
 from bpcore.backends.base import Samples
 from bpcore.kernels import counter
-from bpcore.losses import Loss
-from bpcore.network import LayerStack
-from bpcore.samples import batch_for
+from bpcore.model.layer_stack import LayerStack
+from bpcore.model.losses import Loss
+from bpcore.training import placement
+from bpcore.training.samples import batch_for
 
 ROWS_AT_A_TIME = 4096
 """The gradient of all samples is added up from so many at a time, so that no buffer grows with the data."""
@@ -32,8 +32,10 @@ class Objective:
         backend, parameters = network.backend, network.parameters
         count = samples.x.shape[0]
         size = min(ROWS_AT_A_TIME, count)
-        wish = memory.Wish("training data", samples, size)
-        (self.feed,) = memory.feeds(backend, network.dtype, [wish], lambda: {"batch buffers": network.bytes_for(size)})
+        wish = placement.Wish("training data", samples, size)
+        (self.feed,) = placement.feeds(
+            backend, network.dtype, [wish], lambda: {"batch buffers": network.bytes_for(size)}
+        )
         network.reserve(size)
         self._firsts = np.arange(0, count, size)
         weights = np.ones(count) if samples.weights is None else np.asarray(samples.weights, float)

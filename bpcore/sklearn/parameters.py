@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.activations import get_activation
-from bpcore.buffers import checked_norm
 from bpcore.errors import InputError
-from bpcore.initializers import draw
-from bpcore.layers import Dense, Dropout, Layer
-from bpcore.optimizers import Adam, Momentum, Nesterov, Optimizer
-from bpcore.schedules import Constant, Schedule, factors_of, get_schedule
+from bpcore.model.activations import get_activation
+from bpcore.model.initializers import draw
+from bpcore.model.layers import Dense, Dropout, Layer
+from bpcore.model.parameters import checked_norm
+from bpcore.training.optimizers import Adam, Momentum, Nesterov, Optimizer
+from bpcore.training.schedules import Constant, Schedule, factors_of, get_schedule
 
 OWN_NAMES = {"logistic": "sigmoid"}
 """What scikit-learn calls by another name."""

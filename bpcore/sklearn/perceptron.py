@@ -19,13 +19,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from bpcore.backends.base import PRECISIONS, Backend, Samples
-from bpcore.callbacks import check_callbacks
 from bpcore.errors import InputError
-from bpcore.evaluation import EVALUATION_BATCH, Answer, Predictor
-from bpcore.history import History
-from bpcore.losses import Loss
-from bpcore.samples import check_targets
-from bpcore.schedules import SCHEDULES
+from bpcore.model.losses import Loss
 from bpcore.sklearn import inputs, lbfgs
 from bpcore.sklearn.engine import Engine, Plan
 from bpcore.sklearn.epochs import HAS_STOPPED, Epochs, Score
@@ -38,7 +33,12 @@ from bpcore.sklearn.parameters import (
     schedule_of,
     shape_of,
 )
-from bpcore.train import STOPPED_BY_CTRL_C, Run, Settings, TrainingState
+from bpcore.training.callbacks import check_callbacks
+from bpcore.training.evaluation import EVALUATION_BATCH, Answer, Predictor
+from bpcore.training.history import History
+from bpcore.training.run import STOPPED_BY_CTRL_C, Run, Settings, TrainingState
+from bpcore.training.samples import check_targets
+from bpcore.training.schedules import SCHEDULES
 
 OPEN_ENDED = ("constant", "invscaling", "adaptive")
 """scikit-learn's learning rates, which know no last epoch; the schedules of bpcore are plans for max_iter epochs."""

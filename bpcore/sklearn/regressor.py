@@ -14,10 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from bpcore.backends.base import Backend
 from bpcore.errors import InputError
-from bpcore.evaluation import Answer
-from bpcore.losses import Loss
+from bpcore.model.losses import Loss
 from bpcore.sklearn import inputs
 from bpcore.sklearn.perceptron import Perceptron
+from bpcore.training.evaluation import Answer
 
 
 class MLPRegressor(RegressorMixin, Perceptron):

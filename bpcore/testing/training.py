@@ -11,8 +11,8 @@ from bpcore import Activation, Adam, Dense, Dropout, Maxout, Network, Residual, 
 from bpcore.backends import dispatch
 from bpcore.backends.base import Backend
 from bpcore.kernels.losses import LOSSES
-from bpcore.optimizers import OPTIMIZERS
 from bpcore.testing.common import Suite
+from bpcore.training.optimizers import OPTIMIZERS
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
 

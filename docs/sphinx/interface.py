@@ -27,19 +27,19 @@ from sphinx.util.docutils import SphinxDirective
 import bpcore
 
 TITLES = {
-    "bpcore.model": "The network",
-    "bpcore.layers": "Layers",
-    "bpcore.activations": "Activations",
-    "bpcore.losses": "Losses",
-    "bpcore.optimizers": "Optimizers",
-    "bpcore.schedules": "Learning-rate schedules",
-    "bpcore.callbacks": "Callbacks",
-    "bpcore.history": "Results",
-    "bpcore.diagnostics": "Diagnostics",
+    "bpcore.network": "The network",
+    "bpcore.model.layers": "Layers",
+    "bpcore.model.activations": "Activations",
+    "bpcore.model.losses": "Losses",
+    "bpcore.training.optimizers": "Optimizers",
+    "bpcore.training.schedules": "Learning-rate schedules",
+    "bpcore.training.callbacks": "Callbacks",
+    "bpcore.training.history": "Results",
+    "bpcore.inspection.diagnostics": "Diagnostics",
     "bpcore.gradcheck": "Gradient checking",
     "bpcore.data": "Data",
     "bpcore.backends": "Backends",
-    "bpcore.progress": "Progress",
+    "bpcore.training.progress": "Progress",
     "bpcore.errors": "Errors",
 }
 """The order of the sections: headings of modules and of those below them. Other modules come last, by their names."""

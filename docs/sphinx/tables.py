@@ -15,9 +15,9 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from bpcore.initializers import INITIALIZERS
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
+from bpcore.model.initializers import INITIALIZERS
 
 FORMULAS = {  # f(z), and its derivative as a function of what is saved
     "identity": ("z", "1"),

@@ -15,8 +15,8 @@ import numpy as np
 from bpcore.bench.cells import Cell
 from bpcore.bench.data import Data
 from bpcore.errors import InputError
-from bpcore.initializers import draw
 from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.model.initializers import draw
 
 LEARNING_RATES = {"adam": 0.001}
 """Small, so that no loss runs away in thousands of steps."""

@@ -8,13 +8,13 @@ from bpcore.backends import get_backend
 from bpcore.bench.cells import PRECISIONS, Cell
 from bpcore.bench.contenders.base import MOMENTUM, Contender, first_weights, learning_rate
 from bpcore.bench.data import Data
-from bpcore.layers import Dense
-from bpcore.losses import SoftmaxCrossEntropy
-from bpcore.model import Network
-from bpcore.optimizers import OPTIMIZERS, get_optimizer
-from bpcore.samples import to_device
-from bpcore.schedules import Constant
-from bpcore.train import Run, Settings
+from bpcore.model.layers import Dense
+from bpcore.model.losses import SoftmaxCrossEntropy
+from bpcore.network import Network
+from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
+from bpcore.training.run import Run, Settings
+from bpcore.training.samples import to_device
+from bpcore.training.schedules import Constant
 
 EPOCHS = 64
 """After so many epochs their orders come again."""

@@ -1,0 +1,27 @@
+"""What `bpcore train --diagnose` shows in the terminal."""
+
+from __future__ import annotations
+
+from bpcore.cli.report import Report
+from bpcore.inspection.diagnostics import Diagnostics, table, title
+
+
+def show(diagnostics: Diagnostics, report: Report) -> None:
+    """The last sample as a table, and what it cost. Warnings were told when they arose."""
+    if report.quiet or not diagnostics.samples:
+        return
+    from rich.console import Console  # it takes 40 ms, which other commands need not wait for
+    from rich.table import Table
+
+    console = Console(file=report.stream, highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(file=report.stream, highlight=False, markup=False, width=120)
+    header, rows = table(diagnostics.samples[-1])
+    shown = Table(title=title(diagnostics.samples[-1]), title_justify="left")
+    for number, name in enumerate(header):
+        shown.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+    count = len(diagnostics.samples)
+    report.say(f"diagnostics: {count} samples of {diagnostics.rows} rows took {diagnostics.seconds:.2f} s", "")

@@ -1,0 +1,152 @@
+"""`bpcore gradcheck`: whether backpropagation gives the slopes of the loss, array by array."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from bpcore.cli import options as training
+from bpcore.cli.datasets import load
+from bpcore.cli.devices import choose_device, device_row
+from bpcore.cli.report import Report, columns
+from bpcore.errors import InputError
+from bpcore.inspection.gradcheck import GradientCheck, gradcheck
+from bpcore.model.layers import Dense
+from bpcore.model.losses import Loss
+from bpcore.network import Network
+
+FAILED = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `bpcore gradcheck` can be told, and what it does where it is not told."""
+
+    data: str | None = None
+    data_dir: str | None = None
+    target: str | None = None
+    samples: int = 16
+    inputs: int | None = None  # of random data: RANDOM_INPUTS and RANDOM_OUTPUTS
+    outputs: int | None = None
+
+    network: str = "8,6"
+    activation: str = "relu"
+    output_activation: str = "identity"
+    dropout: float = 0.0
+    loss: str | None = None
+    label_smoothing: float = 0.0
+
+    epsilon: float = 1e-5
+    tolerance: float = 1e-6
+    directions: int = 4
+    seed: int = 0
+    device: str = "auto"
+
+
+RANDOM_INPUTS, RANDOM_OUTPUTS = 6, 4
+
+Batch = tuple[np.ndarray, np.ndarray, str]
+"""x (B, N) float64, y, and what they are in words."""
+
+
+def check(options: Options, report: Report) -> int:
+    """Check, and show a table. Returns the exit code: 1 where a gradient is wrong or could not be checked."""
+    asked = training.Options(network=options.network, activation=options.activation, dropout=options.dropout)
+    hidden = training.hidden_layers(asked)
+    backend = choose_device(options.device)
+    loss, outputs, (x, y, said) = _data(options, report)
+    layers = [*hidden, Dense(outputs, options.output_activation)]
+    network = Network(layers, inputs=x.shape[1], backend=backend, precision="float64", seed=options.seed)
+    _draw_biases(network, options.seed)
+    found = gradcheck(
+        network,
+        x,
+        y,
+        loss=loss,
+        epsilon=options.epsilon,
+        tolerance=options.tolerance,
+        directions=options.directions,
+        seed=options.seed,
+    )
+    report.say(*columns([("data", said), device_row(backend), ("loss", loss.name)]), "", network.summary(), "")
+    if not report.quiet:
+        _show(found, report)
+    report.result(_conclusion(found))
+    report.write(_results(options, found))
+    return 0 if found.ok else FAILED
+
+
+def _draw_biases(network: Network, seed: int) -> None:
+    """Small biases instead of zeros: where all units below are dead, a bias of zero would stand on ReLU's kink."""
+    rng = np.random.default_rng(seed)
+    arrays = {name: array for name, array in network.parameters_by_name().items() if name.endswith(".b")}
+    network.set_parameters({name: 0.1 * rng.standard_normal(array.shape) for name, array in arrays.items()})
+
+
+def _data(options: Options, report: Report) -> tuple[Loss, int, Batch]:
+    """The loss, the number of outputs, and one batch: of the data that was named, or random numbers."""
+    if options.data is None:
+        if options.target is not None:
+            raise InputError("--target is for a file of your own: bpcore gradcheck FILE --target COLUMN")
+        loss = Loss(options.loss or "softmax_cross_entropy", options.label_smoothing)
+        inputs, outputs = options.inputs or RANDOM_INPUTS, options.outputs or RANDOM_OUTPUTS
+        return loss, outputs, _random(options, loss, inputs, outputs)
+    if options.inputs is not None or options.outputs is not None:
+        raise InputError("--inputs and --outputs are for random data; named data has its own")
+    dataset = load(options.data, report, data_dir=options.data_dir, target=options.target, task="auto")
+    loss = training.chosen_loss(training.Options(loss=options.loss, label_smoothing=options.label_smoothing), dataset)
+    rows = np.random.default_rng(options.seed).permutation(len(dataset.x_train))[: options.samples]
+    x = np.asarray(dataset.x_train[rows], np.float64).reshape(len(rows), -1) * dataset.scale + dataset.shift
+    return loss, dataset.outputs, (x, dataset.y_train[rows], f"{len(rows)} samples of {dataset.name}")
+
+
+def _random(options: Options, loss: Loss, inputs: int, outputs: int) -> Batch:
+    """Normal inputs, and targets as the loss takes them."""
+    rng = np.random.default_rng(options.seed)
+    x = rng.standard_normal((options.samples, inputs))
+    y: np.ndarray
+    if loss.name == "squared_error":
+        y = rng.standard_normal((options.samples, outputs))
+    elif loss.name == "binary_cross_entropy":
+        y = rng.integers(0, 2, (options.samples, outputs)).astype(np.float64)
+    else:
+        y = rng.integers(0, outputs, options.samples) if outputs > 1 else np.ones((options.samples, 1))
+    return x, y, f"{options.samples} random samples"
+
+
+def _show(found: GradientCheck, report: Report) -> None:
+    """One row for each array."""
+    from rich.console import Console  # it takes 40 ms, which other commands need not wait for
+    from rich.table import Table
+
+    console = Console(file=report.stream, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=report.stream, highlight=False, width=120)
+    table = Table("array", "shape", "checked", "worst relative error", "verdict")
+    for array in found.arrays:
+        shape = " x ".join(map(str, array.shape))
+        error = f"{array.error:.2e}" if array.checked else "-"
+        style = "green" if array.ok else "bold red"
+        table.add_row(array.name, shape, array.how, error, f"[{style}]{array.verdict}[/]")
+    console.print(table)
+
+
+def _conclusion(found: GradientCheck) -> str:
+    bad = [array for array in found.arrays if not array.ok]
+    compared = sum(array.checked for array in found.arrays)
+    if bad:
+        said = ", ".join(f"{array.name} {array.verdict}" for array in bad)
+        line = f"{len(bad)} of {len(found.arrays)} gradients cannot be trusted: {said}"
+    else:
+        worst = max(found.arrays, key=lambda array: array.error)
+        line = f"all {len(found.arrays)} gradients agree within {found.tolerance:g}, at worst {worst.error:.1e}"
+    if not found.skipped:
+        return f"{line}; {compared} differences"
+    return f"{line}; {compared} differences, and {found.skipped} more skipped, since the loss has a kink in their way"
+
+
+def _results(options: Options, found: GradientCheck) -> dict[str, Any]:
+    arrays = [asdict(array) | {"verdict": array.verdict} for array in found.arrays]
+    return {"ok": found.ok, "skipped": found.skipped, "arrays": arrays, "settings": asdict(options)}

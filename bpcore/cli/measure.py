@@ -1,0 +1,65 @@
+"""How good a network is: what `train` and `evaluate` report."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from bpcore.cli.report import percent
+from bpcore.data.codec import TableCodec
+from bpcore.network import Network
+
+
+def measure(network: Network, x: np.ndarray, y: np.ndarray, codec: TableCodec | None) -> dict[str, Any]:
+    """test_loss, and test_accuracy in percent or, for regression, rmse and r2 in the target's own units.
+
+    rmse and r2 are lists where there are several targets. r2 is NaN where all the true values are equal.
+    """
+    evaluation = network.evaluate(x, y)
+    results: dict[str, Any] = {"test_loss": evaluation.loss}
+    if network.classifies:
+        return results | {"test_accuracy": 100.0 * evaluation.accuracy}
+    output = network.output(x)
+    true, predicted = (codec.decode_targets(part) if codec else part.astype(np.float64) for part in (y, output))
+    residual = ((predicted - true) ** 2).mean(axis=0)
+    spread = true.var(axis=0)
+    rmse = np.sqrt(residual)
+    r2 = np.where(spread > 0, 1.0 - residual / np.where(spread > 0, spread, 1.0), np.nan)
+    return results | {"rmse": _one_or_all(rmse), "r2": _one_or_all(r2)}
+
+
+def in_words(results: dict[str, Any], target: str | None = None) -> str:
+    """The measures in one phrase."""
+    if "test_accuracy" in results:
+        first = f"test accuracy {percent(results['test_accuracy'] / 100)}"
+    else:
+        errors, r2 = (value if isinstance(value, list) else [value] for value in (results["rmse"], results["r2"]))
+        unit = f" of {target}" if target else ""
+        shares = " ".join("unknown" if math.isnan(one) else f"{one:.4f}" for one in r2)
+        first = f"test RMSE{unit} {' '.join(map(_number, errors))}, R2 {shares}"
+    return f"{first}, loss {results['test_loss']:.4f}"
+
+
+def in_figures(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """The measures as pairs of a name and a value; of several targets the first."""
+    if "test_loss" not in results:
+        return []
+    if "test_accuracy" in results:
+        found = [("test accuracy", percent(results["test_accuracy"] / 100))]
+    else:
+        rmse, r2 = (value[0] if isinstance(value, list) else value for value in (results["rmse"], results["r2"]))
+        found = [("test RMSE", _number(rmse)), ("test R2", "unknown" if math.isnan(r2) else f"{r2:.4f}")]
+    return [*found, ("test loss", f"{results['test_loss']:.4f}")]
+
+
+def _one_or_all(values: np.ndarray) -> Any:
+    return float(values[0]) if len(values) == 1 else values.tolist()
+
+
+def _number(value: float) -> str:
+    """Four digits, and no exponent where it can be helped."""
+    if not 1e-4 <= value < 1e9:
+        return f"{value:.3e}" if value else "0"
+    return f"{value:,.{max(0, 3 - math.floor(math.log10(value)))}f}"

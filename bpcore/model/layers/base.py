@@ -1,0 +1,170 @@
+"""What every layer is: how the stack calls it, and what it may be asked.
+
+Shapes: B batch, N inputs, M outputs. x (B, N), W (N, M), b (M,), delta (B, M). A layer owns no memory but the
+views it is given; its buffers are sized at the largest batch, and a short batch takes leading rows.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from bpcore.backends.base import Array, Backend, Control
+from bpcore.errors import InputError, InputTypeError, finite
+from bpcore.model.parameters import Declaration, ParameterView
+
+
+class Layer(ABC):
+    """One layer of the stack.
+
+    The stack calls, in this order: `declare` once (the layer learns its sizes and says which parameters it
+    wants), `bind` once (it is given them), `allocate` for each larger batch, then `forward` and `backward`.
+    """
+
+    kinds: ClassVar[dict[str, type[Layer]]] = {}
+    inputs: int = 0
+    outputs: int = 0
+    number: int = 0
+    """Counted through the whole network, a block before the layers in it; it names the parameters, as in "3.W", and
+    keys the dropout masks."""
+    owner: object = None
+    """The mark of the network that is built with it: two would write into each other's buffers."""
+    dtype: np.dtype[Any]
+    """Of the layer's output. All three are one but at precision "bfloat16", where parameters and the output of the last
+    layer are float32, and what flows between layers is not."""
+    input_dtype: np.dtype[Any]
+    """Of x and dL/dx, and of every delta."""
+
+    def __init_subclass__(cls, abstract: bool = False) -> None:
+        if not abstract:
+            Layer.kinds[cls.__name__] = cls
+
+    @property
+    def paths(self) -> Sequence[Sequence[Layer]]:
+        """The ways through a block, each from its input: layers one above the other."""
+        return ()
+
+    @property
+    def inside(self) -> Sequence[Layer]:
+        """The layers that this one is made of, where it is a block."""
+        return [layer for path in self.paths for layer in path]
+
+    def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
+        """Take the sizes, check the settings, and say which parameters are wanted, with their first values."""
+        self.inputs = self.outputs = inputs
+        self.number = number
+        return []
+
+    def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
+        """Take the views of the parameters that `declare` asked for; dtype is theirs."""
+        self.backend = backend
+        self.dtype = self.input_dtype = backend.between_layers(dtype)
+        self.no_bias = backend.full((self.outputs,), 0.0, dtype)
+        self.no_bias_grad = backend.full((self.outputs,), 0.0, dtype)
+
+    @abstractmethod
+    def allocate(self, batch: int) -> None:
+        """Make the buffers for batches of up to `batch` rows."""
+
+    @abstractmethod
+    def forward(self, x: Array, control: Control | None) -> Array:
+        """The output (B, M) for x (B, N), in the layer's own buffer. control is given in training alone.
+
+        x is left as it is: the layer below needs it again, and in a block another path may.
+        """
+
+    @abstractmethod
+    def backward(self, delta: Array, wants_input: bool) -> Array | None:
+        """Take dL/d(output) (B, M), which may be overwritten; fill the gradients and return dL/dx (B, N).
+
+        None where it is not wanted: nothing stands below the first layer. What is returned may be overwritten too.
+        """
+
+    def forward_to_head(self, x: Array, control: Control | None) -> tuple[Array, Array, Array]:
+        """As `forward` for the last layer: the output, a bias the loss head adds, and where its gradient goes."""
+        return self.forward(x, control), self.no_bias, self.no_bias_grad
+
+    def backward_from_head(self, delta: Array, wants_input: bool) -> Array | None:
+        """As `backward` for the last layer, whose delta comes from the loss head."""
+        return self.backward(delta, wants_input)
+
+    def measured_by(self, meter: Backend) -> Self:
+        """A copy that asks another backend for its buffers; the layer itself stays as it is."""
+        twin = copy.copy(self)
+        twin.backend = meter
+        return twin
+
+    def config(self) -> dict[str, Any]:
+        """What rebuilds this layer: its class and its fields."""
+        if not is_dataclass(self):
+            raise InputTypeError(
+                f"{type(self).__name__} must be a dataclass, @dataclass(eq=False): its fields rebuild it"
+            )
+        return {"layer": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
+    @classmethod
+    def from_config(cls, settings: dict[str, Any]) -> Self:
+        """The layer of these fields."""
+        return cls(**settings)
+
+    def describe(self) -> str:
+        """One line for the summary."""
+        return type(self).__name__
+
+
+def layer_from_config(config: dict[str, Any]) -> Layer:
+    """The layer that `Layer.config` described."""
+    settings = dict(config)
+    kind = settings.pop("layer", None)
+    if kind not in Layer.kinds:
+        raise InputError(f"the model has a layer of kind {kind!r}; known: {', '.join(Layer.kinds)}")
+    return Layer.kinds[kind].from_config(settings)
+
+
+def check_layers(layers: Iterable[Layer], what: str) -> list[Layer]:
+    """These layers as a list; one clear line where there is none, or something else among them, or one twice."""
+    if not isinstance(layers, Iterable) or isinstance(layers, str):
+        raise InputTypeError(f"{what} takes a list of layers, not {layers!r}")
+    found = list(layers)
+    if not found:
+        raise InputError(f"{what} needs at least one layer, such as Dense(10)")
+    for layer in found:
+        if not isinstance(layer, Layer):
+            raise InputTypeError(f"{layer!r} is not a layer; accepted: Dense(...), Dropout(...), Activation(...), ...")
+    if len({id(layer) for _, layer in walk(found)}) < len(list(walk(found))):
+        raise InputError(f"the same layer object stands twice in {what}; make one for each place")
+    return found
+
+
+def walk(layers: Sequence[Layer], above: str = "") -> Iterator[tuple[str, Layer]]:
+    """Every layer with its place, "1", "2", ..., a block before the layers in it, "2.1", "2.2", ..."""
+    for number, layer in enumerate(layers, 1):
+        yield f"{above}{number}", layer
+        yield from walk(layer.inside, f"{above}{number}.")
+
+
+def places(layer: Layer) -> int:
+    """How many numbers a layer takes: one, and those of the layers in it."""
+    return sum(1 for _ in walk([layer]))
+
+
+def positive(what: str, value: object, least: int = 1) -> int:
+    """A number of units or the like, as an int."""
+    accepted = "a positive integer" if least == 1 else f"an integer of {least} or more"
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InputTypeError(f"the number of {what} must be {accepted}, not {value!r}")
+    if value < least:
+        raise InputError(f"the number of {what} must be {accepted}, not {value}")
+    return int(value)
+
+
+def first_bias(bias: float | bool) -> float | bool:
+    """The first value of the biases, as a float; False where there are to be none, zero for True."""
+    if isinstance(bias, bool):
+        return 0.0 if bias else False
+    return finite("bias", bias, "a finite number, or False for none")

@@ -1,0 +1,1 @@
+"""How a network learns: data, optimizers, schedules, the step and the loop, callbacks, evaluation."""

@@ -1,0 +1,105 @@
+"""What may happen between the steps of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from bpcore.errors import InputError, InputTypeError, counted, finite
+
+if TYPE_CHECKING:
+    from bpcore.training.run import Run
+
+
+class Callback:
+    """Override what you need. Each method is given the run, which may be read and told to stop."""
+
+    every: int | None = None
+    """Set by a callback that wants `on_progress` after every so many steps of the run as well."""
+    keeps_best = False
+    """Set by a callback that calls run.keep_best()."""
+    reads_gradients = False
+    """Set by a callback that reads run.network.parameters.grads: else a run need not keep the weights' gradients."""
+
+    def on_begin(self, run: Run) -> None:
+        """Before the first step."""
+
+    def on_progress(self, run: Run) -> None:
+        """About every 50 ms, between two steps."""
+
+    def on_epoch_end(self, run: Run) -> None:
+        """After each epoch; run.history holds its measures."""
+
+    def on_end(self, run: Run) -> None:
+        """After the last step, also where the run ends by an error."""
+
+
+def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Several callbacks; InputTypeError for one alone, for a class, and for what is none."""
+    if not isinstance(callbacks, Iterable):
+        raise InputTypeError(f"callbacks={callbacks!r}; accepted: a list of callbacks, such as [StopAtLoss(0.1)]")
+    several = tuple(callbacks)
+    for callback in several:
+        if isinstance(callback, type):
+            raise InputTypeError(f"{callback.__name__} in callbacks is a class; accepted: {callback.__name__}(...)")
+        if not isinstance(callback, Callback):
+            raise InputTypeError(f"{callback!r} is not a callback; accepted: EarlyStopping(...), StopAtLoss(...), ...")
+    return several
+
+
+class EarlyStopping(Callback):
+    """Stop when a measure has not improved for `patience` epochs, and bring back the best weights.
+
+    monitor     a measure of the history; accuracies are to rise, the others to fall
+    min_delta   a change below this is no improvement
+    """
+
+    def __init__(
+        self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, restore_best: bool = True
+    ) -> None:
+        self.monitor, self.patience = monitor, counted("patience", patience)
+        self.min_delta = finite("min_delta", min_delta)
+        self.keeps_best = restore_best
+
+    def on_begin(self, run: Run) -> None:
+        """Forget an earlier run; of one that goes on, look at the epochs so far."""
+        self.best = -math.inf
+        self.best_epoch = 0
+        run.restore_best = self.keeps_best
+        earlier = run.history.measures.get(self.monitor, [])
+        for epoch, value in enumerate(earlier, start=run.epoch - len(earlier) + 1):
+            self._is_best(epoch, value)
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Compare with the best epoch so far."""
+        if self.monitor not in run.history:
+            raise InputError(
+                f"early stopping watches {self.monitor!r}, which this run does not measure; it measures "
+                f"{', '.join(run.history.measures)} (val_ measures need validation data)"
+            )
+        if self._is_best(run.epoch, run.history[self.monitor][-1]):
+            if self.keeps_best:
+                run.keep_best()
+        elif run.epoch - self.best_epoch >= self.patience:
+            run.stop(f"{self.monitor} has not improved for {self.patience} epochs; best at epoch {self.best_epoch}")
+
+    def _is_best(self, epoch: int, value: float) -> bool:
+        score = value if "accuracy" in self.monitor else -value
+        better = score > self.best + self.min_delta
+        if better:
+            self.best, self.best_epoch = score, epoch
+        return better
+
+
+class StopAtLoss(Callback):
+    """Stop when the training loss has come down to a target."""
+
+    def __init__(self, target: float) -> None:
+        self.target = finite("target", target)
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Compare with the target."""
+        loss = run.history["loss"][-1]
+        if loss <= self.target:
+            run.stop(f"the loss reached {loss:.6g}, at or below {self.target:g}")

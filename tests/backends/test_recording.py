@@ -1,0 +1,265 @@
+"""The CPU's tape: replayed steps are plain steps, on any number of threads, for every layer, loss and optimizer."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpcore
+from bpcore import Activation, Adam, Dense, Dropout, Layer, Maxout, Network, Residual
+from bpcore.backends import cores, get_backend, operations, taping
+from bpcore.backends.taping import TapeMaker
+from bpcore.errors import InputError
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.cpu import TEMPLATES
+from bpcore.kernels.losses import LOSSES
+from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
+from bpcore.training.run import Run
+from support.layers import PastTheBackend
+
+pytestmark = pytest.mark.usefixtures("every_thread_is_worth_it")
+
+
+def trained(layers: list[Layer], *, recorded: bool, rows: int = 47, **options: Any) -> dict[str, np.ndarray]:
+    """The weights after three epochs of batches of 10 and a short one."""
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((rows, 9)), rng.integers(0, 4, rows)
+    net = Network(layers, backend="numpy", precision=options.pop("precision", "float32"))
+    if not recorded:
+        net.backend.record = super(type(net.backend), net.backend).record  # type: ignore[method-assign]
+    history = net.fit(x, y, **{"epochs": 3, "batch_size": 10, "sample_weight": rng.random(rows), **options})
+    return {**net.parameters_by_name(), "loss": np.array(history["loss"]), "accuracy": np.array(history["accuracy"])}
+
+
+def assert_recorded_is_plain(make: Any, monkeypatch: pytest.MonkeyPatch, parts: int, **options: Any) -> None:
+    """The recording's own check is bit for bit; beside the unrecorded run sums are added in another order."""
+    monkeypatch.setenv("BPCORE_NUM_THREADS", str(parts))
+    replays: list[int] = []
+    original = taping.tape.Tape.replay
+    monkeypatch.setattr(taping.tape.Tape, "replay", lambda tape, n: (replays.append(n), original(tape, n))[1])
+    taped, plain = trained(make(), recorded=True, **options), trained(make(), recorded=False, **options)
+    assert sum(replays) > 8, "most steps were replayed"
+    close = 2e-4 if options.get("precision", "float32") == "float32" else 1e-10
+    for name, array in plain.items():
+        np.testing.assert_allclose(taped[name], array, rtol=close, atol=close, err_msg=name)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 16])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_any_number_of_threads(parts: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also more threads than rows."""
+    assert_recorded_is_plain(
+        lambda: [Dense(33, "gelu"), Dropout(0.3), Dense(17, "sigmoid"), Activation("prelu"), Dense(4)],
+        monkeypatch, parts, precision=precision, optimizer=Adam(max_norm=0.5, l2=0.01),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_recorded_is_plain(lambda: [Dense(8, activation), Dense(4, activation)], monkeypatch, 2, precision="float64")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_recorded_is_plain(lambda: [Dense(8, "tanh"), Dense(4)], monkeypatch, 2, loss=loss, precision="float64")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_recorded_is_plain(
+        lambda: [Dense(8, "tanh"), Dense(4)], monkeypatch, 2, optimizer=get_optimizer(name), precision="float64"
+    )
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("optimizer", [bpcore.SGD(l2=0.01), Adam(max_norm=0.5)])
+def test_maxout_and_blocks(parts: int, optimizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With updates folded into the weights, and with the gradient clipped; some of it frozen."""
+    assert_recorded_is_plain(
+        lambda: [
+            Dense(6, "tanh", freeze="bias"),
+            Residual([Dense(7, "relu", bias=0.1), Dropout(0.3), Residual([Activation("gelu")]), Dense(6)]),
+            Maxout(5, 3),
+            Residual([Maxout(4, bias=False)], projection=True),
+            Dense(4, freeze="weights"),
+        ],
+        monkeypatch, parts, precision="float64", optimizer=optimizer,
+    )  # fmt: skip
+
+
+def test_large_batches_are_cut_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_recorded_is_plain(lambda: [Dense(8, "relu"), Dense(4)], monkeypatch, 2, rows=200, batch_size=64)
+
+
+def test_the_same_run_twice_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many short steps on more threads than cores: a missing wait would show as a difference, sooner or later."""
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
+    options: dict[str, Any] = {"epochs": 20, "batch_size": 12, "rows": 300}
+    runs = [trained([Dense(40, "relu"), Dense(30, "gelu"), Dense(4)], recorded=True, **options) for _ in range(3)]
+    for name, array in runs[0].items():
+        np.testing.assert_array_equal(array, runs[1][name])
+        np.testing.assert_array_equal(array, runs[2][name])
+
+
+def test_a_layer_past_the_backend_is_noticed_and_runs_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
+    make = [Dense(8, "tanh"), PastTheBackend(), Dense(4)]
+    with pytest.warns(UserWarning, match="cannot be recorded and runs step by step: a replayed step differs") as caught:
+        taped = trained(make, recorded=True, precision="float64")
+    assert len(caught) == 2, "once for full batches, once for the short one"
+    plain = trained([Dense(8, "tanh"), PastTheBackend(), Dense(4)], recorded=False, precision="float64")
+    for name, array in plain.items():
+        np.testing.assert_allclose(taped[name], array, rtol=1e-10, err_msg=name)
+
+
+def test_few_waits(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and backward of a large batch need none but for the sums over the whole batch."""
+    found: list[list[bool]] = []
+    original = taping.waits
+    monkeypatch.setattr(taping, "waits", lambda entries: (found.append(original(entries)), found[-1])[1])
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
+    trained(
+        [Dense(64, "relu"), Dense(64, "relu"), Dense(4)], recorded=True, rows=256, batch_size=128, sample_weight=None
+    )
+    assert sum(found[0]) == 6, "the step's beginning, the sums of the head and of two deltas, the update, the end"
+
+
+def test_small_steps_run_on_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 10**6)
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "4")
+    parts: list[int] = []
+    original = TapeMaker.make
+    monkeypatch.setattr(TapeMaker, "make", lambda self, done: (original(self, done), parts.append(self.parts))[0])
+    trained([Dense(8, "relu"), Dense(4)], recorded=True)
+    assert set(parts) == {1}
+
+
+def test_two_trainings_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share the cores."""
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
+    results: list[dict[str, np.ndarray]] = []
+
+    def work() -> None:
+        results.append(trained([Dense(16, "tanh"), Dense(4)], recorded=True, epochs=20))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(results[0]["0.W"], results[1]["0.W"])
+
+
+def test_what_another_thread_computes_is_no_part_of_a_recorded_step() -> None:
+    """Networks may share a backend, which is where the operations of a step are written down."""
+    backend = get_backend("numpy")
+    a, mine, theirs = np.ones((2, 3), np.float32), np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32)
+    written: list[Any] = []
+    backend.watcher = written.append
+    try:
+        thread = threading.Thread(target=backend.add, args=(a, a, theirs))
+        thread.start()
+        thread.join()
+        assert not written
+        np.testing.assert_array_equal(theirs, 2.0)
+        backend.add(a, a, mine)
+    finally:
+        backend.watcher = None
+    assert len(written) == 1
+    np.testing.assert_array_equal(mine, 0.0)
+
+
+def test_networks_that_share_a_backend_train_at_once(rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((200, 8)), rng.integers(0, 3, 200)
+    shared = get_backend("numpy")
+
+    def losses(seed: int, backend: Any) -> list[float]:
+        network = Network([Dense(16, "tanh"), Dense(3)], seed=seed, backend=backend)
+        return network.fit(x, y, epochs=3, batch_size=20)["loss"]
+
+    expected = [losses(seed, "numpy") for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(losses, range(8), [shared] * 8)) == expected
+
+
+def _train_in_child(queue: Any) -> None:
+    queue.put(trained([Dense(16, "tanh"), Dense(4)], recorded=True)["0.W"])
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_trains_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
+    here = trained([Dense(16, "tanh"), Dense(4)], recorded=True)["0.W"]
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_train_in_child, args=(queue,))
+    child.start()
+    np.testing.assert_array_equal(queue.get(timeout=60), here)
+    child.join(timeout=60)
+    assert child.exitcode == 0
+
+
+def test_threads_follow_the_settings_and_the_containers_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in cores.THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    limit = tmp_path / "cpu.max"
+    original = cores._container_limit
+    monkeypatch.setattr(cores, "_container_limit", lambda path: original(str(limit)))
+    assert cores.threads() == 64
+    for text, expected in (("max 100000", 64), ("250000 100000", 2), ("50000 100000", 1)):
+        limit.write_text(text)
+        assert cores.threads() == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert cores.threads() == 5
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
+    assert cores.threads() == 3
+    for wrong in ("0", "-1", "two", "1.5", "²"):
+        monkeypatch.setenv("BPCORE_NUM_THREADS", wrong)
+        with pytest.raises(InputError, match=f"BPCORE_NUM_THREADS={wrong}; accepted: an integer of 1 or more"):
+            cores.threads()
+    monkeypatch.delenv("BPCORE_NUM_THREADS")
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # of nested teams
+    assert cores.threads() == 1
+
+
+def test_a_system_without_more_threads_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
+    starts: list[threading.Thread] = []
+    original = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        starts.append(thread)
+        if len(starts) == 2:
+            raise RuntimeError("can't start new thread")
+        original(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        trained([Dense(8, "tanh"), Dense(4)], recorded=True)
+    starts[0].join(timeout=60)
+    assert not starts[0].is_alive()
+
+
+def test_roles_are_those_of_templates() -> None:
+    assert set(operations.ROLES) <= set(TEMPLATES)
+
+
+def test_a_fit_with_callbacks_that_want_every_step(rng: np.random.Generator) -> None:
+    """A replay may be of one step; the results are the same."""
+
+    class EveryStep(bpcore.Callback):
+        def on_progress(self, run: Run) -> None:
+            run._replay_steps = 1
+
+    options: dict[str, Any] = {"precision": "float64"}
+    by_one = trained([Dense(8, "tanh"), Dense(4)], recorded=True, callbacks=[EveryStep()], **options)
+    by_many = trained([Dense(8, "tanh"), Dense(4)], recorded=True, **options)
+    np.testing.assert_array_equal(by_one["0.W"], by_many["0.W"])

@@ -1,0 +1,38 @@
+"""Fixtures of the tests of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bpcore.cli import app
+from support.command_line import Outcome, Run, write_mnist
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "mnist").mkdir()
+    write_mnist(folder / "mnist")
+    return folder
+
+
+@pytest.fixture
+def work(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, on a machine that has MNIST."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BPCORE_DATA_DIR", str(data_dir))
+    monkeypatch.delenv("BPCORE_BACKEND", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def run(work: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        code = app.main(arguments)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call

@@ -1,0 +1,289 @@
+"""How exact every activation is in float32 on the CPU: through the compiled kernels, over all of float32's exponents.
+
+A value is bounded in ulp, the distance between neighbouring float32 numbers at the exact result. A derivative is
+bounded in parts of the largest one: near their roots, 1 - a * a near 1 and the like lose any number of ulp in float32,
+and what counts in a sum over the batch is the absolute error. So does gelu's left tail.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bpcore.kernels import cpu, elementary, spec
+from bpcore.kernels.activations import ACTIVATIONS
+from support.processor import HAS_AVX2, OTHER_PROCESSOR, PACKED_ARITHMETIC, PLAIN_PYTHON, SWEEP, patterns
+
+Float32s = npt.NDArray[np.float32]
+Float64s = npt.NDArray[np.float64]
+
+MAX_ULP = 4.0
+MAX_EPSILONS = 4.0
+EPSILON = 2.0**-23
+FLOAT32 = np.dtype(np.float32)
+
+# --- float64 references, written so that they are exact where the kernels must be ---------------------------------
+
+_erfc = np.vectorize(math.erfc, otypes=[float])
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def sigmoid(z: Float64s) -> Float64s:
+    e = np.exp(-abs(z))
+    return np.where(z < 0, e, 1.0) / (1.0 + e)
+
+
+def cdf(z: Float64s) -> Float64s:
+    return np.asarray(0.5 * _erfc(-z / math.sqrt(2.0)))
+
+
+def density(z: Float64s) -> Float64s:
+    return np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """f(z, p), f'(z, p), the largest |f'|, and where the absolute error of f counts: below `tail`."""
+
+    f: Callable[[Float64s, float], Float64s]
+    derivative: Callable[[Float64s, float], Float64s]
+    steepest: Callable[[float], float] = lambda p: max(1.0, abs(p))
+    tail: float = -math.inf
+    parameters: tuple[float, ...] = (0.0,)
+
+
+_leaky = Reference(
+    lambda z, p: np.where(z < 0, p * z, z),
+    lambda z, p: np.where(z > 0, 1.0, p),
+    parameters=(0.01, 0.25, 0.0, -0.5, 3.0),
+)
+
+REFERENCES = {
+    "identity": Reference(lambda z, p: z, lambda z, p: np.ones_like(z)),
+    "sigmoid": Reference(lambda z, p: sigmoid(z), lambda z, p: sigmoid(z) * sigmoid(-z), lambda p: 0.25),
+    "tanh": Reference(lambda z, p: np.tanh(z), lambda z, p: 4.0 * sigmoid(2.0 * z) * sigmoid(-2.0 * z)),
+    "relu": Reference(lambda z, p: np.maximum(z, 0.0), lambda z, p: np.where(z > 0, 1.0, 0.0)),
+    "leaky_relu": _leaky,
+    "prelu": _leaky,
+    "elu": Reference(
+        lambda z, p: np.where(z < 0, p * np.expm1(z), z),
+        lambda z, p: np.where(z > 0, 1.0, p * np.exp(np.minimum(z, 0.0))),
+        parameters=(1.0, 0.3, 2.7),
+    ),
+    "selu": Reference(
+        lambda z, p: SELU_SCALE * np.where(z < 0, SELU_ALPHA * np.expm1(z), z),
+        lambda z, p: SELU_SCALE * np.where(z > 0, 1.0, SELU_ALPHA * np.exp(np.minimum(z, 0.0))),
+        lambda p: SELU_SCALE * SELU_ALPHA,
+    ),
+    "softplus": Reference(lambda z, p: np.logaddexp(0.0, z), lambda z, p: sigmoid(z)),
+    "silu": Reference(
+        lambda z, p: z * sigmoid(z), lambda z, p: sigmoid(z) * (1.0 + z * sigmoid(-z)), lambda p: 1.0998
+    ),
+    "gelu": Reference(
+        lambda z, p: z * cdf(z), lambda z, p: cdf(z) + z * density(z), lambda p: 1.1289, tail=-1.0
+    ),
+}  # fmt: skip
+
+NAMES = list(ACTIVATIONS)
+WITH_PARAMETER = [(name, p) for name in NAMES for p in REFERENCES[name].parameters]
+
+# What a network's output is where its input is -inf and inf. An infinite input is an overflow; where the limit is the
+# product of 0 and an infinity it comes out as a NaN, which training notices.
+AT_INFINITY = {
+    "identity": (-math.inf, math.inf),
+    "sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "relu": (0.0, math.inf),
+    "leaky_relu": (-math.inf, math.inf),
+    "prelu": (-math.inf, math.inf),
+    "elu": (-1.0, math.inf),
+    "selu": (-SELU_SCALE * SELU_ALPHA, math.inf),
+    "softplus": (0.0, math.inf),
+    "silu": (math.nan, math.inf),
+    "gelu": (math.nan, math.inf),
+}
+
+
+def test_every_activation_is_here() -> None:
+    assert REFERENCES.keys() == AT_INFINITY.keys() == ACTIVATIONS.keys()
+    assert all(entry.parameter in REFERENCES[name].parameters for name, entry in ACTIVATIONS.items())
+
+
+# --- through the kernels --------------------------------------------------------------------------------------
+
+
+def forward_and_derivative(name: str, z: Float32s, p: float) -> tuple[Float32s, Float32s]:
+    """What the kernels make of one long row: f(z), and f' as the backward pass has it, from what was saved."""
+    entry = ACTIVATIONS[name]
+    pre, out, delta = z[None].copy(), np.empty_like(z[None]), np.ones_like(z[None])
+    parameter, row = np.full_like(z, p), np.empty_like(z)
+    no_bias = np.full_like(z, -0.0)  # which leaves the sign of -0.0
+    cpu.compiled(spec.activate(entry, FLOAT32))(pre, no_bias, parameter, out)
+    saved = out if entry.saves == "output" else pre
+    cpu.compiled(spec.delta(entry, FLOAT32))(delta, saved, parameter, row, row.copy())
+    return out[0], delta[0]
+
+
+def assert_accurate(name: str, z: Float32s, p: float) -> None:
+    """Both bounds, for finite z."""
+    reference = REFERENCES[name]
+    with np.errstate(all="ignore"):
+        values, slopes = forward_and_derivative(name, z, p)
+        wide, p = z.astype(np.float64), float(np.float32(p))
+        exact, exact_slopes = reference.f(wide, p), reference.derivative(wide, p)
+        ulp = np.ldexp(1.0, np.maximum(np.frexp(exact)[1] - 24, -149))
+        overflows = abs(exact) >= float(np.finfo(np.float32).max) + 0.5 * ulp
+        absolute = MAX_EPSILONS * EPSILON * reference.steepest(p)
+        bound = np.where(wide < reference.tail, absolute, MAX_ULP * ulp)
+        excess = np.where(overflows, np.where(values == np.copysign(np.inf, exact), 0.0, np.inf), abs(values - exact))
+        excess = np.where(np.isnan(excess), np.inf, excess / bound)
+        slope_excess = abs(slopes - exact_slopes) / absolute
+        slope_excess = np.where(np.isnan(slope_excess), np.inf, slope_excess)
+    worst = int(excess.argmax())
+    assert excess[worst] <= 1.0, (
+        f"{name}({z[worst]!r}, {p}) = {values[worst]!r}, but {exact[worst]!r}: {excess[worst]:.3f} of the bound"
+    )
+    worst = int(slope_excess.argmax())
+    assert slope_excess[worst] <= 1.0, (
+        f"{name}'({z[worst]!r}, {p}) = {slopes[worst]!r}, but {exact_slopes[worst]!r}: {slope_excess[worst]:.3f} of "
+        f"the bound"
+    )
+
+
+@functools.cache
+def all_exponents() -> Float32s:
+    """Finite numbers at even steps of the bit pattern; the step is odd, so that the low bits vary too."""
+    z = np.arange(0, 2**32, 2**32 // SWEEP | 1).astype(np.uint32).view(np.float32)
+    return z[np.isfinite(z)]
+
+
+@functools.cache
+def where_values_vary() -> Float32s:
+    """A thousandth to a hundred of both signs, and evenly over what a network sees."""
+    spread = np.linspace(-12.0, 12.0, SWEEP).astype(np.float32)
+    return np.concatenate([patterns(1e-3, 110.0, SWEEP // 2), patterns(-1e-3, -110.0, SWEEP // 2), spread])
+
+
+@functools.cache
+def edges() -> Float32s:
+    """Zeros, the smallest and largest numbers, and a thousand neighbours of each place where a formula changes."""
+    limits = np.finfo(np.float32)
+    single = [
+        0.0,
+        limits.smallest_subnormal,
+        limits.smallest_normal,
+        1e-40,
+        2.0**-25,
+        1e10,
+        1e19,
+        1e20,
+        1e38,
+        limits.max,
+    ]
+    places = [0.5 * math.log(2.0), 1.0, 3.95 * math.sqrt(2.0), 5.5, 8.3, 9.02, 13.2, 14.2, 17.3, 64.0, 87.33, 88.72]
+    places += [103.28, 103.97, 106.6, 2.0**-24, 2.0**-126]
+    bits = np.concatenate([np.float32(place).view(np.int32) + np.arange(-500, 500, dtype=np.int32) for place in places])
+    z = np.concatenate([np.array(single, np.float32), bits.view(np.float32)])
+    return np.concatenate([z, -z])
+
+
+@pytest.mark.parametrize(("name", "p"), WITH_PARAMETER)
+def test_accuracy(name: str, p: float) -> None:
+    for z in (all_exponents(), where_values_vary(), edges()):
+        assert_accurate(name, z, p)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(
+    z=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=40),
+    p=st.floats(0.0078125, 4.0, width=32),
+)
+@settings(max_examples=60)
+def test_accuracy_of_any_numbers(name: str, z: list[float], p: float) -> None:
+    assert_accurate(name, np.array(z, np.float32), p if len(REFERENCES[name].parameters) > 1 else 0.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_number(name: str) -> None:
+    """NaN comes out as NaN; an infinity as the limit, or as NaN: never as some other number."""
+    entry = ACTIVATIONS[name]
+    z = np.array([math.nan, -math.inf, math.inf] * 11, np.float32)
+    with np.errstate(all="ignore"):
+        values, slopes = forward_and_derivative(name, z, entry.parameter)
+    expected = np.array([math.nan, *AT_INFINITY[name]] * 11, np.float32)
+    np.testing.assert_array_equal(np.isnan(values), np.isnan(expected))
+    np.testing.assert_allclose(values, expected, rtol=2 * EPSILON)
+    for value, far in ((slopes[1], -1e30), (slopes[2], 1e30)):
+        limit = REFERENCES[name].derivative(np.array([far]), entry.parameter)[0]
+        assert math.isnan(value) or value == pytest.approx(limit, abs=MAX_EPSILONS * EPSILON)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_does_not_depend_on_its_place(name: str) -> None:
+    """The vectors of a loop and its remainder, a long row and a column: the same bits."""
+    z = (3.0 * np.random.default_rng(0).standard_normal(517)).astype(np.float32)
+    p = ACTIVATIONS[name].parameter
+    together = forward_and_derivative(name, z, p)
+    for i in (0, 1, 255, 515, 516):
+        singly = forward_and_derivative(name, z[i : i + 1], p)
+        assert singly[0][0] == together[0][i]
+        assert singly[1][0] == together[1][i]
+
+
+def test_the_normal_distribution_is_as_exact_as_it_says() -> None:
+    """Distribution function and density, at once."""
+    z = np.concatenate(
+        [all_exponents()[:: 1 + SWEEP // 100_000], where_values_vary()[:: 1 + SWEEP // 200_000], edges()]
+    )
+
+    def both(z: Float32s, cdfs: Float32s, densities: Float32s) -> None:
+        for i in range(z.shape[0]):
+            cdfs[i], densities[i] = elementary.normal(z[i])
+
+    found, densities = np.empty_like(z), np.empty_like(z)
+    numba.njit(fastmath={"contract"}, error_model="numpy")(both)(z, found, densities)
+    with np.errstate(all="ignore"):
+        wide = z.astype(np.float64)
+        assert abs(found - cdf(wide)).max() < 2e-7
+        assert abs(densities - density(wide)).max() < 2e-7
+
+
+# --- and fast -------------------------------------------------------------------------------------------------
+
+CALL_OF_MATH = re.compile(r"\$(?:exp|expm1|tanh|log|log1p|erf|erfc)f?\b")
+ARITHMETIC_OF_AN_EXP = 10
+
+
+@pytest.mark.skipif(PLAIN_PYTHON, reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
+@pytest.mark.skipif(not HAS_AVX2 or OTHER_PROCESSOR, reason="reads the assembly of an x86 processor with AVX2")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loops_are_packed_instructions(name: str) -> None:
+    """Forward and backward: no call of the mathematics library, which takes one element at a time."""
+    entry = ACTIVATIONS[name]
+    matrix, row = np.zeros((2, 3), np.float32), np.zeros(3, np.float32)
+    for kernel, arguments in (
+        (spec.activate(entry, FLOAT32), (matrix, row, row, matrix)),
+        (spec.delta(entry, FLOAT32), (matrix, matrix, row, row, row)),
+    ):
+        compiled = cpu.compiled(kernel)
+        fresh = numba.njit(fastmath=compiled.targetoptions["fastmath"], error_model="numpy")(compiled.py_func)
+        fresh.compile(tuple(numba.typeof(argument) for argument in arguments))
+        (assembly,) = fresh.inspect_asm().values()
+        assert not CALL_OF_MATH.search(assembly)
+        transcendental = re.search(r"exp|erf|tanh|log|normal", " ".join(names_of(kernel)))
+        assert len(PACKED_ARITHMETIC.findall(assembly)) >= (ARITHMETIC_OF_AN_EXP if transcendental else 1)
+
+
+def names_of(kernel: spec.Spec) -> list[str]:
+    """The names that the scalar functions of a kernel use."""
+    return [name for _, function in kernel.holes for name in function.__code__.co_names]

@@ -1,0 +1,36 @@
+"""A callback that keeps what a stand-in device has done."""
+
+from __future__ import annotations
+
+import gc
+
+from bpcore import Callback
+from bpcore.training.run import Run
+from support.stand_in import Device
+
+
+class Counts(Callback):
+    """What the device has done by the end of each epoch."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.rows: list[dict[str, int]] = []
+
+    def on_epoch_end(self, run: Run) -> None:
+        device = self.device
+        gc.collect()
+        self.rows.append(
+            {
+                "allocations": device.allocations,
+                "kernels": len(device.launches),
+                "products": device.products,
+                "graphs": len(device.graphs),
+                "nodes": sum(device.graph_launches),
+                "to_device": device.to_device,
+            }
+        )
+
+    def of_an_epoch(self) -> dict[str, int]:
+        """What the last epoch took."""
+        before, after = self.rows[-2:]
+        return {name: after[name] - before[name] for name in after}

@@ -1,0 +1,42 @@
+"""The repository that is tested, the MNIST beside it, and what starting Python costs."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def mnist_folder() -> Path | None:
+    """Where real MNIST is: in $BPCORE_DATA_DIR or its mnist/, or beside the repository; None where there is none."""
+    for base in (os.environ.get("BPCORE_DATA_DIR"), REPOSITORY.parent / "shared" / "data"):
+        if base and any((Path(base) / inner / "train-images-idx3-ubyte.gz").is_file() for inner in ("mnist", ".")):
+            return Path(base)
+    return None
+
+
+def start_up_cost(*arguments: str) -> float:
+    """What a Python process with these arguments costs, in processes that import NumPy and end.
+
+    Start-up is work on one core, so its processor time is what a user waits on a machine that is not busy. How fast the
+    machine is, and how much faster it would be without what else runs on it, is in both; the best of five counts.
+    Coverage is switched off in these processes.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    def processor_seconds(*arguments: str) -> float:
+        before = used()
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment)
+        return used() - before
+
+    rounds = [(processor_seconds(*arguments), processor_seconds("-c", "import numpy")) for _ in range(5)]
+    ours, numpys = zip(*rounds, strict=True)
+    return min(ours) / min(numpys)
