@@ -187,7 +187,7 @@ def test_arrays_of_two_backends_are_refused_by_name(backend: CupyBackend) -> Non
         backend.hadamard(ours, theirs)
     with pytest.raises(InputTypeError, match=r"^the cupy backend was given an array of numpy"):
         backend.matmul(ours, theirs)
-    with pytest.raises(InputTypeError, match=r"^the numpy backend was given an array of stand_in \(StandInArray\)"):
+    with pytest.raises(InputTypeError, match=r"^the numpy backend was given an array of support \(StandInArray\)"):
         get_backend("numpy").hadamard(theirs, ours)
 
 

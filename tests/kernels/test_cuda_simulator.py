@@ -22,6 +22,7 @@ import pytest
 from bpcore.kernels import bfloat16
 from bpcore.kernels.bfloat16 import BFLOAT16
 from support import kernel_cases
+from support.repository import REPOSITORY
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 
@@ -50,7 +51,12 @@ def test_every_kernel_agrees_with_its_cpu_twin(tmp_path: Path) -> None:
     from support.stand_in import widened
 
     results = tmp_path / "results.npz"
-    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONWARNINGS": "ignore"}
+    environment = {
+        **os.environ,
+        "NUMBA_ENABLE_CUDASIM": "1",
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONPATH": str(REPOSITORY / "tests"),
+    }
     program = subprocess.Popen(
         [sys.executable, __file__, str(results)], env=environment, stderr=subprocess.PIPE, text=True
     )
