@@ -13,7 +13,8 @@ author = "The bpcore developers"
 copyright = "The bpcore developers; MIT licence"
 version = release = bpcore.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "interface", "mathml", "neighbours", "tables"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "commands", "docstrings", "interface"]
+extensions += ["mathml", "neighbours", "tables", "tree"]
 exclude_patterns = ["sphinx", "README.md"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
