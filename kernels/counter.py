@@ -14,7 +14,7 @@ from __future__ import annotations
 
 Words = tuple[int, int, int, int]
 
-# The integers of the control block that lives on the device (bpcore.backends.base.Control).
+# The integers of the control block that lives on the device (bpcore.backends.control.Control).
 STEP = 0  # steps since the run began
 EPOCH = 1
 BATCH = 2  # steps since the epoch began; also the slot for this batch's loss

@@ -13,16 +13,19 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, Control, DTypeLike, Samples
+from bpcore.backends.arrays import Array, DTypeLike, address, is_array
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.backends.cupy_module import first_line, load_cupy, missing
 from bpcore.backends.feeding import Feed
 from bpcore.backends.graphs import GraphMaker
-from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward, address, is_array, is_number
+from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward, is_number
 from bpcore.backends.recording import Recording
+from bpcore.backends.samples import Samples
 from bpcore.backends.streaming import Stream
 from bpcore.errors import InputError, InputTypeError, bytes_in_words
 from bpcore.kernels import bfloat16, cublas
@@ -170,7 +173,7 @@ class CupyBackend(Backend):
                 f"{bytes_in_words(self.free_bytes())} are free; a smaller batch_size or a smaller network takes less"
             ) from error
 
-    def at_precision(self, name: str) -> tuple[Backend, np.dtype[Any]]:
+    def at_precision(self, name: str) -> tuple[Self, np.dtype[Any]]:
         """As Backend.at_precision; "tf32" and "bfloat16" are for the tensor cores, by cuBLASLt.
 
         "tf32" multiplies float32 numbers with 10 of their 23 bits. At "bfloat16" arrays of that are made and multiplied
@@ -242,7 +245,8 @@ class CupyBackend(Backend):
                 stacklevel=2,
             )
             return super().record(step)
-        maker = GraphMaker(self, self._xp, folds=not keeps_gradients, epilogues=self._epilogues)
+        epilogues = self.can_multiply if self._epilogues else None
+        maker = GraphMaker(self, self._xp, folds=not keeps_gradients, epilogues=epilogues)
         return Recording(self, step, maker, control)
 
     def _stream(self) -> int:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from bpcore.backends import BUILT_IN, backend_names, get_backend
-from bpcore.backends.base import Array, Backend
-from bpcore.backends.operations import view_at
+from bpcore.backends.arrays import Array, view_at
+from bpcore.backends.base import Backend
 from bpcore.errors import BpcoreError, InputTypeError
 
 MADE: dict[str, Backend] = {}

@@ -7,12 +7,13 @@ asks a feed before each stretch of batches need not know which of the two it is.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from bpcore.backends.base import Backend, Control, Samples
+from bpcore.backends.contract.device_arrays import DeviceArrays
+from bpcore.backends.control import Control
+from bpcore.backends.samples import Samples
 
 
 class Feed:
@@ -25,7 +26,7 @@ class Feed:
     streamed = False
     """Whether the samples come in chunks."""
 
-    def __init__(self, backend: Backend, samples: Samples, batch_size: int) -> None:
+    def __init__(self, backend: DeviceArrays, samples: Samples, batch_size: int) -> None:
         self.backend, self.samples = backend, samples
         self.batches: int = -(-samples.x.shape[0] // batch_size)
 

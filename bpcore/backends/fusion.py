@@ -21,20 +21,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward, address, span, touch
+from bpcore.backends.arrays import Array, address, span, touch
+from bpcore.backends.base import Backend
+from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward
 from bpcore.kernels import spec
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.cublas import mask_bytes
 from bpcore.kernels.optimizers import UPDATE_RULES
-
-if TYPE_CHECKING:
-    from bpcore.backends.base import Backend
-
-Array = Any
 
 
 @dataclass(frozen=True)

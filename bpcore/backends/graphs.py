@@ -6,16 +6,14 @@ step and of many, so that a small step is not held up by the launch of the next 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bpcore.backends.base import Backend
 from bpcore.backends.fusion import fold_updates, fuse_epilogues
-from bpcore.backends.operations import Operation
+from bpcore.backends.operations import Operation, Product
 from bpcore.backends.recording import NotRecordableError, Replay
-
-if TYPE_CHECKING:
-    from bpcore.backends.cupy_backend import CupyBackend
 
 STEPS_IN_A_GRAPH = 16
 """The steps of the longer graph. A guess until it is measured (benchmarks/first_questions.py)."""
@@ -28,18 +26,21 @@ class GraphMaker:
     """Makes CUDA graphs of operations (recording.Maker).
 
     xp           the array module
-    epilogues    whether a product ends with the activation that follows, where cuBLASLt can do that
+    epilogues    whether cuBLASLt has a product, asked for one that ends with the activation that follows it; None
+                 where products are to end without
     """
 
-    def __init__(self, backend: CupyBackend, xp: Any, *, folds: bool, epilogues: bool) -> None:
+    def __init__(
+        self, backend: Backend, xp: Any, *, folds: bool, epilogues: Callable[[Product], bool] | None = None
+    ) -> None:
         self._backend, self._xp, self._folds, self._epilogues = backend, xp, folds, epilogues
 
     def fused(self, operations: Sequence[Operation]) -> Sequence[Operation]:
         """Updates folded into large weight gradients, activations into the products before them."""
         if self._folds:
             operations = fold_updates(self._backend, operations, smallest=BYTES_WORTH_FOLDING)
-        if self._epilogues:
-            operations = fuse_epilogues(self._backend, operations, self._backend.can_multiply)
+        if self._epilogues is not None:
+            operations = fuse_epilogues(self._backend, operations, self._epilogues)
         return operations
 
     def make(self, operations: Sequence[Operation]) -> Replay:
@@ -56,7 +57,7 @@ class GraphMaker:
 class _Graphs:
     """One step and many steps as graphs; a graph holds no reference to its arrays, so the operations are kept."""
 
-    def __init__(self, backend: CupyBackend, xp: Any, operations: Sequence[Operation]) -> None:
+    def __init__(self, backend: Backend, xp: Any, operations: Sequence[Operation]) -> None:
         self._backend, self._xp, self._operations = backend, xp, operations
         self._one = self._captured(1)
         self._many: Any = None

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, DTypeLike
+from bpcore.backends.arrays import Array, DTypeLike
+from bpcore.backends.base import Backend
 from bpcore.backends.operations import Operation
 
 GRAIN = 512

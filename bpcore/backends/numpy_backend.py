@@ -10,7 +10,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, Control, DTypeLike
+from bpcore.backends.arrays import Array, DTypeLike
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.backends.cores import threads
 from bpcore.backends.operations import Operation, Product, is_number
 from bpcore.backends.recording import Recording

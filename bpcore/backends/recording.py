@@ -12,15 +12,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
-from bpcore.backends.operations import Operation, Span, span
+from bpcore.backends.arrays import Array, Span, span
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
+from bpcore.backends.operations import Operation
 from bpcore.kernels import counter
 
-if TYPE_CHECKING:
-    from bpcore.backends.base import Backend, Control
-
-Array = Any
 Replay = Callable[[int], None]
 """Runs a recorded step so many times."""
 

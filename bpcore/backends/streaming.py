@@ -21,20 +21,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bpcore.backends.base import Samples
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.backends.cores import threads
 from bpcore.backends.feeding import Feed, as_sent
+from bpcore.backends.samples import Samples
 from bpcore.errors import bytes_in_words
 from bpcore.kernels import counter, cpu, spec
-
-if TYPE_CHECKING:
-    from bpcore.backends.base import Backend, Control
-
-Array = Any
 
 
 class Rows(NamedTuple):

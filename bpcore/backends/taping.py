@@ -13,20 +13,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
 
+from bpcore.backends.arrays import Span, is_array, meet, span
+from bpcore.backends.base import Backend
 from bpcore.backends.cores import threads
 from bpcore.backends.fusion import Panels, fold_updates
-from bpcore.backends.operations import Kernel, Operation, Product, Span, is_array, meet, span
+from bpcore.backends.operations import Kernel, Operation, Product
 from bpcore.backends.recording import NotRecordableError, Replay
 from bpcore.kernels import memory, spec, tape
 from bpcore.kernels import product as products
-
-if TYPE_CHECKING:
-    from bpcore.backends.base import Backend
 
 _NO_SEGMENTS = np.zeros((0, 3), np.int64)
 

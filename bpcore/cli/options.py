@@ -6,7 +6,7 @@ import re
 import shlex
 from dataclasses import dataclass, fields
 
-from bpcore.backends.base import PRECISIONS
+from bpcore.backends.precision import PRECISIONS
 from bpcore.data.dataset import Dataset
 from bpcore.errors import InputError, unknown_name
 from bpcore.inspection.diagnostics import Diagnostics

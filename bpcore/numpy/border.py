@@ -13,7 +13,8 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from bpcore.backends.base import Array, Backend
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
 from bpcore.errors import InputError, bytes_in_words
 
 Policy = Literal["warn", "raise", "ignore"]

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Array
+from bpcore.backends.arrays import Array, overlap, same_place
 from bpcore.backends.dispatch import bring_in
-from bpcore.backends.operations import overlap, same_place
 from bpcore.errors import InputError, InputTypeError
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))

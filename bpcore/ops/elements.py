@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from numbers import Real
 
-from bpcore.backends.base import Array, Backend
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
 from bpcore.errors import InputError
 from bpcore.ops.arguments import Call, as_matrix, natural
 from bpcore.ops.steps import control_of

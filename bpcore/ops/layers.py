@@ -5,7 +5,8 @@ from __future__ import annotations
 from numbers import Real
 from typing import NamedTuple
 
-from bpcore.backends.base import Array, check_product
+from bpcore.backends.arrays import Array
+from bpcore.backends.contract.checks import check_product
 from bpcore.errors import InputError
 from bpcore.kernels.activations import Activation
 from bpcore.model.activations import get_activation

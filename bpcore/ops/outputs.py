@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, Batch
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
+from bpcore.backends.samples import Batch
 from bpcore.errors import InputError, InputTypeError
 from bpcore.model.losses import Loss, get_loss
 from bpcore.ops.arguments import DTYPES, Call, as_matrix, natural

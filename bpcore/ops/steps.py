@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bpcore.backends.base import Array, Control
+from bpcore.backends.arrays import Array
+from bpcore.backends.control import Control
 from bpcore.kernels import counter
 from bpcore.ops.arguments import Call
 

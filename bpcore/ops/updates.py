@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from bpcore.backends.base import Array
+from bpcore.backends.arrays import Array
 from bpcore.errors import InputError
 from bpcore.ops.arguments import Call, is_contiguous, natural, number
 from bpcore.ops.steps import control_of

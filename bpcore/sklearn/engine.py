@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from bpcore.backends import get_backend
-from bpcore.backends.base import Backend, Samples
+from bpcore.backends.base import Backend
+from bpcore.backends.samples import Samples
 from bpcore.errors import InputError
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.layers import Dense

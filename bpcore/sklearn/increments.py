@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Array, Samples
+from bpcore.backends.arrays import Array
+from bpcore.backends.samples import Samples
 from bpcore.model.layer_stack import LayerStack
 from bpcore.training.callbacks import Callback
 from bpcore.training.run import Run, Settings, TrainingState

@@ -11,8 +11,10 @@ import numpy as np
 from sklearn import get_config
 from sklearn.utils._array_api import get_namespace, get_namespace_and_device, move_to
 
-from bpcore.backends.base import Backend, Control, Samples
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.backends.feeding import Feed, row_bytes
+from bpcore.backends.samples import Samples
 from bpcore.kernels import counter, cpu, spec
 
 CHUNK_BYTES = 2**23

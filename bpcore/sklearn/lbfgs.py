@@ -10,7 +10,7 @@ import numpy as np
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
-from bpcore.backends.base import Samples
+from bpcore.backends.samples import Samples
 from bpcore.kernels import counter
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bpcore.backends.arrays import overlap, same_place
 from bpcore.backends.base import Backend
-from bpcore.backends.operations import overlap, same_place
 from bpcore.errors import InputError, InputTypeError
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.testing.common import DTYPES, Suite

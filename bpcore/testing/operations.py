@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpcore.backends.base import Backend, Batch
+from bpcore.backends.base import Backend
+from bpcore.backends.samples import Batch
 from bpcore.kernels import counter
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES

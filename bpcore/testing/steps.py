@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpcore.backends.base import Backend, Batch, Samples
+from bpcore.backends.base import Backend
+from bpcore.backends.samples import Batch, Samples
 from bpcore.kernels import counter
 from bpcore.kernels.optimizers import UPDATE_RULES
 from bpcore.testing import references

@@ -352,7 +352,7 @@ def test_a_capture_that_becomes_invalid_says_what_made_it_so(backend: CupyBacken
     """CUDA lets the end of such a capture fail as well, and knows nothing of the reason there."""
     array = backend.full((2, 2), 1.0, np.float32)
     add = Kernel(spec.plain("add", np.dtype(np.float32)), (array, array, array))
-    maker = GraphMaker(backend, device, folds=False, epilogues=False)
+    maker = GraphMaker(backend, device, folds=False)
     execute = backend.execute
 
     def and_look(operation: Operation) -> None:
