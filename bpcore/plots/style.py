@@ -56,6 +56,15 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def axes_or_new(axes: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
+    """The figure and the axes to draw into: those that were given, or new ones."""
+    if axes is not None:
+        whole: Any = axes.figure
+        return whole, axes
+    figure = new_figure(width, height)
+    return figure, figure.subplots()
+
+
 def cycle(axes: Axes) -> None:
     """Let the lines to come differ in colour and in marker."""
     axes.set_prop_cycle(color=COLOURS * len(MARKERS), marker=MARKERS * len(COLOURS))
@@ -70,6 +79,12 @@ def finish(axes: Axes, title: str = "", x: str = "", y: str = "", *, legend: boo
     if legend:
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2}
         axes.legend(**{"fontsize": 8, "frameon": False, **below, **how})
+
+
+def write_instead(axes: Axes, text: str) -> None:
+    """A text in the place of a picture that there is not."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+    axes.set_axis_off()
 
 
 def whole_numbers_across(axes: Axes) -> None:

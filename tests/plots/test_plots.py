@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpcore import Dense, History, InputError, MissingExtraError, Network, style
+from bpcore import Dense, History, InputError, MissingExtraError, Network
 from bpcore.inspection.probe import DiagnosticSample, LayerSample
 
 pytest.importorskip("matplotlib")
@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from bpcore import plots
+from bpcore.plots import style
 
 
 def ticks(axes: Axes, which: str = "x") -> list[str]:
