@@ -1,11 +1,11 @@
-"""Pictures of a network and of its training, by matplotlib: `pip install "bpcore[plot]"`.
+"""Plots of a network and of its training; they need matplotlib: `pip install "bpcore[plot]"`.
 
-Each function takes data, draws into the axes it is given or into a new figure, and returns the figure:
+Each function draws into a new figure, or into `axes` where it takes them, and returns the figure:
 
     plots.learning_curves(history).savefig("curves.png")
 
-Colours are Okabe and Ito's, the way from white to the first of them, and matplotlib's viridis and PuOr, which
-colour-blind readers can tell apart.
+Colour-blind readers can tell all colours apart: they are Okabe and Ito's palette, a scale from white to its first
+colour, and matplotlib's viridis and PuOr.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures of a network: what it predicts, its weights, and its decision boundaries."""
+"""Plots of a network: its predictions, its weights, and its decision boundaries."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_COUNTS = 30
-"""A confusion matrix of more classes shows colours alone."""
+"""A confusion matrix of more classes shows colours without the counts."""
 MOST_NAMES = 60
-"""With more classes than that not every name is written."""
+"""With more classes than this, only every second (third, ...) name is written."""
 LETTER = 0.62
-"""The width of a letter, as a share of its height."""
+"""The width of a letter relative to its height."""
 
 
 def confusion_matrix(
     matrix: np.ndarray, classes: Sequence[object] | None = None, *, axes: Axes | None = None
 ) -> Figure:
-    """How many samples of each class (row) were taken for which (column); the colour is the share of the row.
+    """Plot a confusion matrix: true classes in rows, predicted ones in columns, coloured by the share of the row.
 
-    matrix    (M, M) counts, as Network.confusion_matrix gives them
-    classes   M names; 0, 1, 2, ... where not given
+    matrix    (M, M) counts, as Network.confusion_matrix returns them
+    classes   M names; by default 0, 1, 2, ...
     """
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.size == 0:
-        raise InputError(f"a confusion matrix has as many rows as columns; {counts.shape} was given")
+        raise InputError(f"the confusion matrix has shape {counts.shape}; accepted: (M, M), M >= 1")
     number = len(counts)
     names = [plain(name) for name in (range(number) if classes is None else classes)]
     if len(names) != number:
-        raise InputError(f"{len(names)} names of classes were given for a matrix of {number} classes")
+        raise InputError(f"{len(names)} class names were given for a matrix of {number} classes")
     size = min(3.4 + 0.34 * number, 11.0)
     figure, axes = style.axes_or_new(axes, size + 1.2, size)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -68,16 +68,17 @@ def worst_mistakes(
     most: int = 24,
     probabilities: bool = True,
 ) -> Figure:
-    """The images of which the network was surest and wrong, with what it said, how sure it was, and what they are.
+    """Show the misclassified images of which the network was most confident, with the predicted and the true class.
 
     images          (n, height, width)
     true            labels (n,)
-    scores          (n, M): probabilities, or with probabilities=False any scores of which the largest wins
+    scores          (n, M): probabilities; or, with probabilities=False, any scores of which the largest wins
+    most            how many images to show
     """
     wrong = mistakes(true, scores)[:most]
     if len(wrong) == 0:
         figure = style.new_figure(5.0, 1.5)
-        style.write_instead(figure.subplots(), "not a single mistake")
+        style.write_instead(figure.subplots(), "no mistakes")
         return figure
     names = range(scores.shape[1]) if classes is None else classes
     longest = max(len(plain(names[label], 12)) for label in range(scores.shape[1]))
@@ -87,19 +88,19 @@ def worst_mistakes(
     figure = style.new_figure(max(width * columns, 4.0), 1.7 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, sample in zip(grid.flat, wrong, strict=False):
-        said = int(scores[sample].argmax())
-        sure = f" ({100 * scores[sample, said]:.0f} %)" if probabilities else ""
+        predicted = int(scores[sample].argmax())
+        confidence = f" ({100 * scores[sample, predicted]:.0f} %)" if probabilities else ""
+        lines = f"said {plain(names[predicted], 12)}{confidence}", f"is {plain(names[int(true[sample])], 12)}"
         axes.imshow(images[sample], cmap="Greys", interpolation="nearest")
-        axes.set_title(f"said {plain(names[said], 12)}{sure}\nis {plain(names[int(true[sample])], 12)}", fontsize=8)
+        axes.set_title("\n".join(lines), fontsize=8)
     for axes in figure.axes:
         axes.set_axis_off()
     return figure
 
 
 def mistakes(true: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Which samples (n,) are classified wrongly by scores (n, M), the surest mistake first."""
-    said = scores.argmax(axis=1)
-    wrong = np.flatnonzero(said != true)
+    """The indices of the samples that scores (n, M) misclassify, given labels (n,); the most confident come first."""
+    wrong = np.flatnonzero(scores.argmax(axis=1) != true)
     rows = scores[wrong]
     margin = rows.max(axis=1) - rows[np.arange(len(wrong)), true[wrong]]
     by_margin = np.lexsort((wrong, -margin, -rows.max(axis=1)))
@@ -109,7 +110,7 @@ def mistakes(true: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def predicted_against_true(
     true: np.ndarray, predicted: np.ndarray, name: str = "", *, axes: Axes | None = None
 ) -> Figure:
-    """Each sample's predicted number (n,) against the true one (n,): on the line where the two are equal."""
+    """Plot predicted numbers (n,) against the true ones (n,), with the line on which the two are equal."""
     figure, axes = style.axes_or_new(axes, 5.5, 5.5)
     low, high = (float(bound) for bound in (min(true.min(), predicted.min()), max(true.max(), predicted.max())))
     room = 0.04 * (high - low) or 1.0
@@ -129,15 +130,18 @@ def predicted_against_true(
 def templates(
     weights: np.ndarray, image_shape: tuple[int, int], names: Sequence[object] | None = None, *, most: int = 40
 ) -> Figure:
-    """The weights of the first layer as images: what each unit adds up, and what it subtracts.
+    """Show the weights of a layer that takes images as images: one for each unit, by sign and size.
 
-    weights       W (N, M) of a layer that sees images of N = height * width pixels
-    names         of its M units; numbers from 1 where not given
-    most          of more units, those with the longest weights
+    weights       W (N, M) of a layer whose inputs are images of N = height * width pixels
+    names         of its M units; by default their numbers from 1
+    most          if there are more units, only those with the largest weight norms are shown
     """
     height, width = image_shape
     if weights.ndim != 2 or len(weights) != height * width:
-        raise InputError(f"weights of shape {weights.shape} see no images of {height} x {width} pixels")
+        raise InputError(
+            f"weights of shape {weights.shape} do not match images of {height} x {width} pixels; "
+            f"accepted: ({height * width}, M)"
+        )
     units = np.arange(weights.shape[1])
     if len(units) > most:
         units = np.sort(np.argsort(-np.linalg.norm(weights, axis=0), kind="stable")[:most])
@@ -159,10 +163,15 @@ def templates(
 def decision_boundary(
     network: Network, x: np.ndarray, y: np.ndarray, *, resolution: int = 200, axes: Axes | None = None
 ) -> Figure:
-    """The classes that a network of two inputs sees in the plane, with samples x (n, 2) and their labels y (n,)."""
+    """Plot the regions that a classifier of two inputs assigns to each class, with samples x (n, 2), labels y (n,).
+
+    resolution   points along each side of the grid on which the network is evaluated
+
+    InputError for a network that does not take two inputs or does not classify.
+    """
     if network.inputs != 2 or not network.classifies:
-        found = f"takes {network.inputs} inputs and gives {'classes' if network.classifies else 'no classes'}"
-        raise InputError(f"decision boundaries are of classes in the plane; this network {found}")
+        found = f"has {network.inputs} inputs and {'classifies' if network.classifies else 'does not classify'}"
+        raise InputError(f"decision boundaries need a network of 2 inputs that classifies; this one {found}")
     figure, axes = style.axes_or_new(axes, 5.0, 5.0)
     low, high = x.min(axis=0), x.max(axis=0)
     room = 0.08 * (high - low)
@@ -181,10 +190,10 @@ def decision_boundary(
     for label in range(margins.shape[2]):
         if margins[:, :, label].min() < 0.0 < margins[:, :, label].max():
             axes.contour(across, up, margins[:, :, label], levels=[0.0], colors="black", linewidths=0.7)
-        of_class = x[y == label]
+        members = x[y == label]
         marker = MARKERS[label % len(MARKERS)]
         axes.scatter(
-            of_class[:, 0], of_class[:, 1], s=9, color=colours[label], marker=marker, edgecolors="white", linewidths=0.2
+            members[:, 0], members[:, 1], s=9, color=colours[label], marker=marker, edgecolors="white", linewidths=0.2
         )
     axes.set_xlim(across[0], across[-1])
     axes.set_ylim(up[0], up[-1])
@@ -202,11 +211,15 @@ def decision_boundaries(
     columns: Sequence[str],
     resolution: int = 200,
 ) -> Figure:
-    """A grid of decision boundaries over the same samples, with a name for each row and column of networks."""
+    """Plot the decision boundaries of a grid of networks over the same samples x (n, 2) with labels y (n,).
+
+    networks        rows of networks
+    rows, columns   the titles of the rows and columns
+    """
     figure = style.new_figure(3.0 * len(columns) + 0.3, 3.0 * len(rows) + 0.3)
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for line, of_row in zip(grid, networks, strict=True):
-        for axes, network in zip(line, of_row, strict=True):
+    for axes_row, network_row in zip(grid, networks, strict=True):
+        for axes, network in zip(axes_row, network_row, strict=True):
             decision_boundary(network, x, y, resolution=resolution, axes=axes)
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(plain(name), fontsize=11)
@@ -216,7 +229,7 @@ def decision_boundaries(
 
 
 def _write_counts(axes: Axes, counts: np.ndarray, colours: np.ndarray, size: float) -> None:
-    """The number in each cell that is not empty, dark on light and light on dark. colours: of the cells (M, M, 4)."""
+    """Write the count into each cell that is not 0, dark on light and light on dark; colours of the cells (M, M, 4)."""
     for (row, column), count in np.ndenumerate(counts):
         if count:
             ink = style.ink(colours[row, column])
@@ -224,7 +237,7 @@ def _write_counts(axes: Axes, counts: np.ndarray, colours: np.ndarray, size: flo
 
 
 def _margins(output: np.ndarray) -> np.ndarray:
-    """How far each class (n, M) is ahead of the best other one; a single output says yes (1) above zero."""
+    """How far each class (n, M) is ahead of the best other one; a single output above zero means class 1."""
     if output.shape[1] == 1:
         return np.concatenate([-output, output], axis=1)
     first_two = np.sort(output, axis=1)[:, -2:]

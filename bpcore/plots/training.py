@@ -1,4 +1,4 @@
-"""Pictures of a training run: learning curves, and the diagnostics of the layers."""
+"""Plots of a training run: learning curves, and the diagnostics of each layer."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FEW_POINTS = 30
-"""Lines of more points have no markers."""
+"""Lines with more points than this have no markers."""
 
 
 def learning_curves(history: History | Mapping[str, Sequence[float]]) -> Figure:
-    """Loss, accuracy (where there are classes) and, where it changes, the learning rate, epoch by epoch.
+    """Plot the loss, the accuracy (of a classifier) and the learning rate (if it changes) against the epoch.
 
-    history   of Network.fit, or its measures: accuracies are shares of 0 to 1
+    history   what Network.fit returns, or its measures by name, a value for each epoch; accuracies are in 0..1
     """
     measures = history.measures if isinstance(history, History) else history
     epochs = np.arange(1, len(measures.get("loss", ())) + 1)
     if len(epochs) == 0:
-        raise InputError("the history holds no epoch, so there is nothing to draw")
+        raise InputError("the history holds no epochs, so there is nothing to draw")
     panels = [("loss", "loss", 1.0)]
     if "accuracy" in measures:
         panels.append(("accuracy", "accuracy, %", 100.0))
@@ -38,18 +38,18 @@ def learning_curves(history: History | Mapping[str, Sequence[float]]) -> Figure:
     figure = style.new_figure(max(3.4 * len(panels), 4.5), 3.2)
     for axes, (measure, label, unit) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         lines = [(measure, "training", 0), (f"val_{measure}", "validation", 1)]
-        drawn = [(name, said, place) for name, said, place in lines if name in measures]
-        for name, said, place in drawn:
-            _line(axes, epochs, unit * np.array(measures[name]), said, place)
+        drawn = [(name, title, number) for name, title, number in lines if name in measures]
+        for name, title, number in drawn:
+            _line(axes, epochs, unit * np.array(measures[name]), title, number)
         style.whole_numbers_across(axes)
         if len(epochs) == 1:
-            axes.set_xlim(0.5, 1.5)  # in the middle
+            axes.set_xlim(0.5, 1.5)  # centres the single point
         finish(axes, "", "epoch", label, legend=len(drawn) > 1, bbox_to_anchor=(0.5, -0.2))
     return figure
 
 
 def diagnostics(samples: Sequence[DiagnosticSample]) -> Figure:
-    """Four views of what Diagnostics found: gradients against the layer; gradients, updates, saturation over time."""
+    """Plot what Diagnostics recorded: gradients by layer, and gradients, updates and saturation over time."""
     figure = style.new_figure(10.4, 8.4)
     grid = figure.subplots(2, 2)
     gradient_profile(samples, axes=grid[0, 0])
@@ -68,10 +68,10 @@ _MEASURES = {
 def by_layer(
     samples: Sequence[DiagnosticSample], measure: str = "gradient_norm", *, axes: Axes | None = None
 ) -> Figure:
-    """A measure of each layer over time: "gradient_norm", "update_ratio" (both on a log scale) or "saturated".
+    """Plot one measure of each layer over time: "gradient_norm", "update_ratio" (both on a log scale) or "saturated".
 
-    A few layers have a legend, many a scale of colours from the lowest to the highest. What is 0 has no place on a log
-    scale; the title says how often that is so.
+    A few layers are named in a legend; many get a colour scale from the first layer to the last. A log scale has no
+    place for zeros, so the title says how many points are not drawn. InputError for an unknown measure or no samples.
     """
     if measure not in _MEASURES:
         raise InputError(f"unknown measure {measure!r}; accepted: {', '.join(_MEASURES)}")
@@ -79,9 +79,9 @@ def by_layer(
     figure, axes = style.axes_or_new(axes, 6.5, 4.5)
     title, label = _MEASURES[measure]
     times = [sample.epoch for sample in samples]
-    every = np.array([[getattr(layer, measure) for layer in sample.layers] for sample in samples], float)
-    layers = np.flatnonzero(~np.isnan(every).all(axis=0)).tolist()
-    values = every[:, layers]
+    measured = np.array([[getattr(layer, measure) for layer in sample.layers] for sample in samples], float)
+    layers = np.flatnonzero(~np.isnan(measured).all(axis=0)).tolist()
+    values = measured[:, layers]
     if measure == "saturated":
         values *= 100.0
         axes.set_ylim(-3.0, 103.0)
@@ -90,8 +90,8 @@ def by_layer(
         title += missing
         axes.set_yscale("log")
     few = len(layers) <= len(COLOURS)
-    for column, place in enumerate(layers):
-        layer = samples[0].layers[place]
+    for column, index in enumerate(layers):
+        layer = samples[0].layers[index]
         colour = COLOURS[column] if few else style.in_order(column, len(layers))
         _line(axes, times, values[:, column], f"{layer.place} {layer.layer}", column, colour=colour, thin=not few)
     if times[-1] >= 2:
@@ -100,19 +100,19 @@ def by_layer(
     if not few:
         style.order_bar(figure, axes, "layer, from the input upward", len(layers))
     if not layers:
-        style.write_instead(axes, "no layer has this")
+        style.write_instead(axes, "no layer has this measure")
     return figure
 
 
 def gradient_profile(samples: Sequence[DiagnosticSample], *, axes: Axes | None = None) -> Figure:
-    """The norm of each layer's gradient against the layer, from the input upward; up to six moments of the training.
+    """Plot the norm of each layer's gradient against the layer, input first, at up to six points of the training.
 
-    A line that falls to the left is a gradient that vanishes on its way down.
+    A line that falls towards the left shows a gradient that vanishes on its way back to the input.
     """
     _require_samples(samples)
     figure, axes = style.axes_or_new(axes, 6.5, 4.5)
     layers = [layer for layer in samples[0].layers if layer.gradient_norm is not None]
-    chosen = [samples[place] for place in sorted({round(p) for p in np.linspace(0, len(samples) - 1, 6)})]
+    chosen = [samples[index] for index in sorted({round(at) for at in np.linspace(0, len(samples) - 1, 6)})]
     norms = np.array(
         [[layer.gradient_norm for layer in sample.layers if layer.gradient_norm is not None] for sample in chosen]
     )
@@ -122,7 +122,7 @@ def gradient_profile(samples: Sequence[DiagnosticSample], *, axes: Axes | None =
         colour = style.in_order(number, len(chosen))
         if len(layers) <= FEW_POINTS:
             _line(axes, places, line, f"epoch {sample.epoch:.4g}", number, colour=colour)
-        else:  # in blocks neighbours differ, and lines would go up and down
+        else:  # no lines: in a network of blocks they would zigzag between the layers of each block
             axes.plot(places, line, ".", label=f"epoch {sample.epoch:.4g}", color=colour, markersize=3)
     axes.set_yscale("log")
     most = 10 if max(len(layer.place) for layer in layers) <= 3 else 6
@@ -133,7 +133,7 @@ def gradient_profile(samples: Sequence[DiagnosticSample], *, axes: Axes | None =
 
 
 def _line(axes: Axes, x: Any, y: Any, label: str, number: int, *, colour: Any = None, thin: bool = False) -> None:
-    """A line in the colour and with the marker of its number."""
+    """Draw a line in the colour and with the marker of its number."""
     few = len(x) <= FEW_POINTS
     axes.plot(
         x,
@@ -147,7 +147,7 @@ def _line(axes: Axes, x: Any, y: Any, label: str, number: int, *, colour: Any = 
 
 
 def _above_zero(values: np.ndarray) -> tuple[np.ndarray, str]:
-    """The values with gaps where they are 0, and a remark for the title where there are such."""
+    """The values with zeros replaced by NaN, and a remark for the title that counts them ("" if there are none)."""
     zeros = int((values == 0).sum())
     missing = f"\n(not drawn: {zeros} of {values.size} points that are 0)" if zeros else ""
     return np.where(values > 0, values, np.nan), missing
@@ -155,4 +155,4 @@ def _above_zero(values: np.ndarray) -> tuple[np.ndarray, str]:
 
 def _require_samples(samples: Sequence[DiagnosticSample]) -> None:
     if not samples:
-        raise InputError("the diagnostics hold no sample, so there is nothing to draw")
+        raise InputError("the diagnostics hold no samples, so there is nothing to draw")
