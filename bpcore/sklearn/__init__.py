@@ -9,7 +9,8 @@ inputs.py       arrays of any kind, on the host or on a device; sparse rows, mad
 engine.py       the network at work behind an estimator; what it knows crosses to the host by name
 epochs.py       what scikit-learn does at the end of an epoch: scores, best weights, when to stop
 lbfgs.py        the solver that sees all samples at once
-perceptron.py   what the two estimators share: fit, partial_fit, the way to a prediction
+estimator.py    what the two estimators share: parameters, checked data, predictions
+perceptron.py   how they are trained: fit and partial_fit
 classifier.py   MLPClassifier
 regressor.py    MLPRegressor
 """

@@ -1,29 +1,24 @@
-"""What MLPClassifier and MLPRegressor share: scikit-learn's parameters and meaning, with bpcore's training behind."""
+"""How MLPClassifier and MLPRegressor are trained: fit and partial_fit with scikit-learn's meaning."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from abc import ABC, abstractmethod
 from dataclasses import replace
-from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils._array_api import check_same_namespace
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from bpcore.backends.base import PRECISIONS, Backend, Samples
+from bpcore.backends.base import Samples
 from bpcore.errors import InputError
-from bpcore.model.losses import Loss
 from bpcore.sklearn import inputs, lbfgs
-from bpcore.sklearn.engine import Engine, Plan
+from bpcore.sklearn.engine import Engine
 from bpcore.sklearn.epochs import HAS_STOPPED, Epochs, Score
+from bpcore.sklearn.estimator import OPEN_ENDED, NetworkEstimator
 from bpcore.sklearn.parameters import (
     Parameters,
     Shape,
@@ -31,17 +26,13 @@ from bpcore.sklearn.parameters import (
     hidden_sizes,
     optimizer_of,
     schedule_of,
-    shape_of,
 )
 from bpcore.training.callbacks import check_callbacks
-from bpcore.training.evaluation import EVALUATION_BATCH, Answer, Predictor
+from bpcore.training.evaluation import EVALUATION_BATCH, Predictor
 from bpcore.training.history import History
 from bpcore.training.run import STOPPED_BY_CTRL_C, Run, Settings, TrainingState
 from bpcore.training.samples import check_targets
-from bpcore.training.schedules import SCHEDULES
 
-OPEN_ENDED = ("constant", "invscaling", "adaptive")
-"""scikit-learn's learning rates, which know no last epoch; the schedules of bpcore are plans for max_iter epochs."""
 CALLER = 6
 """The stacklevel of warnings: the line that called fit, above scikit-learn's wrapper and what stands here."""
 
@@ -49,73 +40,13 @@ AUTO_BATCH = 200
 """The batch size where the estimator may choose."""
 
 
-class Perceptron(BaseEstimator, ABC):
-    """What classifier and regressor share: the parameters, fit, partial_fit and the way to a prediction."""
+class Perceptron(NetworkEstimator):
+    """Adds fit and the way of partial_fit to NetworkEstimator."""
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [str, "array-like"],
-        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({*OPEN_ENDED, *SCHEDULES}), HasMethods("factors")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "device": [str, Backend],
-        "precision": [StrOptions({"auto", *PRECISIONS})],
-        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
-        "max_weight_norm": [Interval(Real, 0, None, closed="neither"), "array-like", None],
-        "restore_best": ["boolean", None],
-        "callbacks": [list, tuple, None],
-    }
-
-    n_outputs_: int
     _state: TrainingState
     """Where the last epoch left the optimizer and the counts."""
     _now: Parameters | None
     """The weights that partial_fit goes on with, where they are not those that predict."""
-
-    # What the two classes bring.
-
-    @abstractmethod
-    def _encode(self, y: Any, *, fresh: bool, classes: Any = None) -> np.ndarray:
-        """Checked y as class numbers int64 (samples,), or as a matrix (samples, M) of numbers; sets n_outputs_.
-
-        fresh: nothing was learned before. classes: all that will come, where the first y may lack some.
-        """
-
-    @abstractmethod
-    def _loss(self) -> Loss:
-        """What is made small."""
-
-    @abstractmethod
-    def _score_answer(self) -> Answer:
-        """What of the network's output the score is made of."""
-
-    @abstractmethod
-    def _score_of(self, answers: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
-        """The score of such answers."""
-
-    @abstractmethod
-    def _out_activation(self) -> str:
-        """The name of what the outputs go through."""
-
-    # --- fit ------------------------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None) -> Self:
@@ -164,9 +95,6 @@ class Perceptron(BaseEstimator, ABC):
             self._begin_training(random_state)
         return self._fit_epochs(engine, x, targets, weights, held_out, incremental=incremental)
 
-    def _shape(self, sizes: tuple[int, ...]) -> Shape:
-        return shape_of(sizes, self.activation, self.dropout, self.max_weight_norm)
-
     def _check_combinations(self, held_out: tuple[Any, Any]) -> None:
         """Refuse callbacks that are none, and what the solver would have to ignore."""
         check_callbacks(self.callbacks or ())
@@ -184,47 +112,6 @@ class Perceptron(BaseEstimator, ABC):
         }
         for name in (name for name, given in asked.items() if given):
             raise InputError(f"{name} is for the solvers adam and sgd, which go by epochs; lbfgs does not")
-
-    def _check_data(self, X: Any, y: Any, *, fresh: bool) -> tuple[Any, Any]:
-        """X as an array of a known type where it is, y as it is on the host."""
-        precision = self.precision if fresh or self.precision != "auto" else self.coefs_[0].dtype.name
-        return validate_data(  # type: ignore[no-any-return]
-            self,
-            X,
-            inputs.to_host(y),
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            dtype=inputs.float_dtypes(X, precision),
-            reset=fresh,
-            y_numeric=isinstance(self, RegressorMixin),
-        )
-
-    def _weights(self, sample_weight: Any, y: Any, samples: int) -> np.ndarray | None:
-        """The weight of each sample, float64 (samples,); None where all are one."""
-        if sample_weight is None:
-            return None
-        given = inputs.to_host(sample_weight)
-        weights = _check_sample_weight(given, np.empty((samples, 1)), dtype=np.float64, ensure_non_negative=True)
-        return np.asarray(weights)
-
-    def _dtype_for(self, x: Any) -> np.dtype[Any]:
-        """The dtype of the weights."""
-        if self.precision == "auto":
-            return np.dtype(np.float32 if "float32" in str(x.dtype) else np.float64)
-        return np.dtype(np.float64 if self.precision == "float64" else np.float32)
-
-    def _engine_for(self, shape: Shape, dtype: np.dtype[Any], x: Any) -> Engine:
-        """The network of this shape, kept from one call to the next, on the device asked for or that of x."""
-        device = self.device
-        if device == "auto" and type(x).__module__.partition(".")[0] == "cupy":
-            device = "gpu"
-        of_products = self.precision in ("tf32", "bfloat16") and dtype == np.float32
-        precision = self.precision if of_products else dtype.name
-        plan = Plan(shape, device, precision)
-        engine = getattr(self, "_engine", None)
-        if engine is None or engine.plan != plan:
-            engine = self._engine = Engine(plan)
-        return engine
 
     def _begin(self, shape: Shape, random_state: np.random.RandomState, dtype: np.dtype[Any]) -> None:
         """First weights; nothing of an earlier fit is left."""
@@ -247,14 +134,6 @@ class Perceptron(BaseEstimator, ABC):
         self._state, self._now, self._stopped = TrainingState(), None, ""
         self._split_state = copy.deepcopy(random_state)
         self._seed = int(random_state.randint(2**31 - 1))
-
-    def _keep(self, parameters: Parameters) -> None:
-        self.coefs_, self.intercepts_ = parameters.coefs, parameters.intercepts
-        self.slopes_ = parameters.slopes
-
-    def _parameters(self) -> Parameters:
-        slopes = getattr(self, "slopes_", [None] * (len(self.coefs_) - 1))
-        return Parameters(self.coefs_, self.intercepts_, slopes)
 
     def _fit_lbfgs(self, engine: Engine, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> Self:
         engine.write(self._parameters())
@@ -353,8 +232,6 @@ class Perceptron(BaseEstimator, ABC):
         if not all(np.isfinite(array).all() for array in [*self.coefs_, *self.intercepts_]):
             raise InputError(f"{self.solver} ended with weights that are not finite; scale the features")
 
-    # --- parts of fit -----------------------------------------------------------------------------------------
-
     def _samples(self, engine: Engine, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> Samples:
         dtype = engine.network.dtype
         numbers = targets if targets.ndim == 1 else np.require(targets, dtype, ["C"])
@@ -402,38 +279,7 @@ class Perceptron(BaseEstimator, ABC):
             warnings.warn(message, stacklevel=CALLER)
         return min(int(self.batch_size), samples)
 
-    def _loss_share(self) -> float:
-        """What scikit-learn's loss is of the core's."""
-        return 1.0
-
     def _has_epochs(self) -> bool:
         if self.solver == "lbfgs":
             raise AttributeError("partial_fit is for the solvers adam and sgd; lbfgs sees all samples at once")
         return True
-
-    # --- predict ----------------------------------------------------------------------------------------------
-
-    def _answer(self, X: Any, answer: Answer, method: str) -> tuple[np.ndarray, Any]:
-        """What the network says of each row of X, on the host; and X as it was checked."""
-        check_is_fitted(self)
-        dtype = self.coefs_[0].dtype
-        x = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=inputs.float_dtypes(X, dtype.name), reset=False)
-        sizes = (self.coefs_[0].shape[0], *(weights.shape[1] for weights in self.coefs_))
-        engine = self._engine_for(self._shape(sizes), dtype, x)
-        if engine.example is not None:
-            check_same_namespace(x, self, attribute="_example", method=method)
-        return engine.predict(self._parameters(), x, answer), x
-
-    @property
-    def _example(self) -> Any:
-        return self._engine.example
-
-    def __getstate__(self) -> dict[str, Any]:
-        """All but the network at work: on another machine there may be another device."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_engine"}
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.array_api_support = True
-        return tags
