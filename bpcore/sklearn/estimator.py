@@ -1,4 +1,4 @@
-"""The estimator around a network: scikit-learn's parameters, checked data, weights on the host, and predictions."""
+"""The base of both estimators: scikit-learn's parameters, checked data, weights on the host, and predictions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from bpcore.training.evaluation import Answer
 from bpcore.training.schedules import SCHEDULES
 
 OPEN_ENDED = ("constant", "invscaling", "adaptive")
-"""scikit-learn's learning rates, which know no last epoch; the schedules of bpcore are plans for max_iter epochs."""
+"""scikit-learn's learning rates, which run on without a last epoch; bpcore's schedules span max_iter epochs."""
 
 
 class NetworkEstimator(BaseEstimator, ABC):
-    """What classifier and regressor have before and after training (perceptron.py adds fit and partial_fit)."""
+    """Base of MLPClassifier and MLPRegressor, without training (Perceptron adds that)."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -63,36 +63,36 @@ class NetworkEstimator(BaseEstimator, ABC):
 
     @abstractmethod
     def _encode(self, y: Any, *, fresh: bool, classes: Any = None) -> np.ndarray:
-        """Checked y as class numbers int64 (samples,), or as a matrix (samples, M) of numbers; sets n_outputs_.
+        """Check y and return class numbers int64 (samples,) or a float matrix (samples, M); set n_outputs_.
 
-        fresh: nothing was learned before. classes: all that will come, where the first y may lack some.
+        fresh: nothing was learned before. classes: all classes, in case the first y lacks some.
         """
 
     @abstractmethod
     def _loss(self) -> Loss:
-        """What is made small."""
+        """The loss to minimize."""
 
     def _loss_share(self) -> float:
-        """What scikit-learn's loss is of the core's."""
+        """The factor from bpcore's loss to scikit-learn's."""
         return 1.0
 
     @abstractmethod
     def _score_answer(self) -> Answer:
-        """What of the network's output the score is made of."""
+        """The kind of answer from which the score is computed."""
 
     @abstractmethod
     def _score_of(self, answers: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
-        """The score of such answers."""
+        """The score of the answers that _score_answer names."""
 
     @abstractmethod
     def _out_activation(self) -> str:
-        """The name of what the outputs go through."""
+        """The name of the output activation."""
 
     def _shape(self, sizes: tuple[int, ...]) -> Shape:
         return shape_of(sizes, self.activation, self.dropout, self.max_weight_norm)
 
     def _check_data(self, X: Any, y: Any, *, fresh: bool) -> tuple[Any, Any]:
-        """X as an array of a known type where it is, y as it is on the host."""
+        """Check X and y; X keeps its device and gets an accepted dtype, y is on the host."""
         precision = self.precision if fresh or self.precision != "auto" else self.coefs_[0].dtype.name
         return validate_data(  # type: ignore[no-any-return]
             self,
@@ -106,7 +106,7 @@ class NetworkEstimator(BaseEstimator, ABC):
         )
 
     def _weights(self, sample_weight: Any, y: Any, samples: int) -> np.ndarray | None:
-        """The weight of each sample, float64 (samples,); None where all are one."""
+        """The weight of each sample, float64 (samples,); None if all are 1."""
         if sample_weight is None:
             return None
         given = inputs.to_host(sample_weight)
@@ -120,7 +120,7 @@ class NetworkEstimator(BaseEstimator, ABC):
         return np.dtype(np.float64 if self.precision == "float64" else np.float32)
 
     def _engine_for(self, shape: Shape, dtype: np.dtype[Any], x: Any) -> Engine:
-        """The network of this shape, kept from one call to the next, on the device asked for or that of x."""
+        """The network of this shape, on the requested device or the device of x; reused while nothing changes."""
         device = self.device
         if device == "auto" and type(x).__module__.partition(".")[0] == "cupy":
             device = "gpu"
@@ -141,7 +141,7 @@ class NetworkEstimator(BaseEstimator, ABC):
         return Parameters(self.coefs_, self.intercepts_, slopes)
 
     def _answer(self, X: Any, answer: Answer, method: str) -> tuple[np.ndarray, Any]:
-        """What the network says of each row of X, on the host; and X as it was checked."""
+        """The network's answer for each row of X, on the host, and the checked X."""
         check_is_fitted(self)
         dtype = self.coefs_[0].dtype
         x = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=inputs.float_dtypes(X, dtype.name), reset=False)
@@ -156,7 +156,7 @@ class NetworkEstimator(BaseEstimator, ABC):
         return self._engine.example
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the network at work: on another machine there may be another device."""
+        """The state without the network: another machine may have another device."""
         return {name: value for name, value in super().__getstate__().items() if name != "_engine"}
 
     def __sklearn_tags__(self) -> Any:

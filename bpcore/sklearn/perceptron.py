@@ -1,4 +1,4 @@
-"""How MLPClassifier and MLPRegressor are trained: fit and partial_fit with scikit-learn's meaning."""
+"""Trains MLPClassifier and MLPRegressor: fit, and the common part of partial_fit, with scikit-learn's meaning."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ from bpcore.training.run import STOPPED_BY_CTRL_C, Run, Settings, TrainingState
 from bpcore.training.samples import check_targets
 
 CALLER = 6
-"""The stacklevel of warnings: the line that called fit, above scikit-learn's wrapper and what stands here."""
+"""The stacklevel of warnings: the line that called fit, above scikit-learn's wrapper and the methods here."""
 
 AUTO_BATCH = 200
-"""The batch size where the estimator may choose."""
+"""The batch size for batch_size="auto"."""
 
 
 class Perceptron(NetworkEstimator):
-    """Adds fit and the way of partial_fit to NetworkEstimator."""
+    """A NetworkEstimator with fit; subclasses add partial_fit, which calls _fit as well."""
 
     _state: TrainingState
-    """Where the last epoch left the optimizer and the counts."""
+    """The optimizer state and counts at the end of the last epoch."""
     _now: Parameters | None
-    """The weights that partial_fit goes on with, where they are not those that predict."""
+    """The weights that partial_fit continues from, if they differ from those that predict."""
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None) -> Self:
         """Train on X (samples, features), dense or sparse, and y.
 
-        sample_weight   (samples,), zero or more
-        X_val, y_val    validation data: validation_scores_ has its score after each epoch, and early_stopping and
-                        restore_best go by it, instead of by a share of X
+        sample_weight   (samples,), not negative
+        X_val, y_val    validation data: validation_scores_ gets its score after each epoch; early_stopping and
+                        restore_best use it instead of a split of X
 
-        ValueError or TypeError for what cannot be used; NonFiniteLossError where the loss becomes infinite or NaN.
+        ValueError or TypeError for unusable arguments; NonFiniteLossError if the loss becomes infinite or NaN.
         """
         return self._fit(X, y, sample_weight, (X_val, y_val), incremental=False)
 
@@ -77,7 +77,7 @@ class Perceptron(NetworkEstimator):
         targets = self._encode(y, fresh=fresh, classes=classes)
         weights = self._weights(sample_weight, y, x.shape[0])
         if weights is not None and not weights.any():
-            raise InputError("all samples have weight zero; at least one must have more")
+            raise InputError("all samples have weight zero; at least one weight must be positive")
         shape = self._shape((x.shape[1], *sizes, self.n_outputs_))
         dtype = self._dtype_for(x) if fresh else self.coefs_[0].dtype
         engine = self._engine_for(shape, dtype, x)
@@ -96,10 +96,10 @@ class Perceptron(NetworkEstimator):
         return self._fit_epochs(engine, x, targets, weights, held_out, incremental=incremental)
 
     def _check_combinations(self, held_out: tuple[Any, Any]) -> None:
-        """Refuse callbacks that are none, and what the solver would have to ignore."""
+        """Raise InputError for invalid callbacks and for parameters that the solver would ignore."""
         check_callbacks(self.callbacks or ())
         if (held_out[0] is None) != (held_out[1] is None):
-            raise InputError("X_val and y_val go together; give both or none")
+            raise InputError("X_val and y_val go together; give both or neither")
         if self.solver != "lbfgs":
             return
         asked = {
@@ -111,10 +111,10 @@ class Perceptron(NetworkEstimator):
             "learning_rate": self.learning_rate not in OPEN_ENDED,
         }
         for name in (name for name, given in asked.items() if given):
-            raise InputError(f"{name} is for the solvers adam and sgd, which go by epochs; lbfgs does not")
+            raise InputError(f"{name} is for the solvers adam and sgd, which train in epochs; lbfgs does not")
 
     def _begin(self, shape: Shape, random_state: np.random.RandomState, dtype: np.dtype[Any]) -> None:
-        """First weights; nothing of an earlier fit is left."""
+        """Draw first weights and delete what an earlier fit left."""
         for name in ("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "_state"):
             self.__dict__.pop(name, None)
         self.n_layers_, self.out_activation_ = len(shape.sizes), self._out_activation()
@@ -122,7 +122,7 @@ class Perceptron(NetworkEstimator):
         self.n_iter_, self.t_ = 0, 0
 
     def _begin_epochs(self) -> None:
-        """What is kept from epoch to epoch, also over fits with warm_start."""
+        """Reset what is kept from epoch to epoch, also across fits with warm_start."""
         self._no_improvement_count = 0
         self.loss_curve_: list[float] = []
         self.best_loss_ = None if self.early_stopping else np.inf
@@ -130,7 +130,7 @@ class Perceptron(NetworkEstimator):
         self.best_validation_score_: float | None = None
 
     def _begin_training(self, random_state: np.random.RandomState) -> None:
-        """A new optimizer, a new order of the samples, and a new share of them for validation."""
+        """Reset the optimizer state, the shuffle and the validation split."""
         self._state, self._now, self._stopped = TrainingState(), None, ""
         self._split_state = copy.deepcopy(random_state)
         self._seed = int(random_state.randint(2**31 - 1))
@@ -159,7 +159,7 @@ class Perceptron(NetworkEstimator):
         *,
         incremental: bool,
     ) -> Self:
-        """All epochs of a fit, or the next one of partial_fit."""
+        """Train all epochs of fit, or the next epoch of partial_fit."""
         if incremental and self._has_stopped():
             return self
         if held_out[0] is not None:
@@ -202,16 +202,16 @@ class Perceptron(NetworkEstimator):
         return self
 
     def _after(self, engine: Engine, run: Run, epochs: Epochs, *, keeps_apart: bool) -> None:
-        """Keep what was learned. keeps_apart: what predicts is the best of several partial fits, and not the last."""
+        """Store weights and state. keeps_apart: predict uses the best weights of several partial fits, not the last."""
         now = engine.read()
         self._now = now if keeps_apart else None
         if epochs.improved or not keeps_apart:
             self._keep(now)
-        # The loss curve and the best weights of several partial fits are the estimator's, not the run's.
+        # Across partial fits the estimator keeps the loss curve and the best weights, not the run.
         self._state = replace(run.training_state(), history=History(), best=None)
 
     def _has_stopped(self) -> bool:
-        """Whether earlier partial fits have come to an early stop."""
+        """Whether early stopping ended earlier partial fits; warns if so."""
         stopped = self.early_stopping and self._stopped.startswith(HAS_STOPPED)
         if stopped:
             message = f"nothing was trained: early stopping found {self._stopped}"
@@ -243,9 +243,10 @@ class Perceptron(NetworkEstimator):
         return x, self._encode(y, fresh=False)
 
     def _split(self, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> tuple[tuple[Any, ...], ...]:
-        """A share of the samples for validation, the same one whenever it is asked for between two fits.
+        """Split off validation samples: (x, targets, weights) for training and for validation.
 
-        It is scikit-learn's for the same random_state, which has the classes in their proportions where there are two.
+        The split stays the same until the next fit and equals scikit-learn's for the same random_state, which
+        stratifies if there are two classes.
         """
         two_classes = isinstance(self, ClassifierMixin) and self.n_outputs_ == 1
         training, held_out = train_test_split(
@@ -265,7 +266,7 @@ class Perceptron(NetworkEstimator):
         )
 
     def _scorer(self, engine: Engine, validation: Samples, *, repeats: bool) -> Score:
-        """A function that scores the network as it is. repeats: whether it will be asked more than once."""
+        """A function that scores the network's current weights. repeats: whether it will be called more than once."""
         if self.validation_scores_ is None:
             self.validation_scores_, self.best_validation_score_ = [], -np.inf
         predictor = Predictor(engine.network, validation, self._score_answer(), EVALUATION_BATCH, repeats=repeats)
@@ -275,11 +276,11 @@ class Perceptron(NetworkEstimator):
         if self.batch_size == "auto":
             return min(AUTO_BATCH, samples)
         if self.batch_size > samples:
-            message = f"batch_size={self.batch_size} is more than the {samples} samples, and means all"
+            message = f"batch_size={self.batch_size} exceeds the {samples} samples, so all of them form one batch"
             warnings.warn(message, stacklevel=CALLER)
         return min(int(self.batch_size), samples)
 
     def _has_epochs(self) -> bool:
         if self.solver == "lbfgs":
-            raise AttributeError("partial_fit is for the solvers adam and sgd; lbfgs sees all samples at once")
+            raise AttributeError("partial_fit is for the solvers adam and sgd; lbfgs needs all samples at once")
         return True
