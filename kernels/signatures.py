@@ -102,6 +102,11 @@ class Signature:
         """The place of each argument, by its name."""
         return {name: place for place, name in enumerate(self.arguments)}
 
+    @cached_property
+    def flowing(self) -> tuple[int, ...]:
+        """The places of the arguments that may be bfloat16, each by itself."""
+        return tuple(self.places[name] for name, one in self.arguments.items() if one.elements is Elements.FLOW)
+
     def place_of(self, size: str) -> tuple[int, int]:
         """Where a size is found: the place of the first argument that has it, and the axis."""
         return next(
