@@ -1,4 +1,4 @@
-"""The operations that go through the batches of an epoch: control block, gather, scatter."""
+"""Operations on the batches of an epoch: the control block, gather, scatter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bpcore.kernels.bfloat16 import number_dtype
 
 
 class BatchOperations(Primitives):
-    """From the samples to a batch, and back."""
+    """What moves rows between a data set and a batch, and one step on to the next."""
 
     def control(
         self,
@@ -26,7 +26,7 @@ class BatchOperations(Primitives):
         seed: int = 0,
         shuffle: bool = False,
     ) -> Control:
-        """A new control block with a slot for each batch of an epoch. table: (steps, 3), see Control."""
+        """Make a control block with `slots` slots, one for each batch of an epoch. table: (steps, 3), see Control."""
         counters = np.zeros(counter.COUNTERS, np.int64)
         counters[counter.SEED] = seed
         counters[counter.SHUFFLE] = shuffle
@@ -43,11 +43,11 @@ class BatchOperations(Primitives):
         )
 
     def gather(self, samples: Samples, control: Control, batch: Batch) -> None:
-        """Fill a batch with the rows whose turn it is, in the epoch's order, scaled in the same pass.
+        """Fill the buffers of a batch with the next rows in the epoch's order, scaled in the same pass.
 
-        The samples may begin with a later batch than the epoch's first one, see bpcore.kernels.counter.FIRST_BATCH.
+        The samples may begin with a later batch than the epoch's first one; see bpcore.kernels.counter.FIRST_BATCH.
         """
-        # Without weights there is nothing to copy, and the batch's ones are not touched.
+        # Without weights there is nothing to copy: the batch's weights, all ones, stay as they are.
         out_weights = batch.weights[:0] if samples.weights is None else batch.weights
         weights = out_weights if samples.weights is None else samples.weights
         self.require(samples.x, samples.targets, weights, batch.x, batch.targets, out_weights)
@@ -70,9 +70,9 @@ class BatchOperations(Primitives):
         )
 
     def scatter(self, batch: Array, control: Control, out: Array) -> None:
-        """The reverse of a gather without a shuffle: the batch's rows to their places among the samples.
+        """Copy a batch's rows to their places among all samples: the reverse of a gather without a shuffle.
 
-        batch (B, M) into out (samples, M), or labels int64 (B,) into (samples,); rows past its end are left out.
+        batch (B, M) into out (samples, M), or labels int64 (B,) into (samples,); rows past its end are dropped.
         """
         self.require(batch, out)
         check_shapes("scatter", batch.shape, ("out", out, (*out.shape[:1], *batch.shape[1:])))
@@ -82,5 +82,5 @@ class BatchOperations(Primitives):
         self.run(which, batch, out, 0, control.counters)
 
     def advance(self, control: Control) -> None:
-        """The step is over: the next one sees the next batch, slot and learning rate."""
+        """Advance the counters to the next step: the next batch, slot and learning rate."""
         self.run(spec.plain("advance", control.losses.dtype), control.counters)

@@ -1,4 +1,4 @@
-"""The operations that learn: the loss with its delta, the optimizer's update, bounds on weights."""
+"""Operations of learning: the loss with its delta, the optimizer's update, limits and penalties on weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bpcore.kernels.optimizers import UpdateRule
 
 
 class LearningOperations(Primitives):
-    """From the loss to the update."""
+    """What a step computes from the loss to the updated parameters, beside the layers' own operations."""
 
     def loss_head(
         self,
@@ -30,11 +30,11 @@ class LearningOperations(Primitives):
         *,
         smoothing: float = 0.0,
     ) -> None:
-        """The loss of the batch into its slot, delta of the last layer (BP1), bias_grad: one pass.
+        """Compute the batch's loss, the delta of the last layer (BP1) and the gradient of its bias, in one pass.
 
-        z (B, M) becomes z + bias, the network's output; delta (B, M) <- d(mean loss)/dz, the mean weighted by
-        the batch's sample weights; bias_grad (M,) <- its column sums. The count of right answers goes into its
-        slot too, and the first step with a loss that is not finite into the counters.
+        z (B, M) <- z + bias, the network's output; delta (B, M) <- d(mean loss)/dz, the mean weighted by the batch's
+        sample weights; bias_grad (M,) <- its column sums. The batch's slots of the control block receive the loss and
+        the number of right answers, the counters the first step whose loss is not finite.
         """
         targets, weights = batch.targets, batch.weights
         self.require(z, bias, targets, weights, delta, bias_grad)
@@ -69,11 +69,11 @@ class LearningOperations(Primitives):
         settings: Array,
         control: Control,
     ) -> None:
-        """One pass of the optimizer over the flat buffers; params and state are changed.
+        """Update params and state by the optimizer's rule, in one pass over the flat buffers.
 
-        params, grads (P,); state (rule.states, P); segments int64 (S, 3): rows (first, stop, 1 where L2 and
-        weight decay apply), what is in no segment is left alone; settings (8,): l2, weight decay, largest
-        gradient norm (0: no clipping), penalty, then the rule's own four.
+        params, grads (P,); state (rule.states, P); segments int64 (S, 3): rows (first, stop, 1 if L2 and weight decay
+        apply), parameters in no segment stay as they are; settings (8,): l2, weight decay, largest gradient norm (0: no
+        clipping), penalty, then the rule's own four.
         """
         self.require(params, grads, state, segments, settings)
         check_shapes("update", params.shape, ("grads", grads, params.shape), ("settings", settings, (8,)))
@@ -93,15 +93,15 @@ class LearningOperations(Primitives):
         )
 
     def global_norm(self, grads: Array, segments: Array, control: Control) -> None:
-        """control.norm <- the Euclidean norm of grads (P,) within the segments of `update`, without the host."""
+        """control.norm <- the Euclidean norm of grads (P,) within the segments of `update`; it stays on the device."""
         self.require(grads, segments)
         self.run(spec.plain("global_norm", grads.dtype), grads, segments, control.norm)
 
     def limit_columns(self, weights: Array, limit: float, factors: Array | None = None) -> Array:
-        """A column of weights (N, M) that is longer than the limit is scaled to it: max-norm (Srivastava et al. 2014).
+        """Scale each column of weights (N, M) whose norm exceeds the limit down to it (Srivastava et al. 2014).
 
-        factors (M,) <- what each column was multiplied by; returned. It is 1 where a column is left alone: so is one
-        whose norm is not finite.
+        Returns factors (M,) <- the factor of each column, 1 where it was not scaled. A column whose norm is not finite
+        is not scaled.
         """
         if factors is None:
             factors = self.empty(weights.shape[1:], weights.dtype)
@@ -116,11 +116,11 @@ class LearningOperations(Primitives):
         return factors
 
     def penalize(self, weights: Array, settings: Array, control: Control, squares: Array) -> None:
-        """L2 that is shared out over the sum of sample weights of each batch, as that comes out of the loss head.
+        """Set the step's l2 to the penalty divided by the batch's sum of sample weights, as `loss_head` computed it.
 
-        weights (K,); settings (8,) of the update: its l2 <- penalty / total; control.penalties <- 1/2 l2 sum W^2 in the
-        batch's slot. squares (k, k) is overwritten: the weights, cut into k pieces, times themselves, so that sum W^2
-        comes from a product on many units, however many weights there are; K must be a multiple of k.
+        weights (K,); settings (8,) of the update: its l2 <- penalty / total; the batch's slot of control.penalties <-
+        1/2 l2 sum W^2. squares (k, k) is scratch: the weights, cut into k pieces, times themselves. So sum W^2 comes
+        from a product, which runs on many units for any number of weights; K must be a multiple of k.
         """
         self.require(weights, settings, squares)
         pieces = weights.reshape(squares.shape[0], -1)
