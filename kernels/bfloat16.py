@@ -3,7 +3,7 @@
 Neither NumPy nor CuPy has it, so an array of bfloat16 is one of uint16 that holds those bits. What kernels compute with
 is always the float32 that an element stands for: elements are widened when they are read, which is exact, and rounded
 to the nearest when they are written, ties to the even one, with infinities and NaN as they are. Here that is said once
-in NumPy, for the host and for Numba's simulator; cuda.py has the same as instructions.
+in NumPy, for the host and for Numba's simulator; cuda/rounding.py has the same as instructions.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def all_rows(path: Path, codec: TableCodec) -> tuple[np.ndarray, np.ndarray]:
         return codec.encode_rows(x.reshape(len(x), -1)), _targets(values, codec, str(file))
     table = read_csv(file)
     if codec.target not in table.header:
-        raise InputError(f"{file}: {lacking(codec.target, 'which is what the model predicts', table.header)}")
+        raise InputError(f"{file}: {lacking(codec.target, 'which the model predicts', table.header)}")
     cells = table.cells[table.header.index(codec.target)]
     return codec.encode_rows(file), _targets([list(cells)], codec, str(file))
 
@@ -79,7 +79,7 @@ def _test_arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{file} is not a sound .npz file of numbers and texts") from error
+        raise InputError(f"{file} is not a valid .npz file of numbers and texts") from error
     raise InputError(f"{file} holds neither x_test and y_test nor x and y")
 
 

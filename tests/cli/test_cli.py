@@ -235,7 +235,7 @@ def test_default_falls_back_on_the_sample_and_a_name_does_not(
     outcome = run("train", "mnist", "--network", "8", "--epochs", "1")
     assert outcome.code == 2
     assert "neither on this machine nor downloadable" in outcome.err
-    assert "or take mnist_sample" in outcome.err
+    assert "or use mnist_sample" in outcome.err
 
 
 def test_a_download_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,7 +433,7 @@ def test_arrays_with_classes(run: Run, work: Path) -> None:
     np.savez(work / "short.npz", x=x, y=np.zeros(3))
     assert "do not go together" in run("evaluate", "m", "short.npz").err
     (work / "broken.npz").write_bytes(b"PK no")
-    assert "not a sound .npz file" in run("evaluate", "m", "broken.npz").err
+    assert "not a valid .npz file" in run("evaluate", "m", "broken.npz").err
 
 
 def test_without_test_data(run: Run, work: Path) -> None:
@@ -509,7 +509,7 @@ def check_refused(outcome: Outcome, said: str) -> None:
         ("table.csv --target length --loss hinge", "use squared_error"),
         ("nan.csv --target kind", "row 3, column 'length'"),
         ("truncated", "truncated"),
-        ("exchanged", "exchanged"),
+        ("swapped", "swapped"),
         ("--output table.csv", "a file has that name"),
         ("--output table.csv/deeper", "a file has that name"),
         ("--json nowhere/r.json", "there is no folder nowhere"),
@@ -524,7 +524,7 @@ def test_bad_training_input(run: Run, work: Path, data_dir: Path, arguments: str
     (work / "notes.md").write_text("hello", encoding="utf-8")
     (work / "folder").mkdir()
     names = [name.removesuffix(".gz") for name in FILES]
-    for folder, order in (("truncated", (0, 1, 2, 3)), ("exchanged", (1, 0, 2, 3))):
+    for folder, order in (("truncated", (0, 1, 2, 3)), ("swapped", (1, 0, 2, 3))):
         (work / folder).mkdir()
         for name, source in zip(names, order, strict=True):
             (work / folder / f"{name}.gz").write_bytes((data_dir / "mnist" / FILES[source]).read_bytes())
@@ -564,10 +564,10 @@ def test_no_gpu_is_said_before_anything(run: Run, work: Path) -> None:
         ("predict MODEL broken.npy", "broken.npy"),
         ("predict MODEL table.csv", "takes images"),
         ("predict MODEL shape.npy --top 0", "--top"),
-        ("predict TABLE two.csv", "there is no column 'length', which the model takes"),
+        ("predict TABLE two.csv", "there is no column 'length', which the model needs"),
         ("predict TABLE level.csv", "level"),
         ("predict TABLE x.npz", ".csv"),
-        ("evaluate TABLE two.csv", "there is no column 'kind', which is what the model predicts; there are width"),
+        ("evaluate TABLE two.csv", "there is no column 'kind', which the model predicts; the columns are width"),
         ("evaluate MODEL two.csv", "two.csv is a table, but"),
         ("evaluate TABLE stranger.csv", "unknown class 'weed'"),
         ("trian", "did you mean 'train'?"),

@@ -112,7 +112,8 @@ def simulate(path: str) -> None:
         plan = plans[case.spec.template]
         cuda.PLANS[case.spec.template] = replace(plan, threads=min(threads or plan.threads, plan.threads))
         arguments = copied(case.arguments)
-        cuda._configured.cache_clear()  # here kernel[grid, block] is the kernel itself, with the last grid and block
+        # Here kernel[grid, block] is the kernel itself, with the last grid and block.
+        cuda.launching._configured.cache_clear()
         cuda.launch(case.spec, arguments)
         for place, value in enumerate(arguments):
             if isinstance(value, np.ndarray):

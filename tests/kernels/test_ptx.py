@@ -116,8 +116,9 @@ def test_reading_and_writing_is_nothing_where_there_is_no_bfloat16(
     """A kernel over float32 has the instructions that it has without `number` and `fitted`."""
     case = next(case for case in kernel_cases.every_case(np.float32, 5, 7) if case.spec.template == template)
     found = instructions(ptx_of(case, HOPPER))
-    monkeypatch.setattr(cuda, "number", lambda element: element)
-    monkeypatch.setattr(cuda, "fitted", lambda value, out: value)
+    for family in (cuda.batch, cuda.layer):
+        monkeypatch.setattr(family, "number", lambda element: element, raising=False)
+        monkeypatch.setattr(family, "fitted", lambda value, out: value)
     monkeypatch.setattr(cuda, "compiled", cuda.compiled.__wrapped__)  # past what is kept
     assert instructions(ptx_of(case, HOPPER)) == found
 
