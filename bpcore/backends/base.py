@@ -11,10 +11,11 @@ Shapes: B batch, N inputs, M outputs, P parameters; row-major, batch first.
 from __future__ import annotations
 
 from bpcore.backends.arrays import Array, DTypeLike
-from bpcore.backends.contract.batches import BatchOperations
-from bpcore.backends.contract.layers import LayerOperations
-from bpcore.backends.contract.learning import LearningOperations
-from bpcore.backends.contract.outputs import OutputOperations
+from bpcore.backends.contract.answers import AnswerOperations
+from bpcore.backends.contract.batch import BatchOperations
+from bpcore.backends.contract.layer import LayerOperations
+from bpcore.backends.contract.loss import LossOperations
+from bpcore.backends.contract.update import UpdateOperations
 from bpcore.backends.control import Control
 from bpcore.backends.precision import PRECISIONS
 from bpcore.backends.samples import Batch, Samples
@@ -22,7 +23,7 @@ from bpcore.backends.samples import Batch, Samples
 __all__ = ["PRECISIONS", "Array", "Backend", "Batch", "Control", "DTypeLike", "Samples"]
 
 
-class Backend(LayerOperations, LearningOperations, OutputOperations, BatchOperations):
+class Backend(BatchOperations, LayerOperations, LossOperations, UpdateOperations, AnswerOperations):
     """Arrays and operations on one device.
 
     Subclass it to add a backend: docs/add-a-backend.md says how. What a subclass implements, and what it may override,

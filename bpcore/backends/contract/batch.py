@@ -1,11 +1,11 @@
-"""Operations on the batches of an epoch: the control block, gather, scatter."""
+"""Operations of batches: the control block, and rows from the data set into a batch and back."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from bpcore.backends.arrays import Array, DTypeLike
-from bpcore.backends.contract.checks import check_shapes
+from bpcore.backends.contract.checks import check_int64, check_shapes
 from bpcore.backends.contract.primitives import Primitives
 from bpcore.backends.control import Control
 from bpcore.backends.samples import Batch, Samples
@@ -15,7 +15,7 @@ from bpcore.kernels.bfloat16 import number_dtype
 
 
 class BatchOperations(Primitives):
-    """What moves rows between a data set and a batch, and one step on to the next."""
+    """What brings a batch's rows to a step, and its answers back."""
 
     def control(
         self,
@@ -81,6 +81,10 @@ class BatchOperations(Primitives):
         which = spec.scatter(control.losses.dtype, labels=len(batch.shape) == 1)
         self.run(which, batch, out, 0, control.counters)
 
-    def advance(self, control: Control) -> None:
-        """Advance the counters to the next step: the next batch, slot and learning rate."""
-        self.run(spec.plain("advance", control.losses.dtype), control.counters)
+    def one_hot(self, labels: Array, out: Array) -> Array:
+        """out (B, M) <- 1 in the column of each label, int64 (B,), else 0; a label outside 0 to M - 1 gives zeros."""
+        self.require(labels, out)
+        check_shapes("one_hot", out.shape, ("labels", labels, out.shape[:1]))
+        check_int64("one_hot", ("labels", labels))
+        self.run(spec.plain("one_hot", out.dtype), labels, out)
+        return out

@@ -87,12 +87,6 @@ class LayerOperations(Primitives):
         check_shapes("delta", delta.shape, ("parameter_grad", parameter_grad, columns))
         self.run(spec.delta(activation, number_dtype(delta.dtype)), delta, saved, parameter, bias_grad, parameter_grad)
 
-    def column_sums(self, x: Array, out: Array) -> None:
-        """out (M,) <- the sum of each column of x (B, M), always added up in the same order."""
-        self.require(x, out)
-        check_shapes("column_sums", x.shape, ("out", out, x.shape[1:]))
-        self.run(spec.plain("column_sums", number_dtype(x.dtype)), x, out)
-
     def max_pieces(self, z: Array, bias: Array, out: Array, winner: Array) -> Array:
         """Maxout (Goodfellow et al. 2013): out (B, M) <- the largest of the k pieces of z + bias, (B, k M).
 

@@ -1,4 +1,4 @@
-"""Operations on a network's outputs: probabilities, labels, the confusion matrix."""
+"""Operations of answers: probabilities, labels and the confusion matrix, from a network's outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bpcore.errors import InputError
 from bpcore.kernels import spec
 
 
-class OutputOperations(Primitives):
+class AnswerOperations(Primitives):
     """What predictions and evaluations compute from a network's outputs."""
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
@@ -42,14 +42,6 @@ class OutputOperations(Primitives):
         check_shapes("above_zero", z.shape, ("out", out, z.shape))
         check_int64("above_zero", ("out", out))
         self.run(spec.plain("above_zero", z.dtype), z, out)
-        return out
-
-    def one_hot(self, labels: Array, out: Array) -> Array:
-        """out (B, M) <- 1 in the column of each label, int64 (B,), else 0; a label outside 0 to M - 1 gives zeros."""
-        self.require(labels, out)
-        check_shapes("one_hot", out.shape, ("labels", labels, out.shape[:1]))
-        check_int64("one_hot", ("labels", labels))
-        self.run(spec.plain("one_hot", out.dtype), labels, out)
         return out
 
     def confusion(self, predicted: Array, targets: Array, counts: Array) -> None:

@@ -1,4 +1,4 @@
-"""Operations of learning: the loss with its delta, the optimizer's update, limits and penalties on weights."""
+"""Operations of the update, with the norms, limits and penalties beside it, and of the end of the step."""
 
 from __future__ import annotations
 
@@ -8,56 +8,14 @@ from bpcore.backends.arrays import Array
 from bpcore.backends.contract.checks import check_shapes
 from bpcore.backends.contract.primitives import Primitives
 from bpcore.backends.control import Control
-from bpcore.backends.samples import Batch
 from bpcore.errors import InputError
 from bpcore.kernels import spec
-from bpcore.kernels.losses import Loss
+from bpcore.kernels.bfloat16 import number_dtype
 from bpcore.kernels.optimizers import UpdateRule
 
 
-class LearningOperations(Primitives):
-    """What a step computes from the loss to the updated parameters, beside the layers' own operations."""
-
-    def loss_head(
-        self,
-        loss: Loss,
-        z: Array,
-        bias: Array,
-        batch: Batch,
-        delta: Array,
-        bias_grad: Array,
-        control: Control,
-        *,
-        smoothing: float = 0.0,
-    ) -> None:
-        """Compute the batch's loss, the delta of the last layer (BP1) and the gradient of its bias, in one pass.
-
-        z (B, M) <- z + bias, the network's output; delta (B, M) <- d(mean loss)/dz, the mean weighted by the batch's
-        sample weights; bias_grad (M,) <- its column sums. The batch's slots of the control block receive the loss and
-        the number of right answers, the counters the first step whose loss is not finite.
-        """
-        targets, weights = batch.targets, batch.weights
-        self.require(z, bias, targets, weights, delta, bias_grad)
-        labels = len(targets.shape) == 1
-        rows = z.shape[:1]
-        check_shapes("loss_head", z.shape, ("bias", bias, z.shape[1:]), ("bias_grad", bias_grad, z.shape[1:]))
-        check_shapes("loss_head", z.shape, ("delta", delta, z.shape), ("weights", weights, rows))
-        check_shapes("loss_head", z.shape, ("targets", targets, rows if labels else z.shape))
-        self.run(
-            spec.loss_head(loss, z.dtype, labels=labels, weighted=batch.weighted),
-            z,
-            bias,
-            targets,
-            weights,
-            weights,
-            delta,
-            bias_grad,
-            control.losses,
-            control.totals,
-            control.correct,
-            control.counters,
-            z.dtype.type(smoothing),
-        )
+class UpdateOperations(Primitives):
+    """What a step computes from its gradients."""
 
     def update(
         self,
@@ -127,3 +85,13 @@ class LearningOperations(Primitives):
         self.matmul(pieces, pieces, squares, transpose_b=True)
         which = spec.plain("penalize", weights.dtype)
         self.run(which, squares, control.totals, control.penalties, settings, control.counters)
+
+    def column_sums(self, x: Array, out: Array) -> None:
+        """out (M,) <- the sum of each column of x (B, M), always added up in the same order."""
+        self.require(x, out)
+        check_shapes("column_sums", x.shape, ("out", out, x.shape[1:]))
+        self.run(spec.plain("column_sums", number_dtype(x.dtype)), x, out)
+
+    def advance(self, control: Control) -> None:
+        """Advance the counters to the next step: the next batch, slot and learning rate."""
+        self.run(spec.plain("advance", control.losses.dtype), control.counters)
