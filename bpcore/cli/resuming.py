@@ -21,10 +21,12 @@ from bpcore.cli.model_file import FILE as MODEL
 from bpcore.cli.options import Options
 from bpcore.data.files import as_path
 from bpcore.errors import InputError
+from bpcore.training.batches import BatchPlan
 from bpcore.training.callbacks import Callback
 from bpcore.training.history import History
-from bpcore.training.run import Run, TrainingState
+from bpcore.training.run import Run
 from bpcore.training.schedules import get_schedule
+from bpcore.training.settings import TrainingState
 
 FILE = "training.safetensors"
 
@@ -75,7 +77,7 @@ class Begun:
         """InputError where other data is there now, or where the epochs so far would have been others."""
         if data != self.data:
             raise InputError(f"the training data is not that which the run was begun with ({data}; it was {self.data})")
-        steps = -(-samples // min(options.batch_size, samples))
+        steps = BatchPlan(samples, options.batch_size).steps
         schedule = get_schedule(options.schedule)
         before, now = (
             schedule.factors((of.epochs or 0) * steps, steps)[: self.state.epoch * steps]

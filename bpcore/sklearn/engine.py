@@ -13,10 +13,13 @@ from bpcore.backends.base import Backend, Samples
 from bpcore.errors import InputError
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.layers import Dense
+from bpcore.model.losses import Loss
 from bpcore.sklearn.increments import Increments
 from bpcore.sklearn.inputs import for_samples
 from bpcore.sklearn.parameters import Parameters, Shape
-from bpcore.training.evaluation import EVALUATION_BATCH, Answer, Predictor
+from bpcore.training.passes import EVALUATION_BATCH
+from bpcore.training.prediction import Answer, Predictor
+from bpcore.training.samples import prepare
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,14 @@ class Engine:
 
     def predict(self, parameters: Parameters, x: Any, answer: Answer) -> np.ndarray:
         """What a network with these parameters says of each row of x, on the host."""
-        samples = self.unlabelled(x)
+        samples = self.samples(x)
         with self._lock:
             self.write(parameters)
             return Predictor(self.network, samples, answer, EVALUATION_BATCH).predict()
 
-    def unlabelled(self, x: Any) -> Samples:
-        """Samples without targets."""
-        return Samples(for_samples(x, self.network.backend), np.zeros(x.shape[0], np.int64))
+    def samples(
+        self, x: Any, targets: np.ndarray | None = None, loss: Loss | None = None, weights: np.ndarray | None = None
+    ) -> Samples:
+        """Samples of features that scikit-learn has checked. Without targets and loss, for prediction."""
+        x = for_samples(x, self.network.backend)
+        return prepare(self.network, x, targets, loss, weights, features_checked=True, scale=1.0)

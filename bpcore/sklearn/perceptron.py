@@ -33,12 +33,15 @@ from bpcore.sklearn.parameters import (
     schedule_of,
     shape_of,
 )
-from bpcore.training.callbacks import check_callbacks
-from bpcore.training.evaluation import EVALUATION_BATCH, Answer, Predictor
+from bpcore.training.callbacks import asked_by, check_callbacks
 from bpcore.training.history import History
-from bpcore.training.run import STOPPED_BY_CTRL_C, Run, Settings, TrainingState
-from bpcore.training.samples import check_targets
+from bpcore.training.interrupts import STOPPED_BY_CTRL_C
+from bpcore.training.loop import train
+from bpcore.training.passes import EVALUATION_BATCH
+from bpcore.training.prediction import Answer, Predictor
+from bpcore.training.run import Run
 from bpcore.training.schedules import SCHEDULES
+from bpcore.training.settings import Settings, TrainingState
 
 OPEN_ENDED = ("constant", "invscaling", "adaptive")
 """scikit-learn's learning rates, which know no last epoch; the schedules of bpcore are plans for max_iter epochs."""
@@ -151,18 +154,17 @@ class Perceptron(BaseEstimator, ABC):
         dtype = self._dtype_for(x) if fresh else self.coefs_[0].dtype
         engine = self._engine_for(shape, dtype, x)
         engine.example = inputs.example_of(x)
-        targets = targets if targets.ndim == 1 else targets.astype(dtype)
-        check_targets(targets, self._loss(), x.shape[0], self.n_outputs_, dtype)
+        data = engine.samples(x, targets, self._loss(), weights)
         random_state = check_random_state(self.random_state)
         if fresh:
             self._begin(shape, random_state, dtype)
         if self.solver == "lbfgs":
-            return self._fit_lbfgs(engine, x, targets, weights)
+            return self._fit_lbfgs(engine, data)
         if fresh or not hasattr(self, "loss_curve_"):
             self._begin_epochs()
         if not incremental or not hasattr(self, "_state"):
             self._begin_training(random_state)
-        return self._fit_epochs(engine, x, targets, weights, held_out, incremental=incremental)
+        return self._fit_epochs(engine, x, data, held_out, incremental=incremental)
 
     def _shape(self, sizes: tuple[int, ...]) -> Shape:
         return shape_of(sizes, self.activation, self.dropout, self.max_weight_norm)
@@ -256,11 +258,9 @@ class Perceptron(BaseEstimator, ABC):
         slopes = getattr(self, "slopes_", [None] * (len(self.coefs_) - 1))
         return Parameters(self.coefs_, self.intercepts_, slopes)
 
-    def _fit_lbfgs(self, engine: Engine, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> Self:
+    def _fit_lbfgs(self, engine: Engine, data: Samples) -> Self:
         engine.write(self._parameters())
-        objective = lbfgs.Objective(
-            engine.network, self._samples(engine, x, targets, weights), self._loss(), float(self.alpha)
-        )
+        objective = lbfgs.Objective(engine.network, data, self._loss(), float(self.alpha))
         result = lbfgs.minimize(self, objective)
         self.n_iter_ = min(result.nit, self.max_iter)
         self.loss_ = float(result.fun)
@@ -274,23 +274,19 @@ class Perceptron(BaseEstimator, ABC):
         self,
         engine: Engine,
         x: Any,
-        targets: np.ndarray,
-        weights: np.ndarray | None,
+        training: Samples,
         held_out: tuple[Any, Any],
         *,
         incremental: bool,
     ) -> Self:
-        """All epochs of a fit, or the next one of partial_fit."""
+        """All epochs of a fit, or the next one of partial_fit. x: the features, as scikit-learn checked them."""
         if incremental and self._has_stopped():
             return self
+        validation = None
         if held_out[0] is not None:
-            validation = self._samples(engine, *self._check_held_out(*held_out), None)
+            validation = engine.samples(*self._check_held_out(*held_out))
         elif self.early_stopping:
-            (x, targets, weights), of_score = self._split(x, targets, weights)
-            validation = self._samples(engine, *of_score)
-        else:
-            validation = None
-        training = self._samples(engine, x, targets, weights)
+            training, validation = self._split(engine, x, training)
         score = None if validation is None else self._scorer(engine, validation, repeats=not incremental)
         restores = self.early_stopping if self.restore_best is None else self.restore_best
         epochs = Epochs(self, score, restores=restores and not incremental, loss_share=self._loss_share())
@@ -308,13 +304,14 @@ class Perceptron(BaseEstimator, ABC):
             classifies=isinstance(self, ClassifierMixin),
         )
         callbacks = [epochs, *(self.callbacks or ())]
+        asked = asked_by(callbacks)
         watched = validation if self.callbacks else None
         if incremental and watched is None:
-            run = engine.increments.run(training, settings, callbacks, self._state)
+            run = engine.increments.run(training, settings, asked, self._state)
         else:
-            run = Run(engine.network, training, settings, watched, callbacks, self._state)
+            run = Run(engine.network, training, settings, watched, asked, self._state)
         try:
-            run.train()
+            train(run, callbacks)
         finally:
             self._after(engine, run, epochs, keeps_apart=bool(restores and incremental))
             self._stopped = run.stopped if incremental else ""
@@ -355,37 +352,34 @@ class Perceptron(BaseEstimator, ABC):
 
     # --- parts of fit -----------------------------------------------------------------------------------------
 
-    def _samples(self, engine: Engine, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> Samples:
-        dtype = engine.network.dtype
-        numbers = targets if targets.ndim == 1 else np.require(targets, dtype, ["C"])
-        shares = None if weights is None else weights.astype(dtype)
-        return Samples(inputs.for_samples(x, engine.network.backend), numbers, shares)
-
     def _check_held_out(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         x, y = self._check_data(X, y, fresh=False)
         return x, self._encode(y, fresh=False)
 
-    def _split(self, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> tuple[tuple[Any, ...], ...]:
-        """A share of the samples for validation, the same one whenever it is asked for between two fits.
+    def _split(self, engine: Engine, x: Any, data: Samples) -> tuple[Samples, Samples]:
+        """Divide the samples into those for training and a share for validation; x: their features.
 
-        It is scikit-learn's for the same random_state, which has the classes in their proportions where there are two.
+        The share is the same at each call between two fits. It is scikit-learn's for the same random_state, which has
+        the classes in their proportions if there are two.
         """
         two_classes = isinstance(self, ClassifierMixin) and self.n_outputs_ == 1
         training, held_out = train_test_split(
             np.arange(x.shape[0]),
             random_state=copy.deepcopy(self._split_state),
             test_size=self.validation_fraction,
-            stratify=targets if two_classes else None,
+            stratify=data.targets if two_classes else None,
         )
         if len(held_out) < 2:
             raise InputError(
                 f"the validation set has {len(held_out)} of {x.shape[0]} samples; at least 2 are needed: raise "
                 f"validation_fraction (now {self.validation_fraction:g}), or give more data"
             )
-        return tuple(
-            (_safe_indexing(x, rows), targets[rows], None if weights is None else weights[rows])
-            for rows in (training, held_out)
-        )
+        return self._share(engine, x, data, training), self._share(engine, x, data, held_out)
+
+    def _share(self, engine: Engine, x: Any, data: Samples, rows: np.ndarray) -> Samples:
+        features = inputs.for_samples(_safe_indexing(x, rows), engine.network.backend)
+        weights = None if data.weights is None else data.weights[rows]
+        return replace(data, x=features, targets=data.targets[rows], weights=weights)
 
     def _scorer(self, engine: Engine, validation: Samples, *, repeats: bool) -> Score:
         """A function that scores the network as it is. repeats: whether it will be asked more than once."""
