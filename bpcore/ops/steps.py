@@ -31,8 +31,7 @@ def control_of(
 
     rates   the learning rate and the optimizer's two factors for this step
     """
-    counters = [0] * counter.COUNTERS
-    counters[counter.SEED], counters[counter.STEP], counters[counter.FIRST_BAD] = seed, step, -1
+    counters = counter.counters(seed=seed, step=step)
     whole = call.backend.asarray(np.array([*counters, 0, *integers], np.int64))
     real = call.backend.asarray(np.array([0.0, 0.0, 0.0, *rates, 1.0, 0.0, *numbers]), call.dtype)
     stop = counter.COUNTERS

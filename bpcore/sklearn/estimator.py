@@ -17,7 +17,7 @@ from bpcore.model.losses import Loss
 from bpcore.sklearn import inputs
 from bpcore.sklearn.engine import Engine, Plan
 from bpcore.sklearn.parameters import Parameters, Shape, shape_of
-from bpcore.training.evaluation import Answer
+from bpcore.training.prediction import Answer
 from bpcore.training.schedules import SCHEDULES
 
 OPEN_ENDED = ("constant", "invscaling", "adaptive")

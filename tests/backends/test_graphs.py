@@ -266,7 +266,7 @@ def test_a_mask_is_not_used_when_the_output_changes_in_between(rng: np.random.Ge
         def on_begin(self, run: Run) -> None:
             run.begin_epoch(0)
             backend.watcher = written.append
-            run._step(run._full)
+            run.step(run.buffers.full)
             backend.watcher = None
 
     network.fit(x, y, epochs=1, batch_size=16, callbacks=[Write()])

@@ -260,7 +260,7 @@ def test_a_fit_with_callbacks_that_want_every_step(rng: np.random.Generator) -> 
 
     class EveryStep(bpcore.Callback):
         def on_progress(self, run: Run) -> None:
-            run._replay_steps = 1
+            run.pace.steps = 1
 
     options: dict[str, Any] = {"precision": "float64"}
     by_one = trained([Dense(8, "tanh"), Dense(4)], recorded=True, callbacks=[EveryStep()], **options)
