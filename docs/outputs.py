@@ -66,9 +66,13 @@ def _commands(body: str, at: int) -> list[Step]:
         words = shlex.split(match["command"].replace("\\\n", " "), comments=True)
         if words[0] != "bpcore":
             continue
-        code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-m', *{words!r}], check=True)\n"
-        found.append(Step(code, match["output"], at + match.start("output"), at + match.end("output")))
+        found.append(Step(as_program(words), match["output"], at + match.start("output"), at + match.end("output")))
     return found
+
+
+def as_program(words: Sequence[str]) -> str:
+    """Python code that runs a command of bpcore."""
+    return f"import subprocess, sys\nsubprocess.run([sys.executable, '-m', *{list(words)!r}], check=True)\n"
 
 
 def outputs(todo: Sequence[Step], folder: Path, environment: dict[str, str] | None = None) -> list[str]:
@@ -124,7 +128,7 @@ def differences(page: str, folder: Path, environment: dict[str, str] | None = No
 def main() -> int:
     """Compare, or write; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("pages", nargs="*", type=Path, default=sorted(DOCS.rglob("*.md")))
+    parser.add_argument("pages", nargs="*", type=Path, default=[DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))])
     parser.add_argument("--write", action="store_true", help="correct the pages")
     arguments = parser.parse_args()
     wrong = 0
@@ -137,7 +141,12 @@ def main() -> int:
         for step, printed in reversed(found):
             wrong += 1
             print(f"{path}: shown\n{step.shown}printed\n{printed}")
-            text = text[: step.start] + "\n".join(map(str.rstrip, printed.rstrip().splitlines())) + "\n" + text[step.stop :]
+            text = (
+                text[: step.start]
+                + "\n".join(map(str.rstrip, printed.rstrip().splitlines()))
+                + "\n"
+                + text[step.stop :]
+            )
         if arguments.write and found:
             path.write_text(text, encoding="utf-8")
     return 1 if wrong and not arguments.write else 0
