@@ -24,6 +24,7 @@ import numpy as np
 from bpcore.backends.operations import Kernel
 from bpcore.kernels import bfloat16, cpu
 from bpcore.kernels.bfloat16 import BFLOAT16
+from bpcore.kernels.signatures import SIGNATURES
 from bpcore.kernels.spec import Spec
 from support.stand_in_streams import Clock, Event, HostClock, PinnedMemory, Use
 
@@ -374,14 +375,14 @@ class Device:
 def widened(spec: Spec, operands: Sequence[Any]) -> Iterator[list[Any]]:
     """The operands with float32 where they are bfloat16; what is written there comes back rounded."""
     numbers = list(operands)
-    written = Kernel(spec, operands).roles
+    signature = SIGNATURES[spec.template]
     copies: dict[int, np.ndarray] = {}  # by address: one array may be two arguments
-    for place in bfloat16.ARGUMENTS.get(spec.template, ()):
+    for place in signature.flowing:
         array = operands[place]
         if array.dtype == BFLOAT16:
             numbers[place] = copies.setdefault(array.ctypes.data, bfloat16.widened(array))
             assert numbers[place].shape == array.shape
     yield numbers
-    for place, (before, after) in enumerate(zip(operands, numbers, strict=True)):
-        if after is not before and written[place].isupper():
+    for argument, before, after in zip(signature.arguments.values(), operands, numbers, strict=True):
+        if after is not before and argument.written:
             before[...] = bfloat16.rounded(after)

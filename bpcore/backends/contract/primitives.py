@@ -44,7 +44,7 @@ class Primitives(Device):
         return out
 
     def run(self, kernel: Spec, *arguments: Any) -> None:
-        """Run one kernel; its arguments are listed in bpcore.kernels.spec."""
+        """Run one kernel; its arguments are listed in bpcore.kernels.signatures."""
         self._perform(Kernel(kernel, arguments))
 
     def _perform(self, operation: Operation) -> None:
