@@ -26,6 +26,18 @@ FIRST_BATCH = 7  # the first batch of the samples on the device; 0 if all sample
 FIRST_STEP = 8  # the first step of the table of learning rates: that of the run's first epoch
 COUNTERS = 9
 
+
+def counters(
+    *, batch_size: int = 0, step: int = 0, first_step: int = 0, epoch: int = 0, seed: int = 0, shuffle: bool = False
+) -> list[int]:
+    """The counters at the beginning of an epoch, each in its place; no step has been bad yet."""
+    values = [0] * COUNTERS
+    values[STEP], values[FIRST_STEP], values[EPOCH] = step, first_step, epoch
+    values[BATCH_SIZE], values[SEED], values[SHUFFLE] = batch_size, seed, int(shuffle)
+    values[FIRST_BAD] = -1
+    return values
+
+
 # The second word of a Philox counter says what it is used for, so that no two uses share a counter.
 SHUFFLE_STREAM = 0xFFFFFFFF
 

@@ -1,7 +1,7 @@
-"""A training step as a list of operations: products and kernels, and what each of them reads and writes.
+"""Describe an operation as data: a product or a kernel, its arguments, and which arrays it reads and writes.
 
-Every method of a backend comes down to these two. A step can therefore be written down while it runs, looked at,
-rewritten (fusion.py) and replayed (recording.py), and the layers know nothing of it.
+Every method of a backend reduces to these two. So a step can be collected as a list of operations while it runs,
+analysed, rewritten (fusion.py) and replayed (recording.py), without the layers knowing.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from bpcore.kernels.spec import Spec
 
 @dataclass(frozen=True, eq=False)
 class Relu:
-    """How a product may end: out <- relu(out + bias); the mask, where it is wanted, keeps which of it are above zero.
+    """The end of a product: out <- relu(out + bias). A mask, if given, records which elements are above zero.
 
-    bias (M,); mask uint8 (B, ...), as the device has it
+    bias (M,); mask uint8 (B, ...), in the device's own format
     """
 
     bias: Array
@@ -28,7 +28,7 @@ class Relu:
 
 @dataclass(frozen=True, eq=False)
 class ReluBackward:
-    """How a product may end: out <- out where the mask is set, else 0 (BP2); bias_grad (M,) <- column sums (BP4)."""
+    """The end of a product: out <- out where the mask is set, else 0 (BP2); bias_grad (M,) <- column sums (BP4)."""
 
     bias_grad: Array
     mask: Array
@@ -38,8 +38,8 @@ class ReluBackward:
 class Product:
     """out <- alpha a @ b + beta out, for views whose rows or columns are contiguous.
 
-    alpha and beta are numbers, or one-element arrays that are read when the product runs. Only a device that can do it
-    is given a product with an epilogue.
+    alpha and beta are numbers, or one-element arrays that are read when the product runs. A device receives a product
+    with an epilogue only if it asked for those.
     """
 
     a: Array
@@ -51,7 +51,7 @@ class Product:
 
     @property
     def reads(self) -> list[Array]:
-        """The arrays it depends on."""
+        """The arrays that it reads."""
         more = [factor for factor in (self.alpha, self.beta) if is_array(factor)]
         if not is_number(self.beta, 0.0):
             more.append(self.out)
@@ -63,7 +63,7 @@ class Product:
 
     @property
     def writes(self) -> list[Array]:
-        """The arrays it changes."""
+        """The arrays that it writes."""
         if isinstance(self.epilogue, ReluBackward):
             return [self.out, self.epilogue.bias_grad]
         if isinstance(self.epilogue, Relu) and self.epilogue.mask is not None:
@@ -72,13 +72,13 @@ class Product:
 
     @property
     def scaled(self) -> bool:
-        """Whether it is more than out <- a @ b."""
+        """Whether it is anything but out <- a @ b."""
         return not (is_number(self.alpha, 1.0) and is_number(self.beta, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """One kernel and its arguments, in the order of bpcore.kernels.signatures; kernel["z"] is the argument z."""
+    """A kernel with its arguments, in the order of bpcore.kernels.signatures; kernel["z"] is the argument z."""
 
     spec: Spec
     arguments: Sequence[Any]
@@ -109,12 +109,12 @@ class Kernel:
 
     @property
     def reads(self) -> list[Array]:
-        """The arrays it depends on; an array that it overwrites is among them."""
+        """The arrays that it reads, and those that it overwrites."""
         return [value for argument, value in self.declared if argument.role is not Role.UNUSED and is_array(value)]
 
     @property
     def writes(self) -> list[Array]:
-        """The arrays it changes."""
+        """The arrays that it writes."""
         return [value for argument, value in self.declared if argument.written and is_array(value)]
 
 
@@ -122,5 +122,5 @@ Operation = Product | Kernel
 
 
 def is_number(value: Any, number: float) -> bool:
-    """Whether a factor is that number; one that lies on the device is not looked at."""
+    """Whether a factor is this number; False for a factor on the device, whose value is not read."""
     return isinstance(value, int | float) and value == number

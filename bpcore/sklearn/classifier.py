@@ -19,7 +19,7 @@ from bpcore.errors import InputError
 from bpcore.model.losses import Loss
 from bpcore.sklearn import inputs
 from bpcore.sklearn.perceptron import Perceptron
-from bpcore.training.evaluation import Answer
+from bpcore.training.prediction import Answer
 
 
 class MLPClassifier(ClassifierMixin, Perceptron):

@@ -14,10 +14,13 @@ from bpcore.backends.samples import Samples
 from bpcore.errors import InputError
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.layers import Dense
+from bpcore.model.losses import Loss
 from bpcore.sklearn.increments import Increments
 from bpcore.sklearn.inputs import for_samples
 from bpcore.sklearn.parameters import Parameters, Shape
-from bpcore.training.evaluation import EVALUATION_BATCH, Answer, Predictor
+from bpcore.training.passes import EVALUATION_BATCH
+from bpcore.training.prediction import Answer, Predictor
+from bpcore.training.samples import prepare
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,14 @@ class Engine:
 
     def predict(self, parameters: Parameters, x: Any, answer: Answer) -> np.ndarray:
         """The network's answer for each row of x with these parameters, on the host."""
-        samples = self.unlabelled(x)
+        samples = self.samples(x)
         with self._lock:
             self.write(parameters)
             return Predictor(self.network, samples, answer, EVALUATION_BATCH).predict()
 
-    def unlabelled(self, x: Any) -> Samples:
-        """Samples with dummy targets."""
-        return Samples(for_samples(x, self.network.backend), np.zeros(x.shape[0], np.int64))
+    def samples(
+        self, x: Any, targets: np.ndarray | None = None, loss: Loss | None = None, weights: np.ndarray | None = None
+    ) -> Samples:
+        """Samples of features that scikit-learn has checked. Without targets and loss, for prediction."""
+        x = for_samples(x, self.network.backend)
+        return prepare(self.network, x, targets, loss, weights, features_checked=True, scale=1.0)

@@ -60,10 +60,8 @@ class Epochs(Callback):
     def _loss(self, run: Run) -> float:
         """The mean over samples of the batch losses, penalty included."""
         losses, penalties = (run.backend.to_numpy(slots) for slots in (run.control.losses, run.control.penalties))
-        rows = np.full(run.steps_per_epoch, run.batch_size)
-        if run.short_rows:
-            rows[-1] = run.short_rows
-        return float(np.average(losses.astype(float) * self.loss_share + penalties, weights=rows))
+        sizes = run.batches.sizes()
+        return float(np.average(losses.astype(float) * self.loss_share + penalties, weights=sizes))
 
     def _note_score(self) -> tuple[bool, bool]:
         """Whether the score rose by tol, and whether it is the best so far. A NaN counts as an improvement."""

@@ -5,7 +5,6 @@ Allocating a run's buffers and recording its step takes as long as dozens of ste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +13,8 @@ import numpy as np
 from bpcore.backends.arrays import Array
 from bpcore.backends.samples import Samples
 from bpcore.model.layer_stack import LayerStack
-from bpcore.training.callbacks import Callback
-from bpcore.training.run import Run, Settings, TrainingState
+from bpcore.training.run import Run
+from bpcore.training.settings import Asked, Settings, TrainingState
 
 KEPT_BYTES = 2**26
 """The largest samples, in bytes, of a run that is kept. A larger one has many steps and is worth a new recording."""
@@ -28,21 +27,17 @@ class Increments:
         self._network, self._backend = network, network.backend
         self._last: Run | None = None
 
-    def run(self, samples: Samples, settings: Settings, callbacks: Sequence[Callback], start: TrainingState) -> Run:
+    def run(self, samples: Samples, settings: Settings, asked: Asked, start: TrainingState) -> Run:
         """The last run, reused, or a new one, over these samples and from the network's current weights."""
         last, self._last = self._last, None
         if not self._may_be_kept(samples):
-            return Run(self._network, samples, settings, None, callbacks, start)
-        if (
-            last is None
-            or _kind(samples) != _kind(last.samples)
-            or not last.can_begin_again(settings, callbacks, start)
-        ):
-            last = Run(self._network, self._copied(samples), settings, None, callbacks, start)
+            return Run(self._network, samples, settings, None, asked, start)
+        if last is None or _kind(samples) != _kind(last.samples) or not last.can_begin_again(settings, asked, start):
+            last = Run(self._network, self._copied(samples), settings, None, asked, start)
         else:
             for array, out in zip(_arrays(samples), _arrays(last.samples), strict=True):
                 self._bring(array, out)
-            last.begin_again(settings, callbacks, start)
+            last.begin_again(settings, start)
         self._last = last
         return last
 

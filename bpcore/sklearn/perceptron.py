@@ -27,11 +27,14 @@ from bpcore.sklearn.parameters import (
     optimizer_of,
     schedule_of,
 )
-from bpcore.training.callbacks import check_callbacks
-from bpcore.training.evaluation import EVALUATION_BATCH, Predictor
+from bpcore.training.callbacks import asked_by, check_callbacks
 from bpcore.training.history import History
-from bpcore.training.run import STOPPED_BY_CTRL_C, Run, Settings, TrainingState
-from bpcore.training.samples import check_targets
+from bpcore.training.interrupts import STOPPED_BY_CTRL_C
+from bpcore.training.loop import train
+from bpcore.training.passes import EVALUATION_BATCH
+from bpcore.training.prediction import Predictor
+from bpcore.training.run import Run
+from bpcore.training.settings import Settings, TrainingState
 
 CALLER = 6
 """The stacklevel of warnings: the line that called fit, above scikit-learn's wrapper and the methods here."""
@@ -82,18 +85,17 @@ class Perceptron(NetworkEstimator):
         dtype = self._dtype_for(x) if fresh else self.coefs_[0].dtype
         engine = self._engine_for(shape, dtype, x)
         engine.example = inputs.example_of(x)
-        targets = targets if targets.ndim == 1 else targets.astype(dtype)
-        check_targets(targets, self._loss(), x.shape[0], self.n_outputs_, dtype)
+        data = engine.samples(x, targets, self._loss(), weights)
         random_state = check_random_state(self.random_state)
         if fresh:
             self._begin(shape, random_state, dtype)
         if self.solver == "lbfgs":
-            return self._fit_lbfgs(engine, x, targets, weights)
+            return self._fit_lbfgs(engine, data)
         if fresh or not hasattr(self, "loss_curve_"):
             self._begin_epochs()
         if not incremental or not hasattr(self, "_state"):
             self._begin_training(random_state)
-        return self._fit_epochs(engine, x, targets, weights, held_out, incremental=incremental)
+        return self._fit_epochs(engine, x, data, held_out, incremental=incremental)
 
     def _check_combinations(self, held_out: tuple[Any, Any]) -> None:
         """Raise InputError for invalid callbacks and for parameters that the solver would ignore."""
@@ -135,11 +137,9 @@ class Perceptron(NetworkEstimator):
         self._split_state = copy.deepcopy(random_state)
         self._seed = int(random_state.randint(2**31 - 1))
 
-    def _fit_lbfgs(self, engine: Engine, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> Self:
+    def _fit_lbfgs(self, engine: Engine, data: Samples) -> Self:
         engine.write(self._parameters())
-        objective = lbfgs.Objective(
-            engine.network, self._samples(engine, x, targets, weights), self._loss(), float(self.alpha)
-        )
+        objective = lbfgs.Objective(engine.network, data, self._loss(), float(self.alpha))
         result = lbfgs.minimize(self, objective)
         self.n_iter_ = min(result.nit, self.max_iter)
         self.loss_ = float(result.fun)
@@ -153,8 +153,7 @@ class Perceptron(NetworkEstimator):
         self,
         engine: Engine,
         x: Any,
-        targets: np.ndarray,
-        weights: np.ndarray | None,
+        training: Samples,
         held_out: tuple[Any, Any],
         *,
         incremental: bool,
@@ -162,14 +161,11 @@ class Perceptron(NetworkEstimator):
         """Train all epochs of fit, or the next epoch of partial_fit."""
         if incremental and self._has_stopped():
             return self
+        validation = None
         if held_out[0] is not None:
-            validation = self._samples(engine, *self._check_held_out(*held_out), None)
+            validation = engine.samples(*self._check_held_out(*held_out))
         elif self.early_stopping:
-            (x, targets, weights), of_score = self._split(x, targets, weights)
-            validation = self._samples(engine, *of_score)
-        else:
-            validation = None
-        training = self._samples(engine, x, targets, weights)
+            training, validation = self._split(engine, x, training)
         score = None if validation is None else self._scorer(engine, validation, repeats=not incremental)
         restores = self.early_stopping if self.restore_best is None else self.restore_best
         epochs = Epochs(self, score, restores=restores and not incremental, loss_share=self._loss_share())
@@ -187,13 +183,14 @@ class Perceptron(NetworkEstimator):
             classifies=isinstance(self, ClassifierMixin),
         )
         callbacks = [epochs, *(self.callbacks or ())]
+        asked = asked_by(callbacks)
         watched = validation if self.callbacks else None
         if incremental and watched is None:
-            run = engine.increments.run(training, settings, callbacks, self._state)
+            run = engine.increments.run(training, settings, asked, self._state)
         else:
-            run = Run(engine.network, training, settings, watched, callbacks, self._state)
+            run = Run(engine.network, training, settings, watched, asked, self._state)
         try:
-            run.train()
+            train(run, callbacks)
         finally:
             self._after(engine, run, epochs, keeps_apart=bool(restores and incremental))
             self._stopped = run.stopped if incremental else ""
@@ -232,18 +229,12 @@ class Perceptron(NetworkEstimator):
         if not all(np.isfinite(array).all() for array in [*self.coefs_, *self.intercepts_]):
             raise InputError(f"{self.solver} ended with weights that are not finite; scale the features")
 
-    def _samples(self, engine: Engine, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> Samples:
-        dtype = engine.network.dtype
-        numbers = targets if targets.ndim == 1 else np.require(targets, dtype, ["C"])
-        shares = None if weights is None else weights.astype(dtype)
-        return Samples(inputs.for_samples(x, engine.network.backend), numbers, shares)
-
     def _check_held_out(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         x, y = self._check_data(X, y, fresh=False)
         return x, self._encode(y, fresh=False)
 
-    def _split(self, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> tuple[tuple[Any, ...], ...]:
-        """Split off validation samples: (x, targets, weights) for training and for validation.
+    def _split(self, engine: Engine, x: Any, data: Samples) -> tuple[Samples, Samples]:
+        """Split off validation samples: those for training and those for validation; x: the features of all.
 
         The split stays the same until the next fit and equals scikit-learn's for the same random_state, which
         stratifies if there are two classes.
@@ -253,17 +244,19 @@ class Perceptron(NetworkEstimator):
             np.arange(x.shape[0]),
             random_state=copy.deepcopy(self._split_state),
             test_size=self.validation_fraction,
-            stratify=targets if two_classes else None,
+            stratify=data.targets if two_classes else None,
         )
         if len(held_out) < 2:
             raise InputError(
                 f"the validation set has {len(held_out)} of {x.shape[0]} samples; at least 2 are needed: raise "
                 f"validation_fraction (now {self.validation_fraction:g}), or give more data"
             )
-        return tuple(
-            (_safe_indexing(x, rows), targets[rows], None if weights is None else weights[rows])
-            for rows in (training, held_out)
-        )
+        return self._share(engine, x, data, training), self._share(engine, x, data, held_out)
+
+    def _share(self, engine: Engine, x: Any, data: Samples, rows: np.ndarray) -> Samples:
+        features = inputs.for_samples(_safe_indexing(x, rows), engine.network.backend)
+        weights = None if data.weights is None else data.weights[rows]
+        return replace(data, x=features, targets=data.targets[rows], weights=weights)
 
     def _scorer(self, engine: Engine, validation: Samples, *, repeats: bool) -> Score:
         """A function that scores the network's current weights. repeats: whether it will be called more than once."""

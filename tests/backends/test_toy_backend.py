@@ -100,7 +100,7 @@ except InputTypeError as error:
         ("nowhere_at_all:Backend", "cannot be loaded: No module named 'nowhere_at_all'"),
         ("bpcore.errors:Backend", "cannot be loaded: module 'bpcore.errors' has no attribute 'Backend'"),
         ("bpcore.backends.base:Backend", "cannot be loaded: Can't instantiate abstract class Backend"),
-        ("builtins:dict", "is of <class 'dict'>, which is no bpcore.backends.base.Backend"),
+        ("builtins:dict", "is of <class 'dict'>, which is not a bpcore.backends.base.Backend"),
     ],
 )
 def test_a_package_that_is_broken(monkeypatch: pytest.MonkeyPatch, value: str, words: str) -> None:
