@@ -71,7 +71,7 @@ def microseconds(backend: Backend, run: Callable[[], object], repeats: int, roun
 
 def captured(backend: CupyBackend, operations: Sequence[Operation]) -> Callable[[int], None]:
     """The operations as CUDA graphs."""
-    return GraphMaker(backend, backend._xp, folds=False, epilogues=False).make(operations)
+    return GraphMaker(backend, backend._xp, folds=False).make(operations)
 
 
 def filled(backend: Backend, *shape: int) -> Any:

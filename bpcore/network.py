@@ -12,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 
 from bpcore import checkpoint
-from bpcore.backends.base import Backend, Samples
+from bpcore.backends.base import Backend
+from bpcore.backends.samples import Samples
 from bpcore.data.files import as_path
 from bpcore.errors import BpcoreError, InputError, InputTypeError, counted
 from bpcore.model.layer_stack import LayerStack, check_seed, number_in

@@ -1,4 +1,4 @@
-"""A model's file as the commands use it: the network, and what it says about the data it was trained on."""
+"""Opening a model file for a command: the network, and the description of the data it was trained on."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and what is known of its data.
+    """A trained network and what is known about its data.
 
-    classes       the names of the outputs, None where they are numbers
-    image_shape   (height, width) where a row is an image
-    codec         how rows of a table are encoded and outputs decoded
-    data          how the data was named when the network was trained: load_dataset's arguments
+    classes       the class names; None for regression
+    image_shape   (height, width) if a row is an image, else None
+    codec         encodes rows of a table and decodes outputs; None for other data
+    data          the arguments of load_dataset for the data that it was trained on
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Model:
 
 
 def about(dataset: Dataset, data: dict[str, Any]) -> dict[str, Any]:
-    """What a model's file says about its data; `open_model` reads it."""
+    """The description of a data set to store in a model file; `open_model` reads it."""
     return {
         "dataset": dataset.name,
         "data": data,
@@ -60,22 +60,22 @@ def about(dataset: Dataset, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def open_model(path: str, backend: Backend) -> Model:
-    """The model of a file, or of the folder that `bpcore train` wrote."""
+    """Open a model file, or the one in a folder that `bpcore train` wrote."""
     file = as_path(path)
     if file.is_dir():
         file = file / FILE
     network = Network.load(file, backend=backend)
     if network.loss is None:
         raise InputError(f"{file} holds a network that has not been trained")
-    said = network.about
+    stored = network.about
     try:
-        codec = TableCodec.from_json(said["codec"]) if said.get("codec") else None
-        classes = tuple(map(str, said["classes"])) if said.get("classes") else None
-        shape = said.get("image_shape")
+        codec = TableCodec.from_json(stored["codec"]) if stored.get("codec") else None
+        classes = tuple(map(str, stored["classes"])) if stored.get("classes") else None
+        shape = stored.get("image_shape")
         image_shape = (int(shape[0]), int(shape[1])) if shape else None
-        data = dict(said.get("data") or {})
+        data = dict(stored.get("data") or {})
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise InputError(f"{file}: what it says about its data is damaged: {error}") from error
+        raise InputError(f"{file}: the description of its data is damaged: {error}") from error
     if classes is None and network.classifies:
         classes = tuple(map(str, range(network.outputs)))
     if image_shape is None and codec is None:
@@ -85,7 +85,7 @@ def open_model(path: str, backend: Backend) -> Model:
 
 
 def _square(inputs: int) -> tuple[int, int] | None:
-    """The shape of square images, for a model that was saved from Python and says nothing."""
+    """The shape of square images, assumed for a model that was saved from Python without a description."""
     side = math.isqrt(inputs)
     return (side, side) if side * side == inputs else None
 

@@ -1,4 +1,4 @@
-"""`bpcore predict`: what a saved model says of new images or rows."""
+"""`bpcore predict`: apply a saved model to new images or rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bpcore.errors import InputError
 
 
 def predict(path: str, files: list[str], report: Report, *, top: int, device: str) -> int:
-    """Print one line for each image or row: the class and the likeliest others, or the numbers. Returns the exit code.
+    """Print a line for each image or row: the class and the next likely ones, or the numbers. Returns the exit code.
 
     All files are read before the first line is printed.
     """
@@ -34,14 +34,14 @@ def predict(path: str, files: list[str], report: Report, *, top: int, device: st
 
 
 def _rows(model: Model, file: Path) -> np.ndarray:
-    """What the network takes of a file: (n, inputs)."""
+    """Read a file as inputs (n, inputs) of the network."""
     if model.image_shape is not None:
         if file.suffix.lower() in (".csv", ".tsv", ".txt", ".npz"):
             raise InputError(f"{file}: this model takes images; accepted: an image file, or .npy")
         scale = model.network.scale
         if scale < 1:
             return load_image(file, model.image_shape, top=round(1 / scale))
-        return load_image(file, model.image_shape) / 255  # it was trained on numbers, of 0 to 1 then
+        return load_image(file, model.image_shape) / 255  # it was trained on floats, assumed to be in 0..1
     if model.codec is not None:
         if file.suffix.lower() == ".npz":
             raise InputError(f"{file}: rows of a table are read from a .csv file, or from .npy")

@@ -1,4 +1,4 @@
-"""From a name or a file to arrays on the host."""
+"""Data sets: built-in ones by name, the user's own by path, as arrays on the host."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 Loader = Callable[[str | Path | None, Progress | None], Dataset]
-"""Takes data_dir and progress; those inside installed packages need neither."""
+"""Called as loader(data_dir, progress); data sets that installed packages contain use neither."""
 
 
 def _mnist_loader(name: str) -> Loader:
@@ -61,7 +61,7 @@ DOWNLOADED: dict[str, Callable[[Path], Path | None]] = {
     **{name: partial(mnist.find_folder, name) for name in SOURCES},
     cifar.NAME: cifar.find_folder,
 }
-"""Those that are no part of a package: name -> the folder, at or below the given one, that has its files."""
+"""Data sets that are downloaded: name -> a function that finds the folder of its files in or below a given one."""
 
 
 def load_dataset(
@@ -74,15 +74,15 @@ def load_dataset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Load a data set by its name (see DATASETS), or the user's own by its path.
+    """Load a data set by its name (see DATASETS), or your own by its path.
 
-    name            of DATASETS; or a folder of IDX files, an .npz or a CSV file
-    data_dir        where the data sets of DOWNLOADED are looked for first
-    target, task, test_fraction, seed    for the user's own files, see load_table; built-in ones have a fixed test part
-    progress        called as progress(file name, bytes done, bytes in all) during a download
+    name            a key of DATASETS; or the path of a folder of IDX files, an .npz file or a CSV file
+    data_dir        the folder in which the data sets of DOWNLOADED are looked for first
+    target, task, test_fraction, seed    for your own files, see load_table; built-in data has a fixed test part
+    progress        called as progress(file name, bytes done, total bytes) during a download
 
-    InputError, in one line, for a name or path that is not there and for any defect of a file; DataUnavailable where a
-    data set is neither on this machine nor downloadable; MissingExtraError where another package holds it.
+    InputError for an unknown name, a missing path and a defective file; DataUnavailable for a data set that is neither
+    on this machine nor downloadable; MissingExtraError for one that needs a package that is not installed.
     """
     check_task(task)
     path, key = as_path(name), str(name).lower().replace("-", "_")
@@ -94,7 +94,7 @@ def load_dataset(
         except DataUnavailable as error:
             if key != "mnist":
                 raise
-            raise DataUnavailable(f"{error}; or take mnist_sample, 5,000 of its images") from error
+            raise DataUnavailable(f"{error}; or use mnist_sample, 5,000 of its images") from error
     if path.is_dir() and str(name):
         if target is not None or task == "regression":
             raise InputError(f"{path} is a folder of IDX files, for classification; target and task are for tables")
@@ -113,9 +113,12 @@ def load_default(
     mirrors: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """MNIST; where it is neither here nor downloadable, notify(one line) and the 5,000 images of mnist_sample.
+    """Load MNIST or, if it is neither on this machine nor downloadable, the 5,000 images of mnist_sample.
 
-    data_dir, mirrors, progress as in load_mnist. DataUnavailable where the extra with those images is missing too.
+    notify    called with one line that explains the fall-back
+    data_dir, mirrors, progress    as in load_mnist
+
+    DataUnavailable if the package that contains mnist_sample is not installed either.
     """
     try:
         return load_mnist("mnist", data_dir=data_dir, mirrors=mirrors, progress=progress)
@@ -124,6 +127,6 @@ def load_default(
     try:
         sample = load_mnist_sample()
     except MissingExtraError as error:
-        raise DataUnavailable(f"{unavailable}; or take the 5,000 images of mnist_sample: {error}") from unavailable
-    notify(f"{unavailable}. Going on with mnist_sample: 5,000 real images of MNIST's training part")
+        raise DataUnavailable(f"{unavailable}; or use the 5,000 images of mnist_sample: {error}") from unavailable
+    notify(f"{unavailable}. Using mnist_sample instead: 5,000 of MNIST's training images")
     return sample

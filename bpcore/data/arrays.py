@@ -1,4 +1,4 @@
-"""The user's own arrays in an .npz file."""
+"""Loading the user's own arrays from an .npz file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bpcore.data.targets import read_numbers, standardise_targets, to_labels
 from bpcore.errors import InputError
 
 _NAMES = ("x", "y", "x_train", "y_train", "x_test", "y_test")
-_WAYS = "needed: x and y, or x_train and y_train, with x_test and y_test or without"
+_NEEDED = "needed: x and y, or x_train and y_train; x_test and y_test are optional"
 
 
 def load_npz(path: Path, *, task: str, test_fraction: float, seed: int) -> Dataset:
-    """Load an .npz file, as bpcore.data.load_table says."""
+    """Load an .npz file as described in bpcore.data.load_table."""
     file = check_file(path)
     arrays = _read(file)
     x_name, y_name = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")
@@ -47,7 +47,7 @@ def load_npz(path: Path, *, task: str, test_fraction: float, seed: int) -> Datas
         source = f"{file}, {split_source(train, test, seed)}"
 
     shape = (x.shape[1], x.shape[2]) if images else None
-    x, features = _encode(file, x.reshape(len(x), -1), train, as_it_is=images)
+    x, features = _encode(file, x.reshape(len(x), -1), train, keep=images)
     codec = TableCodec(features, "y", classes)
     if classes is None:
         codec, targets = standardise_targets(codec, targets, train, where)
@@ -66,7 +66,7 @@ def load_npz(path: Path, *, task: str, test_fraction: float, seed: int) -> Datas
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Those arrays that count, by their names in lower case."""
+    """The arrays whose lower-case names are in _NAMES, by those names."""
     with readable(path):
         try:
             archive = np.load(path, allow_pickle=False)
@@ -76,15 +76,15 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         except OSError:
             raise
         except Exception as error:  # broken archives make zipfile, zlib and NumPy raise nearly anything
-            raise InputError(f"{path} is not a sound .npz file of numbers and texts") from error
-    raise InputError(f"{path} is a single array (.npy), not an .npz file; {_WAYS}")
+            raise InputError(f"{path} is not a valid .npz file of numbers and texts") from error
+    raise InputError(f"{path} is a single array (.npy), not an .npz file; {_NEEDED}")
 
 
 def _encode(
-    path: Path, x: NDArray[Any], train: NDArray[np.int64], *, as_it_is: bool
+    path: Path, x: NDArray[Any], train: NDArray[np.int64], *, keep: bool
 ) -> tuple[NDArray[Any], tuple[Feature, ...]]:
-    """The inputs (n, d) as they are, or standardised by the training rows, and the features that tell how."""
-    if as_it_is:
+    """Standardise the inputs (n, d) by the training rows, unless keep; return them with the features that say how."""
+    if keep:
         return x, tuple(Feature(f"x{column}") for column in range(x.shape[1]))
     mean, deviation = moments(x[train])
     pairs = zip(mean.tolist(), deviation.tolist(), strict=True)
@@ -95,7 +95,7 @@ def _encode(
 def _get(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
     if name not in arrays:
         held = f"{', '.join(sorted(arrays))}, but no {name}" if arrays else "no arrays of these names"
-        raise InputError(f"{path} holds {held}; {_WAYS}")
+        raise InputError(f"{path} holds {held}; {_NEEDED}")
     return arrays[name]
 
 
@@ -129,8 +129,8 @@ def _outputs(path: Path, arrays: dict[str, NDArray[Any]], name: str, x_name: str
 def _check_finite(path: Path, name: str, array: NDArray[Any]) -> None:
     odd = first_not_finite(array.ravel()) if array.dtype.kind == "f" else -1
     if odd >= 0:
-        place = ", ".join(str(index) for index in np.unravel_index(odd, array.shape))
-        raise InputError(f"{path}: {name}[{place}] is {array.ravel()[odd]}; finite numbers are needed")
+        index = ", ".join(str(position) for position in np.unravel_index(odd, array.shape))
+        raise InputError(f"{path}: {name}[{index}] is {array.ravel()[odd]}; finite numbers are needed")
 
 
 def _check_alike(path: Path, *pairs: tuple[str, NDArray[Any], NDArray[Any]]) -> None:
@@ -140,14 +140,14 @@ def _check_alike(path: Path, *pairs: tuple[str, NDArray[Any], NDArray[Any]]) -> 
         if train.shape[1:] != test.shape[1:] or len(texts) > 1 or len(bytes_) > 1:
             raise InputError(
                 f"{path}: {name} has shape {train.shape} and dtype {train.dtype}, but {name[0]}_test {test.shape} and "
-                f"{test.dtype}; samples of the two parts must be alike"
+                f"{test.dtype}; samples of the two parts must have the same shape and kind"
             )
 
 
 def _read_targets(
     y: NDArray[Any], task: str, where: Where, *, of_images: bool
 ) -> tuple[NDArray[Any], tuple[str, ...] | None]:
-    """Labels (n,) and the classes' names, or targets (n, m) and None."""
+    """Labels (n,) with the class names, or targets (n, m) with None."""
     if y.dtype.kind == "U":
         if task == "regression":
             raise InputError(f"{where(0)} is {str(y[0])!r}; regression needs numbers")
@@ -165,7 +165,7 @@ def _read_targets(
 
 
 def _check_classes(targets: NDArray[Any], classes: tuple[str, ...] | None, samples: int, where: Where) -> None:
-    """Refuse a class that only the test part has."""
+    """InputError for a class that occurs in the test part only."""
     if classes is None:
         return
     for row in np.flatnonzero(~np.isin(targets, targets[:samples]))[:1]:

@@ -1,4 +1,4 @@
-"""The cells of a column: whether they are numbers or texts, and what is wrong with them."""
+"""The cells of a table's column: numbers or texts, and the errors for cells that cannot be used."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from bpcore.errors import InputError, unknown_name
 
 Where = Callable[[int], str]
-"""Says where the cell of an index stands: "FILE, row 7, column 'age'"."""
+"""Maps a cell's index to its location for messages: "FILE, row 7, column 'age'"."""
 
 FEW = 20
-"""Up to so many different whole numbers are classes; up to so many texts are levels, however few the rows."""
+"""A column with up to this many different whole numbers may hold classes; this many texts are always accepted as
+levels, however few the rows."""
 
 _MOST_LEVELS = 1000
 _MISSING = {"", "nan"}
@@ -23,7 +24,7 @@ _MISSING_AMONG_NUMBERS = {"na", "n/a", "null", "none", "?", "-", "."}
 
 
 def to_number(cell: str) -> float:
-    """The number a cell holds, NaN for any other text (and for nan); underscores do not belong into numbers."""
+    """The number in a cell; NaN for any other text. Underscores, which Python's float accepts, are not accepted."""
     try:
         return float("nan") if "_" in cell else float(cell)
     except ValueError:
@@ -31,26 +32,26 @@ def to_number(cell: str) -> float:
 
 
 def to_numbers(cells: Sequence[str]) -> NDArray[np.float64]:
-    """The numbers of a column, NaN where a cell is none; each different text is read once."""
+    """The numbers of a column, NaN for a cell that is not a number; each distinct text is parsed once."""
     known = {cell: to_number(cell) for cell in set(cells)}
     return np.fromiter((known[cell] for cell in cells), np.float64, len(cells))
 
 
 def check_present(cell: str, where: str) -> None:
-    """Refuse an empty cell, and NaN."""
+    """InputError for a missing value: an empty cell or NaN."""
     if cell.lower() in _MISSING:
-        said = f"holds {cell!r}" if cell else "is empty"
-        raise InputError(f"{where}: the cell {said}; fill in the missing values or leave such rows out")
+        found = f"holds {cell!r}" if cell else "is empty"
+        raise InputError(f"{where}: the cell {found}; fill in missing values, or remove such rows")
 
 
 def first_not_finite(values: NDArray[Any]) -> int:
-    """Index of the first NaN or infinity, -1 where there is none."""
+    """The index of the first NaN or infinity, or -1."""
     odd = np.flatnonzero(~np.isfinite(values))
     return int(odd[0]) if len(odd) else -1
 
 
 def check_numbers(cells: Sequence[str], values: NDArray[np.float64], where: Where) -> None:
-    """Refuse a column that must be numbers and holds anything else."""
+    """InputError for the first cell of a column that is not a finite number."""
     odd = first_not_finite(values)
     if odd >= 0:
         check_present(cells[odd], where(odd))
@@ -58,10 +59,10 @@ def check_numbers(cells: Sequence[str], values: NDArray[np.float64], where: Wher
 
 
 def are_numbers(cells: Sequence[str], values: NDArray[np.float64], where: Where) -> bool:
-    """Whether a column is of numbers (True) or of texts (False).
+    """Whether a column holds numbers (True) or texts (False).
 
-    A column that is neither is refused: one with missing cells, one of numbers with a few texts that look like slips,
-    one in which nearly every text is another (an identifier teaches nothing).
+    InputError for a column with missing cells, one of numbers with a few texts that look like mistakes, and one in
+    which most texts are different (nothing can be learned from an identifier).
     """
     odd = np.flatnonzero(~np.isfinite(values)).tolist()
     if not odd:
@@ -76,20 +77,20 @@ def are_numbers(cells: Sequence[str], values: NDArray[np.float64], where: Where)
     _check_commas(cells, odd[0], where)
     if levels > FEW and (2 * levels > len(cells) or levels > _MOST_LEVELS):
         raise InputError(
-            f"{where(odd[0])}: the column holds {levels} different texts in {len(cells)} rows, too many to be "
-            "learnt from; take the column out of the file, or make it a number"
+            f"{where(odd[0])}: the column holds {levels} different texts in {len(cells)} rows, too many to "
+            "learn from; remove the column from the file, or make it a number"
         )
     return False
 
 
 def are_classes(values: NDArray[np.float64]) -> bool:
-    """Whether numbers look like class labels: whole, at most 20 different ones, each twice on average."""
+    """Whether numbers look like class labels: whole, at most 20 different values, each twice or more on average."""
     different = np.unique(values)
     return bool(len(different) <= min(FEW, len(values) // 2) and (different == np.floor(different)).all())
 
 
 def unknown(kind: str, name: str, accepted: Iterable[object]) -> InputError:
-    """The error for a column or level that is not there: a file may have too many of them to name them all."""
+    """The error for an unknown column or level; it lists the accepted ones, or examples if there are many."""
     names = [str(one) for one in accepted]
     if len(names) <= FEW:
         return unknown_name(kind, name, names)
@@ -97,17 +98,17 @@ def unknown(kind: str, name: str, accepted: Iterable[object]) -> InputError:
     return InputError(f"unknown {kind} {name!r}; there are {len(names)}, among them {', '.join(near)}")
 
 
-def lacking(column: str, what: str, there: Iterable[object]) -> InputError:
-    """The error for a column that a model needs and new rows have not; what: what it is to the model."""
-    names = [str(one) for one in there]
+def lacking(column: str, role: str, present: Iterable[object]) -> InputError:
+    """The error for a column that a model needs and new rows lack; role: a clause that says what it is for."""
+    names = [str(one) for one in present]
     near = difflib.get_close_matches(column, names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     shown = names if len(names) <= FEW else [*names[:3], "..."]
-    return InputError(f"there is no column {column!r}, {what}{hint}; there are {', '.join(shown)}")
+    return InputError(f"there is no column {column!r}, {role}{hint}; the columns are {', '.join(shown)}")
 
 
 def number_name(value: float) -> str:
-    """A number as the name of a class: 3 rather than 3.0."""
+    """A number as a class name: 3 rather than 3.0."""
     value = float(value)
     return str(int(value)) if value == int(value) else repr(value)
 

@@ -1,10 +1,10 @@
-"""CIFAR-10 in its binary version: found on this machine, or downloaded.
+"""CIFAR-10 in its binary version, from local files or downloaded.
 
 A. Krizhevsky, "Learning multiple layers of features from tiny images" (2009). A record is a label and the 32 x 32
-pixels of an image, plane after plane: red, green, blue.
+pixels of an image in three planes: red, green, blue.
 
-Looked for in data_dir, in $BPCORE_DATA_DIR and in the user's cache: the archive as it is published, or the six files
-that are in it. Local files are accepted by their structure, a download by its SHA-256.
+The published archive, or the six files in it, are looked for in data_dir, $BPCORE_DATA_DIR and the user's cache. Local
+files are checked by their structure, a download by its SHA-256.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAME = "cifar10"
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 ARCHIVE = "cifar-10-binary.tar.gz"
 SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-FOLDER = "cifar-10-batches-bin"  # in the archive
+FOLDER = "cifar-10-batches-bin"  # inside the archive
 FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -39,9 +39,9 @@ _CHUNK = 1 << 20
 
 
 class _File(NamedTuple):
-    """One of FILES: what to call it, and what is in it."""
+    """The content of one of FILES, and its name for messages."""
 
-    said: str
+    label: str
     content: bytes
 
 
@@ -51,13 +51,14 @@ def load_cifar10(
     mirrors: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Load CIFAR-10: x (n, 3072) uint8, red, green and blue plane, labels (n,) int64, ten classes, scale 1/255.
+    """Load CIFAR-10: 50,000 training and 10,000 test images of ten classes.
 
-    50,000 images for training, 10,000 for the test. data_dir, mirrors, progress and the errors as in load_mnist.
+    x is uint8 (n, 3072), the red, green and blue plane of each image, with scale 1/255; labels are int64 (n,).
+    data_dir, mirrors, progress and the errors are as in load_mnist.
     """
     tried = []
-    for base, said in given_folders(data_dir):
-        tried.append(said if base.is_dir() else f"{said} (no such folder)")
+    for base, label in given_folders(data_dir):
+        tried.append(label if base.is_dir() else f"{label} (no such folder)")
         folder = find_folder(base)
         if folder:
             return _dataset(_read(folder), f"from {folder}")
@@ -65,9 +66,9 @@ def load_cifar10(
 
 
 def find_folder(base: Path) -> Path | None:
-    """The folder that has the archive or the six files: base or one of those below it where they may be expected.
+    """Find the folder with the archive or the six files: base, or one of the usual folders below it; None if absent.
 
-    InputError where a folder has some of the six files and not all.
+    InputError for a folder with some of the six files but not all.
     """
     for folder in (base / NAME, base / NAME / FOLDER, base, base / FOLDER):
         present = [name for name in FILES if (folder / name).is_file()]
@@ -89,7 +90,7 @@ def _dataset(files: Mapping[str, _File], source: str) -> Dataset:
 
 
 def _read(folder: Path) -> dict[str, _File]:
-    """What a folder has: the six files, or else the archive."""
+    """Read the six files of a folder or, if they are not all there, the archive."""
     return _plain(folder) if all((folder / name).is_file() for name in FILES) else _packed(folder / ARCHIVE)
 
 
@@ -102,7 +103,7 @@ def _plain(folder: Path) -> dict[str, _File]:
 
 
 def _packed(archive: Path) -> dict[str, _File]:
-    """The six files out of the archive, in one pass over it."""
+    """Read the six files from the archive in one pass."""
     files = {}
     try:
         with gzip.open(archive) as unpacked, tarfile.open(fileobj=unpacked) as members:
@@ -112,7 +113,7 @@ def _packed(archive: Path) -> dict[str, _File]:
                 if stream:
                     files[name] = _File(f"{archive}: {name}", stream.read(RECORDS * (1 + PIXELS) + 1))
             while unpacked.read(_CHUNK):
-                pass  # to the end, where the checksum is: tarfile takes a damaged header for the end of the archive
+                pass  # reach gzip's checksum at the end: tarfile takes a damaged header for the end of the archive
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{archive} is truncated or damaged: {error}") from error
     except OSError as error:
@@ -126,33 +127,33 @@ def _packed(archive: Path) -> dict[str, _File]:
 def _records(file: _File) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Labels (n,) and images (n, 3072)."""
     if len(file.content) != RECORDS * (1 + PIXELS):
-        there = len(file.content)
-        wrong = f"is truncated at {there:,} bytes" if there < RECORDS * (1 + PIXELS) else "has bytes too many"
+        size, needed = len(file.content), RECORDS * (1 + PIXELS)
+        fault = f"is truncated at {size:,} bytes" if size < needed else "is too long"
         raise InputError(
-            f"{file.said} {wrong}: {RECORDS:,} records of 1 label and {PIXELS} pixels are {RECORDS * (1 + PIXELS):,}"
+            f"{file.label} {fault}: {RECORDS:,} records of 1 label and {PIXELS} pixels take {needed:,} bytes"
         )
     rows = np.frombuffer(file.content, np.uint8).reshape(RECORDS, 1 + PIXELS)
     odd = np.flatnonzero(rows[:, 0] >= len(CLASSES))
     if len(odd):
         label, last = rows[odd[0], 0], len(CLASSES) - 1
-        raise InputError(f"{file.said}: label {label} of record {odd[0]} is out of range; accepted: 0 to {last}")
+        raise InputError(f"{file.label}: label {label} of record {odd[0]} is out of range; accepted: 0 to {last}")
     return rows[:, 0], rows[:, 1:]
 
 
 def _from_cache(mirrors: Sequence[str], tried: list[str], progress: Progress | None) -> Dataset:
-    """From the user's cache, downloading the archive where it is missing or turns out to be defective there."""
+    """Load from the user's cache; download the archive if it is missing or defective there."""
     folder = cache_folder() / NAME
     try:
         if find_folder(folder):
             return _dataset(_read(folder), f"from the cache, {folder}")
     except InputError:
-        pass  # a cache is mended, not complained about
+        pass  # a defective cache is replaced, not reported
     failures = download(folder, {ARCHIVE: SHA256}, mirrors, progress)
     if failures:
         looked = ", ".join([*tried, str(folder)])
         raise DataUnavailable(
             f"{NAME} is neither on this machine nor downloadable: looked in {looked}; {'; '.join(failures)}. "
-            f"Put {ARCHIVE}, or the six files that are in it, into a folder and name that with data_dir, "
+            f"Put {ARCHIVE}, or the six files in it, into a folder and name that folder with data_dir, "
             f"--data-dir or BPCORE_DATA_DIR"
         )
     return _dataset(_packed(folder / ARCHIVE), f"downloaded to {folder}")

@@ -1,6 +1,6 @@
-"""How the rows of a table become a network's inputs, and its outputs become what the table's target holds.
+"""Encoding a table's rows as a network's inputs, and decoding its outputs as values of the table's target.
 
-A codec is made from the training part alone and is stored in the model, so that new rows are encoded as those were.
+A codec is fitted on the training part only and saved with the model, so that new rows are encoded in the same way.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from bpcore.data.csvfile import read_csv
 from bpcore.data.files import as_path, check_file, read_npy
 from bpcore.errors import InputError, InputTypeError
 
-_BLOCK = 64  # columns that are worked on in float64 at a time
+_BLOCK = 64  # columns converted to float64 at a time, to bound the memory
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A column: of numbers, which become (x - mean) / deviation, or of texts, one-hot over their levels."""
+    """A column: numbers are encoded as (x - mean) / deviation, texts one-hot over their levels."""
 
     name: str
     mean: float = 0.0
@@ -32,11 +32,11 @@ class Feature:
 
     @property
     def width(self) -> int:
-        """How many inputs it becomes."""
+        """The number of inputs that the column becomes."""
         return 1 if self.levels is None else len(self.levels)
 
     def encode(self, cells: Sequence[str], where: Where, *, zeros: bool = False) -> NDArray[np.float32]:
-        """Encode cells (n,) to (n, width); zeros leaves a level that is not known all zero instead of refusing it."""
+        """Encode cells (n,) as (n, width). An unknown level is an InputError, or all zeros if zeros is True."""
         if self.levels is None:
             values = to_numbers(cells)
             check_numbers(cells, values, where)
@@ -56,12 +56,12 @@ class Feature:
 
 @dataclass(frozen=True)
 class TableCodec:
-    """All that is needed to encode new rows of a table and to decode a network's outputs.
+    """Encodes new rows of a table and decodes a network's outputs.
 
     features           the columns in the order of the network's inputs
     target             the name of the target column
-    classes            the names of the classes, None for regression
-    target_mean, target_deviation    of each target (m,); a network for regression gives (y - mean) / deviation
+    classes            the class names; None for regression
+    target_mean, target_deviation    of each target (m,); a regression network predicts (y - mean) / deviation
     """
 
     features: tuple[Feature, ...]
@@ -72,16 +72,17 @@ class TableCodec:
 
     @property
     def inputs(self) -> int:
-        """Numbers in an encoded row."""
+        """The number of values in an encoded row."""
         return sum(feature.width for feature in self.features)
 
     def encode_rows(self, rows: Sequence[Mapping[str, Any]] | NDArray[Any] | str | Path) -> NDArray[np.float32]:
-        """Encode new rows to (n, inputs).
+        """Encode new rows as (n, inputs).
 
-        rows: dictionaries from column name to value, an array (n, features) of numbers in the order of the features
-        (one row (features,) too), or the path of a .csv or .npy file of either. Columns that are no feature are left
-        out of account. InputError for a column that is not there, a value that is missing or no number, a level that
-        the training part did not have; it names the row (from 1; in a file, the line) and the column.
+        rows: dictionaries from column name to value; an array (n, features), or (features,) for one row, of numbers in
+        the order of the features; or the path of a .csv or .npy file. Columns that are not features are ignored.
+
+        InputError for a missing column or value, a value that is not a number, and a level that does not occur in the
+        training part. It names the column and the row (from 1; in a file, the line).
         """
         if isinstance(rows, np.ndarray):
             return self._encode_array(rows, "the array")
@@ -94,13 +95,13 @@ class TableCodec:
         cells = dict(zip(table.header, table.cells, strict=True))
         for feature in self.features:
             if feature.name not in cells:
-                raise InputError(f"{path}: {lacking(feature.name, 'which the model takes', table.header)}")
+                raise InputError(f"{path}: {lacking(feature.name, 'which the model needs', table.header)}")
         return self.encode_columns(cells, table.where)
 
     def encode_columns(
         self, cells: Mapping[str, Sequence[str]], where: Callable[[str], Where], *, zeros: bool = False
     ) -> NDArray[np.float32]:
-        """Encode whole columns, name -> cells (n,), to (n, inputs); zeros as in Feature.encode."""
+        """Encode columns, name -> cells (n,), as (n, inputs); zeros as in Feature.encode."""
         samples = len(cells[self.features[0].name])
         encoded = np.empty((samples, self.inputs), np.float32)
         start = 0
@@ -111,10 +112,10 @@ class TableCodec:
         return encoded
 
     def decode_targets(self, outputs: Any) -> NDArray[Any]:
-        """What a network's outputs say, in the target's own terms.
+        """Decode a network's outputs as class names or as targets in their own units.
 
-        Classification: class names (n,), of the largest of the outputs (n, classes) or of class labels (n,).
-        Regression: the targets (n, m) float64 in their units, from the outputs (n, m), or (n,) for one target.
+        Classification: class names (n,) from outputs (n, classes), by the largest, or from class labels (n,).
+        Regression: targets (n, m) in float64 from outputs (n, m), or (n,) for one target.
         """
         array = np.asarray(outputs)
         if self.classes is None:
@@ -138,7 +139,7 @@ class TableCodec:
         return names
 
     def to_json(self) -> dict[str, Any]:
-        """What json.dumps takes and from_json turns back into this codec."""
+        """The codec as a dictionary for json.dumps; from_json is the inverse."""
         return {
             "features": [
                 {"name": feature.name, "mean": feature.mean, "deviation": feature.deviation}
@@ -154,7 +155,7 @@ class TableCodec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TableCodec:
-        """The codec of to_json's dictionary; InputError where it is damaged."""
+        """The codec from a dictionary of to_json; InputError if it is damaged."""
         try:
             features = tuple(
                 Feature(str(entry["name"]), levels=tuple(map(str, entry["levels"])))
@@ -176,32 +177,34 @@ class TableCodec:
                 raise InputTypeError(f"row {number} is {row!r}; accepted: a dictionary from column name to value")
             for feature in self.features:
                 if feature.name not in row:
-                    raise InputError(f"row {number}: {lacking(feature.name, 'which the model takes', row)}")
+                    raise InputError(f"row {number}: {lacking(feature.name, 'which the model needs', row)}")
         cells = {feature.name: [_text(row[feature.name]) for row in rows] for feature in self.features}
         return self.encode_columns(cells, lambda column: lambda index: f"row {index + 1}, column {column!r}")
 
-    def _encode_array(self, array: NDArray[Any], said: str) -> NDArray[np.float32]:
+    def _encode_array(self, array: NDArray[Any], source: str) -> NDArray[np.float32]:
         array = array[None] if array.ndim == 1 else array
         texts = [feature.name for feature in self.features if feature.levels is not None]
         if texts:
-            raise InputError(f"{said} cannot be used: column {texts[0]!r} is of texts; give a CSV file or dictionaries")
+            raise InputError(
+                f"{source} cannot be used: column {texts[0]!r} holds texts; use a CSV file or dictionaries"
+            )
         if array.ndim != 2 or array.shape[1] != len(self.features) or array.dtype.kind not in "buif":
             raise InputError(
-                f"{said} has shape {array.shape} and dtype {array.dtype}; needed: numbers (n, {len(self.features)})"
+                f"{source} has shape {array.shape} and dtype {array.dtype}; needed: numbers (n, {len(self.features)})"
             )
         mean = np.array([feature.mean for feature in self.features])
         deviation = np.array([feature.deviation for feature in self.features])
         return standardised(
-            array, mean, deviation, lambda i, j: f"{said}, row {i + 1}, column {self.features[j].name!r}"
+            array, mean, deviation, lambda i, j: f"{source}, row {i + 1}, column {self.features[j].name!r}"
         )
 
 
 def standardised(
     x: NDArray[Any], mean: NDArray[np.float64], deviation: NDArray[np.float64], where: Callable[[int, int], str]
 ) -> NDArray[np.float32]:
-    """(x - mean) / deviation of x (n, d), worked out in float64; InputError where that is not finite.
+    """(x - mean) / deviation of x (n, d), computed in float64; InputError for a result that is not finite.
 
-    where: says where the number at (row, column) stands
+    where: maps (row, column) to the location of the number for the message
     """
     result = np.empty(x.shape, np.float32)
     for start in range(0, x.shape[1], _BLOCK):
@@ -212,13 +215,13 @@ def standardised(
     if odd >= 0:
         row, column = divmod(odd, x.shape[1])
         value = x[row, column]
-        said = "is too far from what the training part holds" if np.isfinite(value) else "is not a finite number"
-        raise InputError(f"{where(row, column)}: {value} {said}")
+        fault = "is too far from the values of the training part" if np.isfinite(value) else "is not a finite number"
+        raise InputError(f"{where(row, column)}: {value} {fault}")
     return result
 
 
 def moments(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and deviation of every column of x (n, d), in float64; the deviation of a constant column is 1."""
+    """Mean and standard deviation of each column of x (n, d), in float64; the deviation of a constant column is 1."""
     mean, deviation = np.empty(x.shape[1]), np.empty(x.shape[1])
     for start in range(0, x.shape[1], _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -235,5 +238,5 @@ def moments(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _text(value: object) -> str:
-    """A value as a CSV file would hold it."""
+    """A value as the text of a CSV cell."""
     return "" if value is None else str(value).strip()

@@ -1,4 +1,4 @@
-"""Reading a CSV file into columns of texts."""
+"""Reading a CSV file as columns of text cells."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DELIMITERS = ",;\t"
 
 @dataclass(frozen=True)
 class Columns:
-    """A table: cells[j][i] is the cell of column header[j] in data row i, which begins on line lines[i] of the file."""
+    """A table: cells[j][i] is the cell in column header[j] and data row i, which begins on line lines[i]."""
 
     path: Path
     header: tuple[str, ...]
@@ -26,16 +26,16 @@ class Columns:
     lines: tuple[int, ...]
 
     def where(self, column: str) -> Where:
-        """How to tell a user where a cell of this column stands."""
+        """The location of each cell of a column, for messages."""
         return lambda index: f"{self.path}, row {self.lines[index]}, column {column!r}"
 
 
 def read_csv(path: str | Path) -> Columns:
-    """Read a CSV file with a header in its first line, in UTF-8 with or without a byte order mark.
+    """Read a CSV file in UTF-8, with or without a byte order mark, whose first line is a header.
 
-    The delimiter is the one of comma, semicolon and tab that splits the first lines into the most columns of equal
-    number. Space around cells does not count, empty lines are left out. InputError, with the line, for a file that is
-    missing or not text, and for rows of a length other than the header's, unnamed columns, or two of one name.
+    The delimiter is comma, semicolon or tab: the one that gives the first rows the same number of columns, and the most
+    of them. Space around cells and empty lines are ignored. InputError, with the line, for a file that is missing or
+    not text, rows that are longer or shorter than the header, and unnamed or repeated columns.
     """
     file = check_file(path)
     with readable(file):
@@ -48,7 +48,7 @@ def read_csv(path: str | Path) -> Columns:
     delimiter = _delimiter(text)
     rows: list[list[str]] = []
     lines: list[int] = []
-    shared: dict[str, str] = {}  # one object for equal cells: a table of grey values would not fit into memory
+    shared: dict[str, str] = {}  # one object for equal cells, or a table of grey values would not fit into memory
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     line = 1
     try:
@@ -61,7 +61,7 @@ def read_csv(path: str | Path) -> Columns:
     except csv.Error as error:
         raise InputError(f"{file}, row {line}: broken CSV: {error}") from error
     if not rows:
-        raise InputError(f"{file} is empty; a header with the columns' names and rows below it are needed")
+        raise InputError(f"{file} is empty; needed: a header with the column names, and rows below it")
     header = rows[0]
     _check_header(file, header)
     for row, at in zip(rows, lines, strict=True):
@@ -73,20 +73,20 @@ def read_csv(path: str | Path) -> Columns:
 
 
 def headless(header: Sequence[str]) -> bool:
-    """Whether a first line looks like a row of numbers rather than names."""
-    return all(to_number(cell) == to_number(cell) for cell in header)
+    """Whether a first line holds only numbers, so that it is a row and not a header."""
+    return all(to_number(cell) == to_number(cell) for cell in header)  # NaN, not a number, differs from itself
 
 
 def _check_header(file: Path, header: Sequence[str]) -> None:
     for number, name in enumerate(header, 1):
         if not name:
-            raise InputError(f"{file}, row 1: column {number} has no name (an index that was saved too? take it out)")
+            raise InputError(f"{file}, row 1: column {number} has no name (a saved row index? remove it)")
         if header.index(name) != number - 1:
             raise InputError(f"{file}, row 1: columns {header.index(name) + 1} and {number} are both named {name!r}")
 
 
 def _delimiter(text: str) -> str:
-    """The delimiter under which the first rows have the most cells, all the same number of them."""
+    """The delimiter that gives the first rows the same number of cells, and the most of them."""
     first = list(itertools.islice(io.StringIO(text, newline=""), 20))
 
     def columns(delimiter: str) -> tuple[bool, int]:

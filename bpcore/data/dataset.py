@@ -1,4 +1,4 @@
-"""What every loader returns: arrays on the host, and all that is needed to read and to feed them."""
+"""The data set that every loader returns: arrays on the host, and how to interpret them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bpcore.data.codec import TableCodec
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in two parts, C-contiguous, checked.
+    """A checked data set: a training part and a test part, which may be empty, in C-contiguous arrays.
 
-    name            what the user calls it
-    x_train, x_test (n, d) uint8 or float32; the network sees x * scale + shift
-    y_train, y_test int64 class labels (n,), or float32 targets (n, m); the test part may be empty
-    classes         the classes' names, None for regression
-    image_shape     (height, width) where a row is an image
-    codec           how new rows of a table are encoded and its outputs decoded, None for images with labels
-    source          one phrase that says where the data came from
+    name            the data set's name
+    x_train, x_test (n, d) uint8 or float32; the network's input is x * scale + shift
+    y_train, y_test int64 class labels (n,), or float32 targets (n, m)
+    classes         the class names; None for regression
+    image_shape     (height, width) if a row is a grey image, else None
+    codec           encodes new rows of a table and decodes outputs; None for images with labels
+    source          a phrase that says where the data came from
     """
 
     name: str
@@ -37,10 +37,10 @@ class Dataset:
 
     @property
     def inputs(self) -> int:
-        """Numbers in one row."""
+        """The number of values in a row."""
         return int(self.x_train.shape[1])
 
     @property
     def outputs(self) -> int:
-        """What a network for it must give: one output a class, or one a target."""
+        """The number of outputs that a network needs: one for each class or target."""
         return int(self.y_train.shape[1]) if self.classes is None else len(self.classes)

@@ -1,4 +1,4 @@
-"""Downloading with pooch: every file checked by its SHA-256, several mirrors, quick to give up."""
+"""Downloads with pooch: SHA-256 checks, several mirrors, short time limits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(file name, bytes done, bytes in all); 0 in all where the server does not say."""
+"""Called as progress(file name, bytes done, total bytes); the total is 0 if the server does not tell it."""
 
 CONNECT_SECONDS = 6.0
 READ_SECONDS = 15.0
@@ -19,10 +19,10 @@ _CHUNK = 1 << 16
 def download(
     folder: Path, checksums: Mapping[str, str], mirrors: Sequence[str], progress: Progress | None = None
 ) -> list[str]:
-    """Bring the files (name -> SHA-256) into a folder; those that lie there with the right checksum stay.
+    """Download files (name -> SHA-256) into a folder; files already there with the right checksum are kept.
 
-    Each file is tried at every mirror, first at the one that served the last; a file appears under its name only once
-    its checksum is right. Returns [] when all are there, else one phrase a mirror that says why not.
+    Each file is tried at every mirror, starting with the one that served the previous file. A file gets its name only
+    after its checksum was found right. Returns [] on success, else one phrase for each mirror that says why it failed.
     """
     import pooch  # brings requests, which is slow to import
 
@@ -50,7 +50,7 @@ def download(
 def _fetch(
     folder: Path, file: str, checksum: str, mirror: str, progress: Progress | None, *, known: bool
 ) -> str | None:
-    """Bring one file from one mirror, known to answer or not; None, or why not."""
+    """Download one file from one mirror; None on success, else the reason. known: the mirror has answered before."""
     import pooch
     import requests
 
@@ -74,10 +74,10 @@ def _fetch(
 
 
 def _answers(url: str) -> bool:
-    """Whether a server says anything at all in time.
+    """Whether a server answers within CONNECT_SECONDS.
 
-    A connection's own time limit counts anew for every address of the host and not at all while its name is looked
-    up, which on a machine cut off from the network can add up to minutes; hence the thread.
+    The time limit of requests starts anew for every address of the host and does not cover the name look-up, so
+    that a machine without a network could wait for minutes; hence the thread.
     """
     import requests
 
@@ -89,7 +89,7 @@ def _answers(url: str) -> bool:
         except requests.Timeout:
             return
         except requests.RequestException:
-            pass  # a quick refusal is an answer; the download proper tells what it is
+            pass  # a refusal is an answer too; the download itself reports it
         answered.set()
 
     threading.Thread(target=ask, daemon=True).start()
@@ -97,7 +97,7 @@ def _answers(url: str) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in a few words: the library's own texts run over several lines."""
+    """A short description of the error; the library's own messages run over several lines."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
@@ -116,23 +116,23 @@ def _reason(error: Exception) -> str:
 
 
 class _Bar:
-    """What pooch wants of a progress bar, handed on to a callback."""
+    """A progress bar, as pooch expects it, that calls back."""
 
     def __init__(self, file: str, progress: Progress) -> None:
         self.file, self.progress = file, progress
         self.total = self.done = 0
 
     def update(self, count: int) -> None:
-        """Count bytes: a whole chunk each time, also where the last is shorter."""
+        """Count bytes; pooch reports a whole chunk each time, even if the last one is shorter."""
         self.done = min(self.done + count, self.total) if self.total else self.done + count
         self.progress(self.file, self.done, self.total)
 
     def reset(self) -> None:
-        """Begin again: pooch does so before it reports the whole."""
+        """Start again; pooch does this before it reports the total."""
         self.done = 0 if self.total else self.done
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Opening a user's file: whatever the system refuses becomes one clear line."""
+"""Reading and writing the user's files: errors of the system become an InputError of one line."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bpcore.errors import InputError, InputTypeError
 
 
 def as_path(path: object) -> Path:
-    """A path as the user wrote it, with ~ for the home folder."""
+    """The path as a Path with ~ expanded; InputTypeError if it is not a path."""
     if not isinstance(path, (str, os.PathLike)):
         raise InputTypeError(f"{path!r} is not a path")
     return Path(os.fspath(path)).expanduser()
 
 
 def check_folder(path: object) -> Path:
-    """A folder that is there."""
+    """The path of an existing folder; InputError otherwise."""
     folder = as_path(path)
     if not folder.is_dir():
         raise InputError(f"{folder} is a file, not a folder" if folder.exists() else f"no such folder: {folder}")
@@ -30,7 +30,7 @@ def check_folder(path: object) -> Path:
 
 
 def check_file(path: object) -> Path:
-    """A file that is there."""
+    """The path of an existing file; InputError otherwise."""
     file = as_path(path)
     if not file.is_file():
         raise InputError(f"{file} is a folder, not a file" if file.is_dir() else f"no such file: {file}")
@@ -39,7 +39,7 @@ def check_file(path: object) -> Path:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn a refusal of the system while reading (permission, a failing disk) into InputError."""
+    """Turn an OSError while reading (permission, a failing disk) into an InputError."""
     try:
         yield
     except OSError as error:
@@ -48,7 +48,7 @@ def readable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[IO[Any]]:
-    """Write a file whole or not at all: a name beside it takes the bytes, and becomes the file at the end."""
+    """Write a file completely or not at all: the bytes go to a temporary file, which is renamed at the end."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as stream:
@@ -61,7 +61,7 @@ def replaced(path: Path) -> Iterator[IO[Any]]:
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """The array of a .npy file; InputError for one that is broken or holds Python objects."""
+    """Read the array of a .npy file; InputError if it is broken or holds Python objects."""
     with readable(path):
         try:
             array = np.load(path, allow_pickle=False)

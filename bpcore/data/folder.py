@@ -1,4 +1,4 @@
-"""The user's own folder of IDX files."""
+"""Loading the user's own folder of IDX files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ _TESTS = ("t10k", "test")
 
 
 def load_idx_folder(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
-    """Load a folder of IDX files: images of any size, one class for each label that the training part holds.
+    """Load a folder of IDX files: images of any size, with a class for each label in the training part.
 
-    Files as MNIST's: train-images-idx3-ubyte and train-labels-idx1-ubyte; t10k-... or test-... for the test. A folder
-    without a test part has test_fraction of each class held out, drawn with seed. x uint8 (n, height * width), scale
-    1/255. InputError for files that are missing or defective, and for a label that only the test part has.
+    The files are named like MNIST's: train-images-idx3-ubyte and train-labels-idx1-ubyte, and t10k-... or test-... for
+    the test part. Without a test part, test_fraction of each class is held out, drawn with seed. x is uint8
+    (n, height * width), with scale 1/255. InputError for missing or defective files, and for a label that occurs in the
+    test part only.
     """
     folder = check_folder(path)
     files, test_files = find_pair(folder, "train"), find_pair(folder, *_TESTS)
     if files is None:
-        raise InputError(f"{folder} holds no IDX data: train-images-idx3-ubyte (plain or .gz) and its like are needed")
+        raise InputError(
+            f"{folder} holds no IDX data; needed: train-images-idx3-ubyte, train-labels-idx1-ubyte (plain or .gz)"
+        )
     images, y = read_pair(*files)
     classes, labels = np.unique(y, return_inverse=True)
     if len(classes) < 2:
@@ -38,8 +41,8 @@ def load_idx_folder(path: str | Path, *, test_fraction: float = 0.2, seed: int =
             raise InputError(f"{test_files[0]} has images {test_images.shape[1:]}, but {files[0].name} has {shape}")
         unseen = np.flatnonzero(~np.isin(test_labels, classes))
         if len(unseen):
-            said = f"label {test_labels[unseen[0]]} of sample {unseen[0]}"
-            raise InputError(f"{test_files[1]}: {said} does not occur in {files[1].name}")
+            label = f"label {test_labels[unseen[0]]} of sample {unseen[0]}"
+            raise InputError(f"{test_files[1]}: {label} does not occur in {files[1].name}")
         parts = x, labels, test_images.reshape(len(test_images), -1), np.searchsorted(classes, test_labels)
         source = f"from {folder}"
     else:

@@ -1,6 +1,6 @@
-"""IDX, the file format of MNIST: two zero bytes, a type, the number of dimensions, their sizes, the numbers.
+"""IDX, the file format of MNIST: two zero bytes, a type code, the number of dimensions, their sizes, the data.
 
-All of it is big-endian. Files may be plain or gzip; which of the two is read from the first bytes, not from the name.
+Everything is big-endian. A file may be plain or gzip; the first bytes decide, not the name.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ TYPES: dict[int, np.dtype[Any]] = {
 }
 CODES = {kind.newbyteorder("="): code for code, kind in TYPES.items()}
 
-_DIMENSIONS = 32  # the most that every NumPy takes
+_DIMENSIONS = 32  # the most that every version of NumPy supports
 _CHUNK = 1 << 20
 
 
 def read_idx(path: str | Path) -> NDArray[Any]:
-    """The array of an IDX file, in the machine's byte order, C-contiguous.
+    """Read the array of an IDX file, in the machine's byte order, C-contiguous.
 
-    InputError for a file that is missing, not IDX, truncated, with bytes after its end, or broken gzip.
+    InputError for a file that is missing, not IDX, truncated, longer than its header says, or broken gzip.
     """
     file = check_file(path)
     with readable(file), file.open("rb") as raw:
@@ -52,9 +52,9 @@ def read_idx(path: str | Path) -> NDArray[Any]:
 
 
 def write_idx(path: str | Path, array: NDArray[Any]) -> None:
-    """Write an array of uint8, int8, int16, int32, float32 or float64; as gzip where the name ends in .gz.
+    """Write an array of uint8, int8, int16, int32, float32 or float64; as gzip if the name ends in .gz.
 
-    InputTypeError for another dtype; the file is written whole or not at all.
+    The file is written completely or not at all. InputTypeError for another dtype.
     """
     file = as_path(path)
     array = np.asarray(array)
@@ -75,10 +75,10 @@ def write_idx(path: str | Path, array: NDArray[Any]) -> None:
 
 
 def read_images(path: str | Path) -> NDArray[np.uint8]:
-    """The images (n, height, width) of an IDX file."""
+    """Read the images (n, height, width) of an IDX file."""
     array = read_idx(path)
     if array.ndim == 1:
-        raise InputError(f"{path} holds {len(array)} labels where images are expected: were two files exchanged?")
+        raise InputError(f"{path} holds {len(array)} labels where images are expected: were two files swapped?")
     if array.ndim != 3 or array.dtype != np.uint8:
         raise InputError(
             f"{path} holds {array.dtype} of shape {array.shape}; expected: uint8 images (n, height, width)"
@@ -89,10 +89,10 @@ def read_images(path: str | Path) -> NDArray[np.uint8]:
 
 
 def read_labels(path: str | Path, classes: int = 0) -> NDArray[np.int64]:
-    """The labels (n,) of an IDX file, which must lie in 0 .. classes - 1 (0: anywhere)."""
+    """Read the labels (n,) of an IDX file; InputError if one is outside 0 .. classes - 1 (classes=0: any label)."""
     array = read_idx(path)
     if array.ndim == 3:
-        raise InputError(f"{path} holds {len(array)} images where labels are expected: were two files exchanged?")
+        raise InputError(f"{path} holds {len(array)} images where labels are expected: were two files swapped?")
     if array.ndim != 1 or array.dtype.kind not in "ui":
         raise InputError(f"{path} holds {array.dtype} of shape {array.shape}; expected: integer labels (n,)")
     if classes:
@@ -105,7 +105,7 @@ def read_labels(path: str | Path, classes: int = 0) -> NDArray[np.int64]:
 
 
 def read_pair(images: str | Path, labels: str | Path, classes: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (n, height, width) and their labels (n,); InputError where their numbers differ."""
+    """Read images (n, height, width) and their labels (n,); InputError if their numbers differ."""
     x, y = read_images(images), read_labels(labels, classes)
     if len(x) != len(y):
         raise InputError(f"{images} holds {len(x)} images, but {labels} holds {len(y)} labels")
@@ -113,10 +113,10 @@ def read_pair(images: str | Path, labels: str | Path, classes: int = 0) -> tuple
 
 
 def find_pair(folder: Path, *parts: str) -> tuple[Path, Path] | None:
-    """The images file and the labels file of the first part ("train", "t10k") that a folder holds, None for none.
+    """Find the images file and the labels file of the first of these parts ("train", "t10k") in a folder, or None.
 
-    Named PART-images-idx3-ubyte or PART-images.idx3-ubyte, plain or with .gz; labels likewise. InputError where one of
-    the two is there without the other.
+    They are named PART-images-idx3-ubyte or PART-images.idx3-ubyte, plain or with .gz; labels likewise. InputError for
+    one without the other.
     """
     for part in parts:
         images, labels = (_find(folder, f"{part}-{kind}") for kind in ("images{}idx3-ubyte", "labels{}idx1-ubyte"))
@@ -151,7 +151,7 @@ def _read(file: Path, stream: IO[bytes] | gzip.GzipFile) -> NDArray[Any]:
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
     expected = math.prod(shape) * TYPES[code].itemsize
     content, extra = bytearray(), 0
-    # In pieces: the size that a broken header claims must not be allocated before the bytes are there.
+    # In chunks, so that the size in a broken header is not allocated before the bytes have been read.
     while chunk := stream.read(_CHUNK):
         wanted = expected - len(content)
         content += chunk[:wanted]
@@ -161,5 +161,5 @@ def _read(file: Path, stream: IO[bytes] | gzip.GzipFile) -> NDArray[Any]:
             f"{file} is truncated: shape {shape} needs {expected} bytes after the header, but there are {len(content)}"
         )
     if extra:
-        raise InputError(f"{file} has {extra} bytes too many: shape {shape} needs {expected} after the header")
+        raise InputError(f"{file} has {extra} extra bytes: shape {shape} needs {expected} after the header")
     return np.frombuffer(content, TYPES[code]).reshape(shape).astype(TYPES[code].newbyteorder("="), copy=False)

@@ -1,7 +1,7 @@
-"""From an image file to the row that a network for images takes: a photographed digit is made like those of MNIST.
+"""Converting an image file to an input row: a photographed digit is prepared as MNIST's digits were.
 
-MNIST's digits were scaled to fit 20 x 20 pixels with their aspect kept, and set into 28 x 28 with the centre of mass in
-the middle (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
+MNIST's digits were scaled to fit 20 x 20 pixels, keeping their aspect ratio, and placed in 28 x 28 pixels with the
+centre of mass in the middle (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 Grey = NDArray[np.float64]
 
-_WORKING = 400  # pixels on the longer side: enough for any digit, and quick
-_BACKGROUND = 64  # pixels on the longer side in which the paper's brightness is judged
-_FEWEST_LEVELS = 12.0  # ink must differ from paper by so many of 255 levels,
-_FEWEST_SIGMAS = 6.0  # and by so many deviations of the paper's noise,
-_FEWEST_PIXELS = 4  # in so many pixels
-_SPECK = 0.04  # what has less than this share of the largest stroke's ink is dirt
-_STROKE = 0.08  # the least width of a stroke, as a share of the digit's longer side: MNIST's have 0.1
+_WORKING = 400  # pixels on the longer side of the working copy: enough for any digit, and fast
+_BACKGROUND = 64  # pixels on the longer side of the copy in which the paper's brightness is estimated
+_FEWEST_LEVELS = 12.0  # ink differs from paper by at least this many of 255 levels,
+_FEWEST_SIGMAS = 6.0  # and by at least this many standard deviations of the paper's noise,
+_FEWEST_PIXELS = 4  # in at least this many pixels
+_SPECK = 0.04  # a component with less than this share of the largest one's ink is dirt
+_STROKE = 0.08  # the least width of a stroke, relative to the digit's longer side; MNIST's have 0.1
 
 
 def load_image(path: str | Path, image_shape: tuple[int, int], *, top: int = 255) -> NDArray[np.uint8]:
-    """The image of a file as rows (n, height * width) of 0 (paper) to top (ink), for image_shape = (height, width).
+    """Load an image file as uint8 rows (n, height * width) in 0 (paper) to top (ink), for image_shape (height, width).
 
-    Image files give one row. One of the size image_shape that is white on black stays as it is. Any other is taken
-    for a photographed character: made grey, inverted where its border is light, freed of uneven light, noise and
-    specks, cropped, scaled to fit 20/28 of the image and placed with its centre of mass in the middle.
+    An image file gives one row. An image of that size, white on black, is kept as it is. Any other is treated as a
+    photographed character: converted to grey, inverted if its border is light, cleared of uneven light, noise and
+    specks, cropped, scaled to fit 20/28 of the image, and placed with its centre of mass in the middle.
 
-    .npy files hold one image (h, w) or (d,), or more (n, h, w) or (n, d), as the network's data: uint8 up to top or
-    255, or floats in 0..1 or 0..255. Only their range is changed.
+    A .npy file holds one image (h, w) or (d,), or several (n, h, w) or (n, d): uint8 up to top or 255, or floats in
+    0..1 or 0..255. Only their range is changed.
 
-    top: the grey value that the network's data have for full ink, 255 for MNIST, 16 for digits
+    top: the value of full ink in the network's data: 255 for MNIST, 16 for digits
 
-    InputError for a file that is missing or no image, a wrong shape or range, and a blank image.
+    InputError for a file that is missing or not an image, a wrong shape or range, and a blank image.
     """
     file = check_file(as_path(path))
     if file.suffix.lower() == ".npy":
@@ -51,7 +51,7 @@ def load_image(path: str | Path, image_shape: tuple[int, int], *, top: int = 255
     if np.ptp(grey) == 0:
         raise InputError(f"{file} is blank: every pixel is the same")
     if grey.shape != image_shape or _is_light(grey):
-        grey = _place(_ink(file, _reduced(grey, _WORKING)), image_shape)
+        grey = _placed(_ink(file, _reduced(grey, _WORKING)), image_shape)
     return np.rint(grey * (top / 255)).astype(np.uint8).reshape(1, -1)
 
 
@@ -79,7 +79,7 @@ def _from_array(file: Path, array: NDArray[Any], shape: tuple[int, int], top: in
 
 
 def _open(file: Path) -> Grey:
-    """The picture upright, in grey (h, w), 0 to 255."""
+    """Read an image file, upright, as grey values (h, w) in 0..255."""
     from PIL import Image, ImageOps
 
     with readable(file):
@@ -88,11 +88,11 @@ def _open(file: Path) -> Grey:
         with Image.open(content) as picture:
             return _to_grey(ImageOps.exif_transpose(picture))
     except Exception as error:  # broken files make the decoders raise nearly anything
-        raise InputError(f"{file} is no image that can be read; accepted: PNG, JPEG and the like, or .npy") from error
+        raise InputError(f"{file} is not a readable image; accepted: PNG, JPEG and the like, or .npy") from error
 
 
 def _to_grey(picture: Image.Image) -> Grey:
-    """Grey values 0 to 255; what is transparent becomes paper."""
+    """Convert to grey values (h, w) in 0..255; transparent pixels become paper."""
     if picture.mode.startswith(("I", "F")):
         values = np.array(picture, np.float64)
         values *= 255 / max(values.max(), 65535.0 if picture.mode.startswith("I") else 1.0)
@@ -108,7 +108,7 @@ def _to_grey(picture: Image.Image) -> Grey:
 
 
 def _resize(grey: Grey, height: int, width: int) -> Grey:
-    """Resized with the pixels that fall into one averaged."""
+    """Resize an image (h, w); when it shrinks, pixels are averaged."""
     from PIL import Image
 
     picture = Image.fromarray(grey.astype(np.float32))
@@ -116,7 +116,7 @@ def _resize(grey: Grey, height: int, width: int) -> Grey:
 
 
 def _reduced(grey: Grey, longest: int = _BACKGROUND) -> Grey:
-    """Made smaller, where it is larger, for its longer side to have so many pixels."""
+    """Shrink an image whose longer side has more than `longest` pixels to that many."""
     factor = min(1.0, longest / max(grey.shape))
     height, width = (max(1, round(side * factor)) for side in grey.shape)
     return grey if factor == 1.0 else _resize(grey, height, width)
@@ -127,25 +127,25 @@ def _border(grey: NDArray[Any]) -> NDArray[Any]:
 
 
 def _is_light(grey: Grey) -> bool:
-    """Whether the paper, judged at the border, is lighter than the ink."""
-    place = (np.median(_border(grey)) - grey.min()) / np.ptp(grey)
-    if abs(place - 0.5) > 0.2:
-        return bool(place > 0.5)
-    small = _reduced(grey)  # between light and dark: ink stands out to one side from the paper's uneven light
+    """Whether the paper, judged by the border, is lighter than the ink."""
+    brightness = (np.median(_border(grey)) - grey.min()) / np.ptp(grey)
+    if abs(brightness - 0.5) > 0.2:
+        return bool(brightness > 0.5)
+    small = _reduced(grey)  # undecided: the differences from the paper's surface are skewed towards the ink
     return float(((small - _surface(small)) ** 3).sum()) < 0
 
 
 def _ink(file: Path, grey: Grey) -> Grey:
-    """How much ink there is, 0 to 255: the paper's uneven light, its noise and specks become 0."""
+    """The amount of ink at each pixel, 0 to 255, without the paper's uneven light, noise and specks."""
     grey = _smooth(255 - grey if _is_light(grey) else grey)  # from here on, ink is bright
     excess = grey - _paper(grey)
     paper = float(np.median(excess))
     sigma = 1.4826 * float(np.median(np.abs(excess - paper)))
     level = threshold = paper + max(_FEWEST_LEVELS, _FEWEST_SIGMAS * sigma)
-    for _ in range(3):  # halfway between paper and ink, as the ink beyond the threshold tells it
+    for _ in range(3):  # move the threshold halfway between paper and the ink found so far
         strokes = excess[excess > threshold]
         if len(strokes) < _FEWEST_PIXELS:
-            raise InputError(f"{file} is blank: no ink can be told from the paper")
+            raise InputError(f"{file} is blank: no ink stands out from the paper")
         level = float(np.median(strokes))
         threshold = max(threshold, (paper + level) / 2)
     low = paper + max(4 * sigma, 0.35 * (level - paper))
@@ -154,14 +154,14 @@ def _ink(file: Path, grey: Grey) -> Grey:
 
 
 def _smooth(grey: Grey) -> Grey:
-    """The mean of 3 x 3 pixels, where the picture is large enough that no stroke is lost by it."""
+    """The mean of 3 x 3 pixels, if the image is large enough that no stroke is lost."""
     return grey if min(grey.shape) < 100 else _windows(grey, 3).mean(axis=(2, 3))
 
 
 def _paper(grey: Grey) -> Grey:
-    """The paper's brightness under bright ink: a smooth surface for the light, and what shadows leave beside it.
+    """The paper's brightness under bright ink: a smooth surface for the light, less the shadows.
 
-    Shadows are found by a morphological opening, in a window wider than strokes and narrower than shadows.
+    Shadows are found by a morphological opening in a window wider than strokes and narrower than shadows.
     """
     small = _reduced(grey)
     light = _surface(small)
@@ -171,7 +171,7 @@ def _paper(grey: Grey) -> Grey:
 
 
 def _surface(grey: Grey) -> Grey:
-    """The quadratic surface through the paper: fitted again and again without the pixels that stand out from it."""
+    """A quadratic surface fitted to the paper, repeatedly, without the pixels that stand out from it."""
     rows, columns = (np.linspace(-1, 1, side) for side in grey.shape)
     y, x = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
@@ -186,14 +186,14 @@ def _surface(grey: Grey) -> Grey:
 
 
 def _spread(grey: Grey, size: int) -> Grey:
-    """The largest of size x size pixels around each (size is odd)."""
+    """The maximum of the size x size pixels around each pixel (grey dilation); size is odd."""
     down: Grey = _windows(grey, size, 1).max(axis=(2, 3))
     across: Grey = _windows(down, 1, size).max(axis=(2, 3))
     return across
 
 
 def _windows(grey: Grey, height: int, width: int | None = None) -> Grey:
-    """The height x width pixels around each, as two more dimensions, with the border continued outwards."""
+    """The height x width pixels around each pixel, as two more axes; the border is extended outwards."""
     width = height if width is None else width
     padded = np.pad(grey, ((height // 2,) * 2, (width // 2,) * 2), mode="edge")
     windows: Grey = np.lib.stride_tricks.sliding_window_view(padded, (height, width))
@@ -201,7 +201,7 @@ def _windows(grey: Grey, height: int, width: int | None = None) -> Grey:
 
 
 def _without_specks(ink: Grey) -> Grey:
-    """Only the strokes: what is small beside the largest goes, and what comes in from the border beside others."""
+    """Keep the strokes: remove small components and, if enough ink remains, those that touch the border."""
     labels = _components(ink > 64)
     amounts = np.bincount(labels.ravel(), ink.ravel())
     amounts[0] = 0.0
@@ -210,14 +210,14 @@ def _without_specks(ink: Grey) -> Grey:
     if inside.max() > 0.1 * amounts.max():
         amounts = inside
     kept = amounts >= max(_SPECK * amounts.max(), 1.0)
-    # The soft edge of a stroke lies outside its component: two pixels around belong to it.
+    # The soft edge of a stroke lies outside its component, up to two pixels away.
     return np.where(_spread(kept[labels].astype(np.float64), 5) > 0, ink, 0.0)
 
 
 def _components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The number of the connected component (8 neighbours) of each pixel of a mask, 0 outside it.
+    """Label the connected components (8 neighbours) of a mask; 0 is outside.
 
-    Pixels are numbered; neighbours of different numbers both take the lower one, until there are none.
+    Pixels are numbered; neighbours with different numbers take the lower one, until nothing changes.
     """
     numbers = np.cumsum(mask).reshape(mask.shape) * mask
     pairs = []
@@ -240,8 +240,8 @@ def _components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return components
 
 
-def _place(ink: Grey, shape: tuple[int, int]) -> Grey:
-    """Crop to the ink, make thin strokes as wide as MNIST's, scale to fit, and set the centre of mass in the middle."""
+def _placed(ink: Grey, shape: tuple[int, int]) -> Grey:
+    """Crop to the ink, thicken thin strokes, scale to fit, and put the centre of mass in the middle."""
     ink = _thickened(_cropped(ink))
     box = [round(side * 20 / 28) if side >= 20 else side for side in shape]
     factor = min(room / side for room, side in zip(box, ink.shape, strict=True))
@@ -256,7 +256,7 @@ def _place(ink: Grey, shape: tuple[int, int]) -> Grey:
 
 
 def _offset(profile: Grey, room: int) -> int:
-    """Where a profile must begin for its centre of mass to come to the middle of the room, without leaving it."""
+    """The start of a profile, within room, that brings its centre of mass to the middle."""
     centre = float(profile @ np.arange(len(profile)) / profile.sum())
     return min(max(0, round(room / 2 - centre)), room - len(profile))
 
@@ -267,10 +267,10 @@ def _cropped(ink: Grey) -> Grey:
 
 
 def _thickened(ink: Grey) -> Grey:
-    """A pen's thin line, spread: scaled down as it is, it would be nearly gone."""
+    """Widen thin strokes, such as a pen's, which would nearly vanish when scaled down."""
     side = max(ink.shape)
     framed = np.pad(ink, 1)
     edge = sum(float(np.abs(np.diff(framed, axis=axis)).sum()) for axis in (0, 1))
-    lacking = _STROKE * side - 2 * float(ink.sum()) / edge  # a stroke's area is its width times half of its edge
+    lacking = _STROKE * side - 2 * float(ink.sum()) / edge  # a stroke's area is its width times half its edge
     radius = round(lacking / 2)
     return ink if radius < 1 else _spread(np.pad(ink, radius), 2 * radius + 1)

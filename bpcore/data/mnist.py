@@ -1,7 +1,7 @@
-"""MNIST and the data sets made in its form: found on this machine, or downloaded.
+"""MNIST and data sets in the same format, from local files or downloaded.
 
-Looked for in data_dir, in $BPCORE_DATA_DIR and in the user's cache, in each as FOLDER/NAME/FILES and FOLDER/FILES.
-Local files are accepted by their structure, downloaded ones by their SHA-256 (bpcore/data/download.py).
+The files are looked for in data_dir, $BPCORE_DATA_DIR and the user's cache: in each, in the folder NAME and then in the
+folder itself. Local files are checked by their structure, downloaded ones by their SHA-256 (bpcore/data/download.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHAPE = (28, 28)
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set is had: mirrors' base URLs, the SHA-256 of the four FILES, the classes' names."""
+    """A data set's source: the mirrors' base URLs, the SHA-256 of the four FILES, and the class names."""
 
     mirrors: tuple[str, ...]
     sha256: tuple[str, str, str, str]
@@ -91,22 +91,22 @@ def load_mnist(
     mirrors: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Load mnist, fashion_mnist or kmnist: x (n, 784) uint8, labels (n,) int64, ten classes, scale 1/255.
+    """Load mnist, fashion_mnist or kmnist: x uint8 (n, 784) with scale 1/255, labels int64 (n,) of ten classes.
 
     data_dir    a folder to look in first
-    mirrors     base URLs to download from, in place of the data set's own
-    progress    called as progress(file name, bytes done, bytes in all) while downloading; 0 in all where unknown
+    mirrors     base URLs to download from instead of the data set's own
+    progress    called as progress(file name, bytes done, total bytes) while downloading; the total is 0 if unknown
 
-    DataUnavailable where it is neither found nor downloadable; InputError for a data_dir that is not there and for
-    defective files.
+    DataUnavailable if the data set is neither found nor downloadable; InputError for a data_dir that does not exist and
+    for defective files.
     """
     if name not in SOURCES:
         raise unknown_name("data set", name, SOURCES)
     source = SOURCES[name] if mirrors is None else replace(SOURCES[name], mirrors=tuple(mirrors))
     tried = []
-    for base, said in given_folders(data_dir):
+    for base, label in given_folders(data_dir):
         if not base.is_dir():
-            tried.append(f"{said} (no such folder)")
+            tried.append(f"{label} (no such folder)")
             continue
         for folder in (base / name, base):
             files = find_files(folder)
@@ -115,16 +115,16 @@ def load_mnist(
             owner = _owner(files[3])
             if owner in (None, name):
                 return read_files(name, files, source.classes, f"from {folder}")
-            said = f"{said} (holds {owner})"
-        tried.append(said)
+            label = f"{label} (holds {owner})"
+        tried.append(label)
     return _from_cache(name, source, tried, progress)
 
 
 def find_folder(name: str, base: Path) -> Path | None:
-    """The folder that has the four files of a data set: base/NAME or base; None where neither has any of them.
+    """Find the folder with the four files of a data set: base/NAME or base; None if neither has them.
 
-    Files that are known to be those of another data set, which are named alike, do not count. InputError where a folder
-    has some of the four.
+    Files that are known to belong to another data set, which has the same file names, are skipped. InputError for a
+    folder with some of the four files but not all.
     """
     for folder in (base / name, base):
         files = find_files(folder)
@@ -134,9 +134,9 @@ def find_folder(name: str, base: Path) -> Path | None:
 
 
 def find_files(folder: Path) -> list[Path] | None:
-    """The four files in the order of FILES, however they are spelled; None where the folder holds none of them.
+    """Find the four files, in the order of FILES, by the names that find_pair accepts; None if there are none.
 
-    InputError where it holds some of them.
+    InputError for a folder with some of the four files but not all.
     """
     train, test = find_pair(folder, "train"), find_pair(folder, "t10k")
     if train and test:
@@ -147,7 +147,7 @@ def find_files(folder: Path) -> list[Path] | None:
 
 
 def read_files(name: str, files: Sequence[Path], classes: tuple[str, ...], source: str) -> Dataset:
-    """The data set of four files in the order of FILES: images of 28 x 28, labels below the number of classes."""
+    """Read a data set from four files in the order of FILES; InputError for sizes other than 28 x 28, wrong labels."""
     pairs = [read_pair(files[part], files[part + 1], len(classes)) for part in (0, 2)]
     for file, (images, _) in zip(files[::2], pairs, strict=True):
         if images.shape[1:] != _SHAPE:
@@ -168,33 +168,33 @@ def read_files(name: str, files: Sequence[Path], classes: tuple[str, ...], sourc
 
 
 def _from_cache(name: str, source: Source, tried: list[str], progress: Progress | None) -> Dataset:
-    """From the user's cache, downloading what it lacks or what turns out to be defective there."""
+    """Load from the user's cache; download files that are missing or defective there."""
     folder = cache_folder() / name
     try:
         files = find_files(folder)
         if files:
             return read_files(name, files, source.classes, f"from the cache, {folder}")
     except InputError:
-        pass  # a cache is mended, not complained about
+        pass  # a defective cache is replaced, not reported
     checksums = dict(zip(FILES, source.sha256, strict=True))
     failures = download(folder, checksums, source.mirrors, progress)
     if failures:
         looked = ", ".join([*tried, str(folder)])
         raise DataUnavailable(
             f"{name} is neither on this machine nor downloadable: looked in {looked}; {'; '.join(failures)}. "
-            f"Put its four files ({FILES[0]}, ...) into a folder and name that with data_dir, --data-dir or "
+            f"Put its four files ({FILES[0]}, ...) into a folder and name that folder with data_dir, --data-dir or "
             f"BPCORE_DATA_DIR"
         )
     return read_files(name, [folder / file for file in FILES], source.classes, f"downloaded to {folder}")
 
 
-# The test labels of each data set, packed, and MNIST's unpacked too: they tell apart what looks the same.
+# SHA-256 of each data set's compressed test labels, and of MNIST's uncompressed: they identify files of equal names.
 _TEST_LABELS = {source.sha256[3]: name for name, source in SOURCES.items()} | {
     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2": "mnist"
 }
 
 
 def _owner(test_labels: Path) -> str | None:
-    """The data set that these test labels are known to be of."""
+    """The name of the data set that a file of test labels belongs to, or None if unknown."""
     with readable(test_labels):
         return _TEST_LABELS.get(hashlib.sha256(test_labels.read_bytes()).hexdigest())

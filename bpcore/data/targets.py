@@ -1,7 +1,7 @@
-"""What a table's target is, and how it becomes labels or standardised numbers.
+"""Reading a table's target as class labels or as standardised numbers.
 
-task="auto" takes for classes: texts; whole numbers with at most 20 different values that come twice or more on average;
-the labels of uint8 images, however many there are. All else is regression.
+task="auto" means classification for texts, for whole numbers with at most 20 different values that occur twice or more
+on average, and for labels of uint8 images, however many there are. Anything else is regression.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ TASKS = ("auto", "classification", "regression")
 
 
 def check_task(task: str) -> None:
-    """Refuse a task that is not one of TASKS."""
+    """InputError for a task that is not in TASKS."""
     if task not in TASKS:
         raise unknown_name("task", task, TASKS)
 
 
 def read_texts(cells: Sequence[str], task: str, where: Where) -> tuple[NDArray[Any], tuple[str, ...] | None]:
-    """Labels (n,) and the classes' names, or targets (n, 1) and None, of a column of texts."""
+    """Labels (n,) with the class names, or targets (n, 1) with None, from a column's cells."""
     values = to_numbers(cells)
     if task == "regression":
         check_numbers(cells, values, where)
@@ -40,14 +40,14 @@ def read_texts(cells: Sequence[str], task: str, where: Where) -> tuple[NDArray[A
 
 
 def read_numbers(values: Targets, task: str, where: Where) -> tuple[NDArray[Any], tuple[str, ...] | None]:
-    """Labels (n,) and the classes' names, or targets (n, 1) and None, of finite numbers (n,)."""
+    """Labels (n,) with the class names, or targets (n, 1) with None, from finite numbers (n,)."""
     if task == "classification" or (task == "auto" and are_classes(values)):
         return to_labels(values, where)
     return values[:, None], None
 
 
 def to_labels(values: NDArray[np.float64] | NDArray[np.str_], where: Where) -> tuple[Labels, tuple[str, ...]]:
-    """The place of each number or text (n,) among the different ones in ascending order, and their names."""
+    """Labels (n,) from numbers or texts (n,), counted from 0 in ascending order of the values, and the class names."""
     different, labels = np.unique(values, return_inverse=True)
     names = tuple(str(value) if values.dtype.kind == "U" else number_name(value) for value in different)
     if len(names) < 2:
@@ -58,7 +58,7 @@ def to_labels(values: NDArray[np.float64] | NDArray[np.str_], where: Where) -> t
 def standardise_targets(
     codec: TableCodec, y: Targets, train: NDArray[np.int64], where: Where
 ) -> tuple[TableCodec, NDArray[np.float32]]:
-    """The codec with the moments of the targets (n, m) in the training rows, and the targets made standard by them."""
+    """Standardise the targets (n, m) by the training rows; return the codec with their moments, and the targets."""
     mean, deviation = moments(y[train])
     codec = replace(codec, target_mean=tuple(mean.tolist()), target_deviation=tuple(deviation.tolist()))
     return codec, standardised(y, mean, deviation, lambda row, _: where(row))

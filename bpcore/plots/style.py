@@ -1,7 +1,7 @@
-"""How bpcore's pictures look: colours that colour-blind readers can tell apart, markers; and the door to matplotlib.
+"""The look of bpcore's plots, and the one place that creates matplotlib figures.
 
-Figures are made as objects: nothing here or above touches matplotlib's global state (pyplot), so it works without a
-screen, beside a notebook, and in several threads.
+Figures are plain objects: nothing here touches pyplot's global state, so plots work without a display, in a notebook
+and in several threads. matplotlib is imported inside the functions, so that importing this module stays fast.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".svg", ".png", ".pdf")
 
-# Okabe and Ito's colours, the yellow darkened; with as many markers as have no common divisor.
+# Okabe and Ito's colours, the yellow darkened. Seven colours and five markers have no common divisor: 35 pairs.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C7A00"]
 MARKERS = ["o", "s", "^", "D", "v"]
 
 ORDER = "viridis"
-"""A colour map for what comes one after the other: layers, epochs."""
+"""The colour map for a sequence: layers, epochs."""
 SIGNED = "PuOr"
-"""A colour map for what is above or below zero."""
+"""The colour map for values on both sides of zero."""
 
 LONGEST_NAME = 24
 
 
 def require_matplotlib(feature: str) -> None:
-    """Refuse what could not be drawn later."""
+    """MissingExtraError, naming the feature, if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
         raise MissingExtraError(feature, "plot")
 
 
 def check_picture(path: Path) -> None:
-    """Refuse, before any work, a file that could not be drawn in the end."""
-    require_matplotlib("a picture")
+    """Check, before any work, that a picture can be written to path; InputError otherwise."""
+    require_matplotlib("a plot")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} cannot be drawn; accepted: a name that ends in {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
@@ -49,45 +49,60 @@ def check_picture(path: Path) -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, which finds room for its labels by itself."""
-    require_matplotlib("a picture")
+    """An empty figure, width and height in inches, whose layout makes room for labels."""
+    require_matplotlib("a plot")
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def axes_or_new(axes: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
+    """The axes and their figure; a new figure of width x height inches if axes is None."""
+    if axes is not None:
+        owner: Any = axes.figure
+        return owner, axes
+    figure = new_figure(width, height)
+    return figure, figure.subplots()
+
+
 def cycle(axes: Axes) -> None:
-    """Let the lines to come differ in colour and in marker."""
+    """Give each of the next lines another colour and marker."""
     axes.set_prop_cycle(color=COLOURS * len(MARKERS), marker=MARKERS * len(COLOURS))
 
 
-def finish(axes: Axes, title: str = "", x: str = "", y: str = "", *, legend: bool = False, **how: Any) -> None:
-    """Title, labels and a faint grid; the legend below, where it covers nothing. how: see Axes.legend."""
+def finish(axes: Axes, title: str = "", x: str = "", y: str = "", *, legend: bool = False, **options: Any) -> None:
+    """Add the title, the axis labels, a faint grid and, below the axes, the legend; options go to Axes.legend."""
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
     if legend:
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2}
-        axes.legend(**{"fontsize": 8, "frameon": False, **below, **how})
+        axes.legend(**{"fontsize": 8, "frameon": False, **below, **options})
+
+
+def write_instead(axes: Axes, text: str) -> None:
+    """Show a text in the middle of the axes instead of data."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+    axes.set_axis_off()
 
 
 def whole_numbers_across(axes: Axes) -> None:
-    """Ticks at whole numbers alone."""
+    """Put the ticks of the x axis at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def in_order(number: int, count: int) -> Any:
-    """The colour of one of several things that come one after the other; the palest is left out."""
+    """The colour of item number (from 0) of a sequence of count; the palest colours are left out."""
     from matplotlib import colormaps
 
     return colormaps[ORDER](0.92 * number / max(count - 1, 1))
 
 
 def order_bar(figure: Figure, axes: Axes, label: str, count: int) -> None:
-    """A scale beside the axes that says which colour `in_order` gave to which of 1, 2, ..., count."""
+    """Add a colour bar beside the axes for the colours that `in_order` gives to 1, 2, ..., count."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
@@ -96,35 +111,35 @@ def order_bar(figure: Figure, axes: Axes, label: str, count: int) -> None:
 
 
 def amounts() -> Any:
-    """A colour map for what is zero or more: from white, on the page and on paper, through the first colour to dark."""
+    """The colour map for values of zero or more: from white through the first of COLOURS to a dark blue."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("amounts", [(0.0, "white"), (0.75, COLOURS[0]), (1.0, "#00314F")])
 
 
 def ink(background: np.ndarray) -> str:
-    """Black or white, whichever stands out more from a colour (WCAG's contrast of relative luminances)."""
+    """Black or white, whichever contrasts more with a background colour (WCAG contrast ratio)."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in background[:3]]
     luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
     return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
 
 
 def root_scale() -> Any:
-    """Colours for shares of 0 to 1 by their square root, so that small ones can be told from 0."""
+    """A scale for shares in 0..1 by their square root, which sets small ones apart from 0."""
     from matplotlib.colors import PowerNorm
 
     return PowerNorm(0.5, vmin=0.0, vmax=1.0)
 
 
 def pale(colours: Sequence[str]) -> Any:
-    """Colours (M, 3) as a background: most of the way to white."""
+    """Colours as RGB (M, 3), lightened for a background."""
     from matplotlib.colors import to_rgb
 
     return np.array([[1.0 - 0.28 * (1.0 - part) for part in to_rgb(colour)] for colour in colours])
 
 
 def plain(text: object, longest: int = LONGEST_NAME) -> str:
-    """A name as it is to be read: shortened where it is long, and no formula where it holds dollar signs."""
+    """A name as text for matplotlib: whitespace collapsed, shortened to `longest`, dollar signs escaped."""
     name = " ".join(str(text).split())
     short = name if len(name) <= longest else name[: longest - 1] + "…"
     return short.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The solver that sees all samples at once: scipy's L-BFGS-B on the host, loss and gradient from the device."""
+"""The full-batch solver: scipy's L-BFGS-B on the host, with loss and gradient from the device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
-from bpcore.backends.base import Batch, Samples
+from bpcore.backends.samples import Batch, Samples
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss
 from bpcore.training import placement
@@ -17,13 +17,13 @@ from bpcore.training.batches import BatchPlan, batch_for
 from bpcore.training.replay import BatchSteps, Replay
 
 ROWS_AT_A_TIME = 4096
-"""The gradient of all samples is added up from so many at a time, so that no buffer grows with the data."""
+"""The gradient is summed over batches of this many samples, so that no buffer grows with the data."""
 
 
 class Objective:
-    """The loss over all samples and its gradient, as functions of the flat parameters (P,) float64.
+    """The loss over all samples and its gradient as functions of the flat parameters (P,) float64.
 
-    alpha: 1/2 alpha sum W^2, divided by the sum of the sample weights, is added to the mean loss.
+    alpha: the penalty 1/2 alpha sum W^2, divided by the sum of the sample weights, is added to the mean loss.
     """
 
     def __init__(self, network: LayerStack, samples: Samples, loss: Loss, alpha: float) -> None:
@@ -62,7 +62,7 @@ class Objective:
         return data + self.penalty(flat), gradient
 
     def penalty(self, flat: np.ndarray) -> float:
-        """1/2 alpha sum W^2 over the sum of the sample weights."""
+        """The penalty: 1/2 alpha sum W^2, divided by the sum of the sample weights."""
         weights = flat[self._weights]
         return float(0.5 * self.alpha * (weights @ weights) / self._totals.sum())
 
@@ -85,7 +85,7 @@ class Objective:
 
 
 def minimize(estimator: Any, objective: Objective) -> scipy.optimize.OptimizeResult:
-    """Run scipy's solver from the network's parameters; its result is written into the network."""
+    """Run scipy's solver from the network's current parameters, and write the result into the network."""
 
     def say(intermediate_result: Any) -> None:
         print(f"loss {intermediate_result.fun:.8f}")

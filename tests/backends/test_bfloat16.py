@@ -98,11 +98,11 @@ def test_every_bfloat16_stays_itself_and_what_is_not_finite_too() -> None:
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="it is about compiled code")  # type: ignore[attr-defined]
 def test_the_kernels_instructions_round_alike() -> None:
-    """What cuda.py gives the compiler, compiled for the CPU: every upper half, with lower halves around ties."""
+    """What rounding.py gives CUDA's compiler, compiled for the CPU: every upper half, with lower halves around ties."""
     cuda = pytest.importorskip("bpcore.kernels.cuda", reason="numba-cuda is not installed")
     number, fitted = (
         numba.extending.intrinsic(types.FunctionType(one.__code__, one.__globals__, one.__name__))
-        for one in (cuda._number, cuda._fitted)
+        for one in (cuda.rounding._number, cuda.rounding._fitted)
     )
 
     @numba.njit

@@ -130,7 +130,7 @@ def test_the_same_seed_gives_the_same_weights(run: Run, work: Path) -> None:
 def test_a_batch_above_the_data_is_all_of_it(run: Run) -> None:
     outcome = run("train", *SMALL, "--batch-size", "1000")
     assert outcome.code == 0
-    assert "note: the batch size 1000 is above the 300 training samples: a batch is all of them" in outcome.out
+    assert "note: the batch size 1000 exceeds the 300 training samples: a batch is all of them" in outcome.out
     assert "1 batch of 300" in outcome.out
 
 
@@ -235,7 +235,7 @@ def test_default_falls_back_on_the_sample_and_a_name_does_not(
     outcome = run("train", "mnist", "--network", "8", "--epochs", "1")
     assert outcome.code == 2
     assert "neither on this machine nor downloadable" in outcome.err
-    assert "or take mnist_sample" in outcome.err
+    assert "or use mnist_sample" in outcome.err
 
 
 def test_a_download_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,9 +431,9 @@ def test_arrays_with_classes(run: Run, work: Path) -> None:
     np.savez(work / "nothing.npz", z=x)
     assert "neither x_test and y_test nor x and y" in run("evaluate", "m", "nothing.npz").err
     np.savez(work / "short.npz", x=x, y=np.zeros(3))
-    assert "do not go together" in run("evaluate", "m", "short.npz").err
+    assert "do not match" in run("evaluate", "m", "short.npz").err
     (work / "broken.npz").write_bytes(b"PK no")
-    assert "not a sound .npz file" in run("evaluate", "m", "broken.npz").err
+    assert "not a valid .npz file" in run("evaluate", "m", "broken.npz").err
 
 
 def test_without_test_data(run: Run, work: Path) -> None:
@@ -484,7 +484,7 @@ def check_refused(outcome: Outcome, said: str) -> None:
         ("--label-smoothing 2", "label_smoothing=2.0"),
         ("--validation 1", "0 <= share < 1"),
         ("--test-fraction 2", "test_fraction=2.0; accepted: a share of the samples, 0 <= share < 1"),
-        ("--validation 0.001", "not a single one"),
+        ("--validation 0.001", "holds out none of the"),
         ("--test-fraction 1 table.csv --target kind", "test_fraction"),
         ("--patience 3", "--validation"),
         ("--patience 0 --validation 0.1", "--patience"),
@@ -509,7 +509,7 @@ def check_refused(outcome: Outcome, said: str) -> None:
         ("table.csv --target length --loss hinge", "use squared_error"),
         ("nan.csv --target kind", "row 3, column 'length'"),
         ("truncated", "truncated"),
-        ("exchanged", "exchanged"),
+        ("swapped", "swapped"),
         ("--output table.csv", "a file has that name"),
         ("--output table.csv/deeper", "a file has that name"),
         ("--json nowhere/r.json", "there is no folder nowhere"),
@@ -524,7 +524,7 @@ def test_bad_training_input(run: Run, work: Path, data_dir: Path, arguments: str
     (work / "notes.md").write_text("hello", encoding="utf-8")
     (work / "folder").mkdir()
     names = [name.removesuffix(".gz") for name in FILES]
-    for folder, order in (("truncated", (0, 1, 2, 3)), ("exchanged", (1, 0, 2, 3))):
+    for folder, order in (("truncated", (0, 1, 2, 3)), ("swapped", (1, 0, 2, 3))):
         (work / folder).mkdir()
         for name, source in zip(names, order, strict=True):
             (work / folder / f"{name}.gz").write_bytes((data_dir / "mnist" / FILES[source]).read_bytes())
@@ -564,10 +564,10 @@ def test_no_gpu_is_said_before_anything(run: Run, work: Path) -> None:
         ("predict MODEL broken.npy", "broken.npy"),
         ("predict MODEL table.csv", "takes images"),
         ("predict MODEL shape.npy --top 0", "--top"),
-        ("predict TABLE two.csv", "there is no column 'length', which the model takes"),
+        ("predict TABLE two.csv", "there is no column 'length', which the model needs"),
         ("predict TABLE level.csv", "level"),
         ("predict TABLE x.npz", ".csv"),
-        ("evaluate TABLE two.csv", "there is no column 'kind', which is what the model predicts; there are width"),
+        ("evaluate TABLE two.csv", "there is no column 'kind', which the model predicts; the columns are width"),
         ("evaluate MODEL two.csv", "two.csv is a table, but"),
         ("evaluate TABLE stranger.csv", "unknown class 'weed'"),
         ("trian", "did you mean 'train'?"),
@@ -714,10 +714,10 @@ def test_info(run: Run, work: Path, data_dir: Path) -> None:
     assert found["chosen"]["backend"] in found["devices"]
     assert found["chosen"]["why"]
     assert set(found["data_sets"]) == set(DATASETS)
-    assert found["data_sets"]["mnist"] == f"here, in {data_dir / 'mnist'}"
+    assert found["data_sets"]["mnist"] == f"available in {data_dir / 'mnist'}"
     assert found["environment"]["BPCORE_DATA_DIR"] == str(data_dir)
     assert found["environment"]["BPCORE_NUM_THREADS"] == os.environ["BPCORE_NUM_THREADS"]
-    for part in ("auto takes", "data sets", "caches", "numba"):
+    for part in ("auto selects", "data sets", "caches", "numba"):
         assert part in outcome.out
 
 

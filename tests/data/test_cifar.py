@@ -97,10 +97,10 @@ def test_defective_files_are_named(tmp_path: Path) -> None:
     for content, message in (
         (
             whole[:-1],
-            r"data_batch_4.bin is truncated at 61,459 bytes: 20 records of 1 label and 3072 pixels are 61,460",
+            r"data_batch_4.bin is truncated at 61,459 bytes: 20 records of 1 label and 3072 pixels take 61,460",
         ),
         (whole[:-3073], r"data_batch_4.bin is truncated at 58,387 bytes"),
-        (whole + b"\0", r"data_batch_4.bin has bytes too many"),
+        (whole + b"\0", r"data_batch_4.bin is too long"),
         (
             whole[:3073] + b"\x0a" + whole[3074:],
             r"data_batch_4.bin: label 10 of record 1 is out of range; accepted: 0 to 9",
@@ -147,6 +147,6 @@ def test_a_model_of_it_on_the_command_line(
     assert capsys.readouterr().out.endswith(f"saved in {run}\n")
     assert main(["evaluate", run]) == 0
     assert main(["info"]) == 0
-    assert f"cifar10        here, in {tmp_path / 'data'}" in capsys.readouterr().out
+    assert f"cifar10        available in {tmp_path / 'data'}" in capsys.readouterr().out
     assert main(["predict", run, str(tmp_path / "data" / FILES[0])]) == 2
     assert "does not say what its 3072 inputs are; use it from Python" in capsys.readouterr().err

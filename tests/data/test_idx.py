@@ -65,7 +65,7 @@ def content(array: np.ndarray, tmp_path: Path) -> bytes:
         (lambda raw: raw[:10], "truncated: its header needs 16 bytes, but it has 10"),
         (lambda raw: raw[:3], "truncated: 3 bytes"),
         (lambda raw: b"", "truncated: 0 bytes"),
-        (lambda raw: raw + b"xyz", "has 3 bytes too many: shape (2, 3, 4) needs 24"),
+        (lambda raw: raw + b"xyz", "has 3 extra bytes: shape (2, 3, 4) needs 24"),
         (lambda raw: b"<!DOCTYPE html>", "is not an IDX file: it begins with 3c 21 44 4f"),
         (lambda raw: b"\0\0\x07" + raw[3:], "is not an IDX file: it begins with 00 00 07 03"),
         (lambda raw: b"\0\0\x08\xc8" + raw[4:], "is not an IDX file"),
@@ -108,7 +108,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read_idx(3)  # type: ignore[arg-type]
 
 
-def test_exchanged_files_are_named(tmp_path: Path) -> None:
+def test_swapped_files_are_named(tmp_path: Path) -> None:
     write_idx(tmp_path / "images", IMAGES)
     write_idx(tmp_path / "labels", LABELS)
     with pytest.raises(InputError, match=r"labels holds 2 labels where images are expected"):

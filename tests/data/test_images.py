@@ -164,7 +164,7 @@ def test_what_is_no_image(tmp_path: Path) -> None:
     raw = (tmp_path / "whole.jpg").read_bytes()
     for content in (b"", b"hello", raw[:1000], b"\x89PNG\r\n\x1a\n"):
         (tmp_path / "broken.png").write_bytes(content)
-        with pytest.raises(InputError, match=r"broken.png is no image that can be read"):
+        with pytest.raises(InputError, match=r"broken.png is not a readable image"):
             load_image(tmp_path / "broken.png", SHAPE)
     with pytest.raises(InputError, match="no such file"):
         load_image(tmp_path / "nowhere.png", SHAPE)

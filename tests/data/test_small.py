@@ -173,7 +173,7 @@ def test_unknown_names_and_paths(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"no such file or folder: .*nowhere"):
             load_dataset(name)
     (tmp_path / "a.xlsx").write_text("x")
-    with pytest.raises(InputError, match=r"of an unknown kind; accepted: .csv, .tsv, .txt, .npz, or a folder"):
+    with pytest.raises(InputError, match=r"has an unknown type; accepted: .csv, .tsv, .txt, .npz, or a folder"):
         load_dataset(tmp_path / "a.xlsx")
     with pytest.raises(InputError, match=r"unknown task 'clasification' .did you mean 'classification'"):
         load_dataset("digits", task="clasification")

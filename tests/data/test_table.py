@@ -113,9 +113,9 @@ def test_dialects(tmp_path: Path, delimiter: str, mark: str, end: str) -> None:
         ("x,y\n1,a\n2,nan\n", "y", ", row 3, column 'y': the cell holds 'nan'"),
         ("x,y\nred,a\n,b\n", "y", ", row 3, column 'x': the cell is empty"),
         ("x,kind\n1,a\n2,b\n", "kin", "unknown target column 'kin' (did you mean 'kind'?); accepted: kind, x"),
-        ("x,y\n1,a\n2,b\n", None, "name the column to learn as the target (--target); there are x, y"),
+        ("x,y\n1,a\n2,b\n", None, "name the column to learn as the target (--target); the columns are x, y"),
         ("1,2\n3,4\n", "y", ", row 1: numbers, where a header"),
-        ("y\na\nb\n", "y", "has no column beside the target 'y'"),
+        ("y\na\nb\n", "y", "has no column besides the target 'y'"),
         (",y\n1,a\n2,b\n", "y", ", row 1: column 1 has no name"),
         ("x,x,y\n1,2,a\n2,3,b\n", "y", ", row 1: columns 1 and 2 are both named 'x'"),
         ("x,y\n1,a\n2,a\n", "y", "the only class is 'a'"),
@@ -185,10 +185,10 @@ def test_new_rows(tmp_path: Path) -> None:
         ({"width": float("nan"), "colour": "red", "one": 5}, "row 1, column 'width': the cell holds 'nan'"),
         ({"width": 1, "colour": None, "one": 5}, "row 1, column 'colour': the cell is empty"),
         ({"width": "wide", "colour": "red", "one": 5}, "row 1, column 'width': 'wide' is not a finite number"),
-        ({"width": 1e300, "colour": "red", "one": 5}, "row 1, column 'width': 1e.300 is too far from what"),
+        ({"width": 1e300, "colour": "red", "one": 5}, "row 1, column 'width': 1e.300 is too far from the values"),
         (
             {"Width": 1, "colour": "red", "one": 5},
-            r"row 1: there is no column 'width', which the model takes .did you mean 'Width'",
+            r"row 1: there is no column 'width', which the model needs .did you mean 'Width'",
         ),
     ]:
         with pytest.raises(InputError, match=said):
@@ -196,14 +196,14 @@ def test_new_rows(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"new.csv, row 3, column 'colour': unknown level 'pink'"):
         codec.encode_rows(write(tmp_path, "one,colour,width\n5,red,3.5\n5,pink,1.5\n", "new.csv"))
     with pytest.raises(
-        InputError, match=r"new.csv: there is no column 'width', which the model takes; there are one, colour$"
+        InputError, match=r"new.csv: there is no column 'width', which the model needs; the columns are one, colour$"
     ):
         codec.encode_rows(write(tmp_path, "one,colour\n5,red\n", "new.csv"))
     with pytest.raises(InputError, match="no rows"):
         codec.encode_rows([])
     with pytest.raises(InputTypeError, match="row 1 is 3"):
         codec.encode_rows([3])  # type: ignore[list-item]
-    with pytest.raises(InputError, match="column 'colour' is of texts"):
+    with pytest.raises(InputError, match="column 'colour' holds texts"):
         codec.encode_rows(np.zeros((2, 3)))
     for outputs in (np.zeros((2, 3)), np.array([0, 2]), np.array([0.5, 1.0])):
         with pytest.raises(InputError):
@@ -343,7 +343,7 @@ def test_npz_targets(tmp_path: Path) -> None:
             {},
             "x_train has shape (40, 2) and dtype float32, but x_test (40, 3, 4) and uint8",
         ),
-        ({"x": np.array([[{}]]), "y": LABELS[:1]}, {}, "is not a sound .npz file"),
+        ({"x": np.array([[{}]]), "y": LABELS[:1]}, {}, "is not a valid .npz file"),
     ],
 )
 def test_npz_defects(tmp_path: Path, arrays: dict[str, np.ndarray], options: dict[str, Any], said: str) -> None:
@@ -359,7 +359,7 @@ def test_broken_npz_files(tmp_path: Path) -> None:
     path = tmp_path / "broken.npz"
     for content in (b"", b"hello", raw[:100], raw[:-30], raw[:200] + b"\xff" * 50 + raw[250:]):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"broken.npz is not a sound .npz file"):
+        with pytest.raises(InputError, match=r"broken.npz is not a valid .npz file"):
             load_dataset(path)
     np.save(tmp_path / "one.npy", FLOATS)
     path.write_bytes((tmp_path / "one.npy").read_bytes())

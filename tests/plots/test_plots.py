@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpcore import Dense, History, InputError, MissingExtraError, Network, style
+from bpcore import Dense, History, InputError, MissingExtraError, Network
 from bpcore.inspection.probe import DiagnosticSample, LayerSample
 
 pytest.importorskip("matplotlib")
@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from bpcore import plots
+from bpcore.plots import style
 
 
 def ticks(axes: Axes, which: str = "x") -> list[str]:
@@ -277,7 +278,7 @@ def test_worst_mistakes(rng: np.random.Generator) -> None:
     assert len(plots.worst_mistakes(images, true, scores, most=2).axes) == 2
     assert plots.worst_mistakes(images, true, scores, probabilities=False).axes[0].get_title() == "said 2\nis 0"
     (axes,) = plots.worst_mistakes(images, scores.argmax(axis=1), scores).axes
-    assert [text.get_text() for text in axes.texts] == ["not a single mistake"]
+    assert [text.get_text() for text in axes.texts] == ["no mistakes"]
 
 
 @pytest.mark.parametrize("name", ["{}", "a rather long name {}"])
@@ -314,7 +315,7 @@ def test_templates(rng: np.random.Generator) -> None:
     assert_nothing_overlaps(figure)
     few = plots.templates(weights[:, :3], (6, 4), ["zero", "one", "two"])
     assert [axes.get_title() for axes in few.axes][:3] == ["zero", "one", "two"]
-    with pytest.raises(InputError, match="see no images of 5 x 5 pixels"):
+    with pytest.raises(InputError, match="do not match images of 5 x 5 pixels"):
         plots.templates(weights, (5, 5))
 
 
@@ -368,13 +369,13 @@ def test_a_grid_of_boundaries() -> None:
     assert len(figure.axes) == 6
     assert [axes.get_title() for axes in figure.axes[:2]] == ["one", "two"]
     assert [axes.get_ylabel() for axes in figure.axes[::2]] == ["a", "b", "c"]
-    with pytest.raises(InputError, match="takes 3 inputs"):
+    with pytest.raises(InputError, match="has 3 inputs"):
         plots.decision_boundary(Network([Dense(2)], inputs=3, backend="numpy"), x, y)
-    with pytest.raises(InputError, match="takes 2 inputs and gives no classes"):
+    with pytest.raises(InputError, match="has 2 inputs and does not classify"):
         plots.decision_boundary(Network([Dense(2)], inputs=2, backend="numpy"), x, y)
 
 
-# --- the house ----------------------------------------------------------------------------------------------------
+# --- imports and files --------------------------------------------------------------------------------------------
 
 
 def test_no_picture_touches_pyplot() -> None:

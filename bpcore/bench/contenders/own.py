@@ -1,4 +1,4 @@
-"""bpcore itself, as its training loop drives it. What the benchmark needs of Run stands here and nowhere else."""
+"""bpcore itself, driven as its training loop does. Only this module of the benchmark uses Run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from bpcore.training.schedules import Constant
 from bpcore.training.settings import Settings
 
 EPOCHS = 64
-"""After so many epochs their orders come again."""
+"""After this many epochs, their orders are used again."""
 
 
 class Bpcore(Contender):
-    """Run.begin_epoch and Run.run_steps."""
+    """Trains with Run.begin_epoch and Run.run_steps."""
 
     optimizers = tuple(OPTIMIZERS)
     precisions = tuple(PRECISIONS)
@@ -44,7 +44,7 @@ class Bpcore(Contender):
         self._run.begin_epoch(0)
 
     def run(self, steps: int) -> None:
-        """Epoch after epoch, the short last batch left out."""
+        """Run steps over as many epochs as needed, without the short last batches."""
         run = self._run
         while steps > 0:
             if run.batch >= self._steps_per_epoch:
@@ -54,10 +54,10 @@ class Bpcore(Contender):
         run.backend.synchronize()
 
     def loss(self) -> float:
-        """Over the epoch so far."""
+        """The mean loss of the epoch so far."""
         return self._run.running().loss
 
     @classmethod
     def about(cls, device: str) -> dict[str, str]:
-        """What the backend tells of itself."""
+        """The backend's description."""
         return get_backend(device).describe()
