@@ -9,8 +9,10 @@ BIN := $(VENV)/bin
 train: $(VENV)/.run
 	$(BIN)/bpcore train
 
+# `make test ROOM=kernels` runs the tests of one room, a folder of tests/.
+ROOM ?=
 test: $(VENV)/.dev
-	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n auto
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n auto $(if $(ROOM),tests/$(ROOM))
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

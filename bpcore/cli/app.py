@@ -13,7 +13,7 @@ import typer
 
 from bpcore import __version__
 from bpcore.backends import ALIASES
-from bpcore.backends.base import PRECISIONS
+from bpcore.backends.precision import PRECISIONS
 from bpcore.bench.cells import PRECISIONS as BENCH_PRECISIONS
 from bpcore.bench.contenders import PEERS
 from bpcore.bench.data import KINDS as BENCH_DATA

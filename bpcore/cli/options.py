@@ -6,13 +6,14 @@ import re
 import shlex
 from dataclasses import dataclass, fields
 
-from bpcore.backends.base import PRECISIONS
+from bpcore.backends.precision import PRECISIONS
 from bpcore.data.dataset import Dataset
 from bpcore.errors import InputError, unknown_name
 from bpcore.inspection.diagnostics import Diagnostics
 from bpcore.model.activations import get_activation
 from bpcore.model.layers import Dense, Dropout, Layer
 from bpcore.model.losses import Loss
+from bpcore.training.batches import BatchPlan
 from bpcore.training.callbacks import Callback, EarlyStopping, StopAtLoss
 from bpcore.training.optimizers import Optimizer, get_optimizer
 from bpcore.training.schedules import get_schedule
@@ -119,8 +120,7 @@ def check_names(options: Options) -> None:
 
 def default_epochs(samples: int, batch_size: int) -> int:
     """The number of epochs if none is given."""
-    steps = -(-samples // batch_size)
-    return max(FEWEST_EPOCHS, -(-FEWEST_STEPS // steps))
+    return max(FEWEST_EPOCHS, -(-FEWEST_STEPS // BatchPlan(samples, batch_size).steps))
 
 
 def diagnostics(options: Options) -> Diagnostics | None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from bpcore.errors import BpcoreError
-from bpcore.training.run import NonFiniteLossError
+from bpcore.training.nonfinite import NonFiniteLossError
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 

@@ -21,10 +21,12 @@ from bpcore.cli.model_file import FILE as MODEL
 from bpcore.cli.options import Options
 from bpcore.data.files import as_path
 from bpcore.errors import InputError
+from bpcore.training.batches import BatchPlan
 from bpcore.training.callbacks import Callback
 from bpcore.training.history import History
-from bpcore.training.run import Run, TrainingState
+from bpcore.training.run import Run
 from bpcore.training.schedules import get_schedule
+from bpcore.training.settings import TrainingState
 
 FILE = "training.safetensors"
 
@@ -79,7 +81,7 @@ class Start:
         """InputError if the training data has changed, or if other epochs would have changed past learning rates."""
         if data != self.data:
             raise InputError(f"the run was started with other training data ({self.data}; now it is {data})")
-        steps = -(-samples // min(options.batch_size, samples))
+        steps = BatchPlan(samples, options.batch_size).steps
         schedule = get_schedule(options.schedule)
         before, now = (
             schedule.factors((of.epochs or 0) * steps, steps)[: self.state.epoch * steps]

@@ -30,11 +30,14 @@ from bpcore.inspection.diagnostics import Diagnostics
 from bpcore.model.layers import Dense
 from bpcore.model.losses import Loss
 from bpcore.network import Network
+from bpcore.training.batches import BatchPlan
 from bpcore.training.callbacks import Callback
 from bpcore.training.history import History
+from bpcore.training.interrupts import STOPPED_BY_CTRL_C
+from bpcore.training.nonfinite import NonFiniteLossError
 from bpcore.training.optimizers import Optimizer
 from bpcore.training.progress import Compilation, Progress, duration
-from bpcore.training.run import STOPPED_BY_CTRL_C, NonFiniteLossError, Run
+from bpcore.training.run import Run
 
 RESULTS = "results.json"
 DIAGNOSTICS = "diagnostics.json"
@@ -237,8 +240,9 @@ def _introduce(job: Job, report: Report) -> None:
     options, dataset, samples = job.options, job.dataset, len(job.training[0])
     validation = f"{len(job.held_out[0]):,} validation, " if job.held_out else ""
     kind = "numbers to predict" if dataset.classes is None else f"{len(dataset.classes)} classes"
-    batch = min(options.batch_size, samples)
-    plan = f"{_count(options.epochs or 0, 'epoch')}, {_count(-(-samples // batch), 'batch', 'batches')} of {batch}"
+    batches = BatchPlan(samples, options.batch_size)
+    steps, batch = _count(batches.steps, "batch", "batches"), batches.batch_size
+    plan = f"{_count(options.epochs or 0, 'epoch')}, {steps} of {batch}"
     rows = [
         ("data", f"{dataset.name} ({dataset.source})"),
         ("", f"{samples:,} training, {validation}{len(dataset.x_test):,} test samples; {kind}"),

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bpcore.backends import get_backend, memory
-from bpcore.backends.base import Array, Backend, Batch, Control
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.backends.metering import bytes_of
+from bpcore.backends.samples import Batch
 from bpcore.errors import InputError
 from bpcore.model.layers import Layer, check_layers, places, walk
 from bpcore.model.layers.base import positive
@@ -22,7 +25,7 @@ class LayerStack:
     layers      the layers, from the input upward; a layer object is part of the network that was built with it last
     inputs      N, the number of features; may be left out and is then taken from the first data
     backend     "auto", a backend's name, or a backend
-    precision   "float32", "float64" or, on a GPU, "tf32" or "bfloat16" (bpcore.backends.base.PRECISIONS)
+    precision   "float32", "float64" or, on a GPU, "tf32" or "bfloat16" (bpcore.backends.precision.PRECISIONS)
     seed        of the first weights
     """
 

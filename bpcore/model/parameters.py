@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
 from bpcore.errors import InputError, InputTypeError
 
 ALIGNMENT = 256  # bytes: what a GPU's vector loads and cuBLAS like best

@@ -1,4 +1,4 @@
-"""The regressor: one number or several for each sample."""
+"""MLPRegressor: one or several numbers per sample."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bpcore.errors import InputError
 from bpcore.model.losses import Loss
 from bpcore.sklearn import inputs
 from bpcore.sklearn.perceptron import Perceptron
-from bpcore.training.evaluation import Answer
+from bpcore.training.prediction import Answer
 
 
 class MLPRegressor(RegressorMixin, Perceptron):
-    """A multilayer perceptron that predicts numbers, one or several a sample, with the squared error as its loss.
+    """Multilayer perceptron regressor, trained with the squared error or the Poisson loss.
 
-    Parameters and fitted attributes are those of sklearn.neural_network.MLPRegressor, with the same meaning; loss is
-    "squared_error" or "poisson" (counts; the outputs go through exp). MLPClassifier says what there is more. Of several
-    outputs loss_ is the mean, as scikit-learn has it; what is made small is the sum.
+    Parameters and fitted attributes have the meaning they have in sklearn.neural_network.MLPRegressor; loss is
+    "squared_error" or "poisson" (counts; exp is applied to the outputs). See MLPClassifier for the additional
+    parameters. Training minimizes the sum over several outputs; loss_ is their mean, as in scikit-learn.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -101,7 +101,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
     @available_if(lambda estimator: estimator._has_epochs())
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None) -> Self:
-        """One epoch over the given data, with the optimizer as the last epoch left it."""
+        """Train one epoch on the given data, continuing with the optimizer state of the last epoch."""
         return self._fit(X, y, sample_weight, (X_val, y_val), incremental=True)
 
     def _encode(self, y: Any, *, fresh: bool, classes: Any = None) -> np.ndarray:
@@ -132,7 +132,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         return np.exp(output) if self.out_activation_ == "exp" else output
 
     def predict(self, X: Any) -> Any:
-        """The numbers of each sample: (samples,), or (samples, outputs) where there are several."""
+        """Predict the outputs of each sample: (samples,) for one output, else (samples, outputs)."""
         check_is_fitted(self)
         output, x = self._answer(X, "output", "predict")
         numbers = self._from_output(output)

@@ -1,4 +1,4 @@
-"""Float64 references, written from the formulas alone: nothing here comes from bpcore."""
+"""Float64 references, written from the formulas alone; nothing here is imported from bpcore."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def sigmoid(z: Any) -> Any:
 
 
 def phi(z: Any) -> Any:
-    """The density of the normal distribution."""
+    """The density of the standard normal distribution."""
     return np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
 def cdf(z: Any) -> Any:
-    """The normal distribution function."""
+    """The standard normal distribution function."""
     return (1 + erf(z / math.sqrt(2))) / 2
 
 
 def selu_derivative(z: np.ndarray) -> np.ndarray:
-    """Klambauer et al. 2017."""
+    """SELU's derivative (Klambauer et al. 2017)."""
     return np.where(z > 0, SELU_SCALE, SELU_SCALE * SELU_ALPHA * np.exp(np.minimum(z, 0)))
 
 
@@ -66,7 +66,7 @@ def log_softmax(z: Any) -> Any:
 
 
 def limited_columns(weights: np.ndarray, limit: float) -> np.ndarray:
-    """Max-norm (Srivastava et al. 2014): columns that are longer than the limit are projected onto the ball."""
+    """Columns longer than the limit are scaled down to it: max-norm (Srivastava et al. 2014)."""
     norms = np.linalg.norm(weights.astype(float), axis=0)
     return weights * np.minimum(1.0, limit / np.where(norms > 0, norms, limit))
 
@@ -103,7 +103,7 @@ def loss_and_delta(
 
 
 def philox4x32(counter: list[int], key: list[int]) -> list[int]:
-    """Philox4x32-10 with Python's integers (Salmon et al. 2011)."""
+    """Philox4x32-10 in Python's integers (Salmon et al. 2011)."""
     c, k = list(counter), list(key)
     for _ in range(10):
         a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
@@ -125,7 +125,7 @@ def dropout_mask(rows: int, columns: int, rate: float, layer: int, step: int, se
 
 
 def epoch_order(samples: int, epoch: int, seed: int) -> list[int]:
-    """The order of an epoch: a Feistel network of eight rounds keyed by Philox, walked until inside."""
+    """The order of an epoch: a Feistel network of eight rounds keyed by Philox, repeated until in range."""
     bits = max(samples - 1, 0).bit_length()
     key = [seed % 2**32, seed >> 32]
     keys = [word for i in range(2) for word in philox4x32([i, 0xFFFFFFFF, epoch % 2**32, epoch >> 32], key)]

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Backend, Samples
+from bpcore.backends.base import Backend
 from bpcore.backends.feeding import Feed, row_bytes
 from bpcore.backends.memory import require, usable_bytes
+from bpcore.backends.samples import Samples
 from bpcore.training.samples import to_device
 
 CHUNK_BYTES = 128 * 2**20
@@ -111,5 +112,4 @@ def _whole_or_own(backend: Backend, dtype: np.dtype[Any], wish: Wish) -> Feed:
     if _brings_feed(wish):
         own: Feed = samples.x.feed(backend, samples, dtype, wish.batch_size)
         return own
-    on_device = to_device(backend, samples.x, samples.targets, samples.weights, samples.scale, samples.shift)
-    return Feed(backend, on_device, wish.batch_size)
+    return Feed(backend, to_device(backend, samples), wish.batch_size)

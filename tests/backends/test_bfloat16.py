@@ -36,7 +36,8 @@ from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.backends.metering import bytes_of
 from bpcore.errors import InputError, InputTypeError
 from bpcore.kernels.bfloat16 import BFLOAT16, UNIT_ROUNDOFF, rounded, widened
-from bpcore.training.run import NonFiniteLossError, Run
+from bpcore.training.nonfinite import NonFiniteLossError
+from bpcore.training.run import Run
 from support import stand_in_cublas
 from support.counts import Counts
 from support.repository import mnist_folder
@@ -97,11 +98,11 @@ def test_every_bfloat16_stays_itself_and_what_is_not_finite_too() -> None:
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="it is about compiled code")  # type: ignore[attr-defined]
 def test_the_kernels_instructions_round_alike() -> None:
-    """What cuda.py gives the compiler, compiled for the CPU: every upper half, with lower halves around ties."""
+    """What rounding.py gives CUDA's compiler, compiled for the CPU: every upper half, with lower halves around ties."""
     cuda = pytest.importorskip("bpcore.kernels.cuda", reason="numba-cuda is not installed")
     number, fitted = (
         numba.extending.intrinsic(types.FunctionType(one.__code__, one.__globals__, one.__name__))
-        for one in (cuda._number, cuda._fitted)
+        for one in (cuda.rounding._number, cuda.rounding._fitted)
     )
 
     @numba.njit

@@ -242,7 +242,8 @@ def test_without_numba_cuda(monkeypatch: pytest.MonkeyPatch, device: Device) -> 
             raise importlib.metadata.PackageNotFoundError(name)
         return installed(name)
 
-    monkeypatch.delitem(sys.modules, "bpcore.kernels.cuda", raising=False)
+    for module in [name for name in sys.modules if f"{name}.".startswith("bpcore.kernels.cuda.")]:
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.delattr(bpcore.kernels, "cuda", raising=False)
     with monkeypatch.context() as patch:
         patch.setattr(importlib.metadata, "version", missing)

@@ -254,7 +254,7 @@ def test_warm_start_goes_on(rng: np.random.Generator) -> None:
     assert (model.coefs_[0] != first).any()
     with pytest.raises(InputError, match="classes not in"):
         model.fit(x, y + 5)
-    with pytest.raises(InputError, match="layer 1 holds"):
+    with pytest.raises(InputError, match="layer 1 has shape"):
         model.set_params(hidden_layer_sizes=(3,)).fit(x, y)
 
 
@@ -529,5 +529,5 @@ def test_targets_that_cannot_be_used(rng: np.random.Generator) -> None:
         MLPClassifier(**CPU).fit(x, x[:, 0])
     with pytest.raises(InputError, match="multiclass-multioutput"):
         MLPClassifier(**CPU).fit(x, np.stack([y, y], axis=1))
-    with pytest.warns(UserWarning, match="batch_size=70 is more than the 50 samples"):
+    with pytest.warns(UserWarning, match="batch_size=70 exceeds the 50 samples"):
         MLPClassifier(batch_size=70, max_iter=1, **CPU).fit(x, y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bpcore.backends import get_backend
+from bpcore.backends.samples import Samples
 from bpcore.bench.cells import PRECISIONS, Cell
 from bpcore.bench.contenders.base import MOMENTUM, Contender, first_weights, learning_rate
 from bpcore.bench.data import Data
@@ -12,9 +13,10 @@ from bpcore.model.layers import Dense
 from bpcore.model.losses import SoftmaxCrossEntropy
 from bpcore.network import Network
 from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
-from bpcore.training.run import Run, Settings
+from bpcore.training.run import Run
 from bpcore.training.samples import to_device
 from bpcore.training.schedules import Constant
+from bpcore.training.settings import Settings
 
 EPOCHS = 64
 """After this many epochs, their orders are used again."""
@@ -33,7 +35,7 @@ class Bpcore(Contender):
         network.set_parameters({f"{number}.W": W for number, W in enumerate(first_weights(cell))})
         settings: dict[str, Any] = {"momentum": MOMENTUM} if cell.optimizer == "momentum" else {}
         optimizer = get_optimizer(cell.optimizer, learning_rate=learning_rate(cell.optimizer), **settings)
-        samples = to_device(network.backend, data.x, data.y, None, 1 / 255, 0.0)
+        samples = to_device(network.backend, Samples(data.x, data.y, scale=1 / 255))
         self._run = Run(
             network, samples, Settings(SoftmaxCrossEntropy(), optimizer, Constant(), EPOCHS, cell.batch, seed=0)
         )

@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, Control
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.errors import InputError, InputTypeError, finite
 from bpcore.model.parameters import Declaration, ParameterView
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, Control
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.errors import finite
 from bpcore.kernels.activations import Activation as ActivationEntry
 from bpcore.model.activations import get_activation

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from numbers import Real
 
-from bpcore.backends.base import Array, Control
+from bpcore.backends.arrays import Array
+from bpcore.backends.control import Control
 from bpcore.errors import InputError
 from bpcore.model.layers.base import Layer
 

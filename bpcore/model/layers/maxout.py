@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, Control
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.model.initializers import Initializer, draw
 from bpcore.model.layers.base import Layer, first_bias, positive
 from bpcore.model.parameters import Declaration, Freeze, ParameterView, check_freeze, checked_norm

@@ -8,7 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, Control
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.errors import InputError
 from bpcore.model.layers.base import Layer, check_layers, layer_from_config, places
 from bpcore.model.layers.dense import Dense

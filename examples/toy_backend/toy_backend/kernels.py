@@ -1,4 +1,4 @@
-"""The kernels, by the names of their templates, with the arguments that bpcore.kernels.spec lists.
+"""The kernels, by the names of their templates, with the arguments that bpcore.kernels.signatures lists.
 
 A kernel receives the functions that fill its holes: the activation's `f`, the loss's `row`, ... They are the scalar
 functions of bpcore's tables, made callable by `functions`; a backend with a compiler would have `build.bind` compile

@@ -1,0 +1,47 @@
+"""Compiling a kernel for the CPU."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from .. import build, elementary
+from ..signatures import templates_in
+from ..spec import Spec
+from . import answers, batch, layer, loss, update
+
+Kernel = Callable[..., None]
+
+TEMPLATES = templates_in(batch, layer, loss, update, answers)
+
+# Sums may be reordered so that they vectorise; the same machine code always adds in the same order.
+_REORDERED_SUMS = {"loss_head", "softmax", "log_softmax", "global_norm"}
+
+
+def alone(value: float, lane: int) -> float:
+    """What a group of one worker finds together: what the one found."""
+    return value
+
+
+@functools.cache
+def compiled(spec: Spec) -> Kernel:
+    """The compiled kernel of a spec; Numba compiles it for the layouts of its first arguments."""
+    dtype = spec.dtype
+    fastmath = {"contract", "reassoc"} if spec.template in _REORDERED_SUMS else {"contract"}
+    options: dict[str, Any] = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
+    jit = numba.njit(forceinline=True, **options)
+    holes = {"real": dtype.type, "LANES": 1, "all_sum": alone, "all_max": alone, **dict(spec.holes)}
+    bound = build.bind(
+        TEMPLATES[spec.template],
+        dtype,
+        holes,
+        replace={**elementary.FLOAT32, **elementary.TABLES} if dtype == np.float32 else {},
+        compile_callee=jit,
+    )
+    kernel, cacheable = build.cached(bound, ("cpu", sorted(fastmath)))
+    result: Kernel = build.keep_apart(numba.njit(cache=cacheable, **options)(kernel))
+    return result

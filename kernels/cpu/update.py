@@ -1,0 +1,130 @@
+"""The update on the CPU, what it needs beside the gradients, and the end of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..counter import BATCH, FIRST_STEP, STEP
+
+# The holes of the templates.
+real: Callable[[float], float]
+element: Callable[..., None]
+state_rows: Callable[[Any, int, int], tuple[Any, ...]]
+
+
+def update(
+    params: Any,
+    grads: Any,
+    state: Any,
+    segments: Any,
+    settings: Any,
+    table: Any,
+    scale: Any,
+    norm: Any,
+    counters: Any,
+    first: int,
+) -> None:
+    """One pass over the flat buffers.
+
+    segments: rows (first, stop, 1 where L2 and weight decay apply). settings: (l2, weight decay, largest
+    gradient norm or 0, penalty, the optimizer's own four). first: the number of the parameter that grads begins with.
+    """
+    step = counters[STEP] - counters[FIRST_STEP]
+    rate = table[step, 0] * scale[0]
+    factors = (rate, table[step, 1], table[step, 2])
+    own = (settings[4], settings[5], settings[6], settings[7])
+    clip = real(1.0)
+    if settings[2] > 0.0 and norm[0] > settings[2]:
+        clip = settings[2] / norm[0]
+    for s in range(segments.shape[0]):
+        decayed = real(segments[s, 2])
+        l2 = decayed * settings[0]
+        keep = real(1.0) - decayed * rate * settings[1]
+        # Slices, so that the loop runs from 0: an index that might be negative would keep it from vectorising.
+        w = params[segments[s, 0] : segments[s, 1]]
+        g = grads[segments[s, 0] - first : segments[s, 1] - first]
+        rows = state_rows(state, segments[s, 0], segments[s, 1])
+        for i in range(w.shape[0]):
+            gradient = g[i] * clip + l2 * w[i]
+            w[i] *= keep
+            element(i, w, gradient, rows, factors, own)
+
+
+def global_norm(grads: Any, segments: Any, norm: Any) -> None:
+    """norm <- the Euclidean norm of the gradients of all segments together: of what is trained."""
+    total = 0.0
+    for s in range(segments.shape[0]):
+        g = grads[segments[s, 0] : segments[s, 1]]
+        for i in range(g.shape[0]):
+            total += g[i] * g[i]
+    norm[0] = math.sqrt(total)
+
+
+def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: Any) -> None:
+    """The factors of W <- f1 W + f0 x^T @ delta in this step: -rate, 1 - rate l2 with L2, and 1 without."""
+    rate = table[counters[STEP] - counters[FIRST_STEP], 0] * scale[0]
+    factors[0] = -rate
+    factors[1] = 1.0 - rate * settings[0]
+    factors[2] = 1.0
+
+
+def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
+    """l2 <- the penalty over the batch's sum of weights, and what it adds to the loss: 1/2 l2 sum W^2."""
+    slot = counters[BATCH]
+    settings[0] = settings[3] / totals[slot] if totals[slot] > 0.0 else 0.0
+    total = 0.0
+    for i in range(squares.shape[0]):
+        total += squares[i, i]
+    penalties[slot] = 0.5 * settings[0] * total
+
+
+def limit_columns(weights: Any, limit: float, factors: Any, first: int) -> None:
+    """Columns that are longer than the limit are scaled to it; factors <- by how much each, 1 where it is left alone.
+
+    There is a factor for each column from the first one on. A column whose norm is not finite is left alone: as zeros,
+    which a division by infinity would make of it, it would hide what went wrong. Memory is read row by row, a second
+    time only where there is something to scale.
+    """
+    rows, columns = weights.shape[0], factors.shape[0]
+    for j in range(columns):
+        factors[j] = 0.0
+    for i in range(rows):
+        row = weights[i, first : first + columns]
+        for j in range(columns):
+            factors[j] += row[j] * row[j]
+    smallest = 1.0
+    for j in range(columns):
+        norm = math.sqrt(factors[j])
+        factors[j] = limit / norm if limit < norm < math.inf else 1.0
+        smallest = min(smallest, factors[j])
+    if smallest < 1.0:
+        for i in range(rows):
+            row = weights[i, first : first + columns]
+            for j in range(columns):
+                row[j] *= factors[j]
+
+
+def column_sums(x: Any, out: Any) -> None:
+    """out <- the sum of each column."""
+    rows, columns = x.shape
+    for j in range(columns):
+        out[j] = 0.0
+    for i in range(rows):
+        for j in range(columns):
+            out[j] += x[i, j]
+
+
+def add_slots(parts: Any, out: Any, counters: Any) -> None:
+    """out <- the sum over the rows of `parts` (parts, slots), in the slot of the batch at hand alone."""
+    slot = counters[BATCH]
+    out[slot] = parts[0, slot]
+    for part in range(1, parts.shape[0]):
+        out[slot] += parts[part, slot]
+
+
+def advance(counters: Any) -> None:
+    """The step is over."""
+    counters[STEP] += 1
+    counters[BATCH] += 1

@@ -1,0 +1,105 @@
+"""How each kernel is divided: how many blocks and threads, and who does what. It follows from the arguments' shapes.
+
+elements      each thread has one element; there are as many blocks as that takes
+column_tiles  a block has a few columns and all rows, x is the column; sum_down adds up the columns
+row_groups    LANES threads, the x of a block, share a row; all_sum and all_max combine what they found
+one_block     as row_groups, but one block has all rows, for sums over the whole batch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..signatures import SIGNATURES
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The number of blocks (x, y), the threads of a block (x, y), and how many threads share a row."""
+
+    grid: tuple[int, int]
+    block: tuple[int, int]
+    lanes: int = 1
+
+
+def elements(rows: int, columns: int, threads: int) -> Launch:
+    """A thread for each element."""
+    width = min(_power_of_two(columns), threads)
+    height = min(_power_of_two(rows), threads // width)
+    return Launch((_blocks(rows, height), _blocks(columns, width)), (width, height))
+
+
+def quarter_rows(rows: int, columns: int, threads: int) -> Launch:
+    """A thread for each four elements, a quarter of the row apart."""
+    return elements(rows, -(-columns // 4), threads)
+
+
+def column_tiles(rows: int, columns: int, threads: int) -> Launch:
+    """8 columns for each block, the least that memory hands out at once; 32 where that gives blocks enough."""
+    width = min(_power_of_two(columns), 32 if columns >= 4096 else 8)
+    height = min(_power_of_two(rows), threads // width)
+    return Launch((_blocks(columns, width), 1), (width, height))
+
+
+def row_groups(rows: int, columns: int, threads: int, most_lanes: int = 32) -> Launch:
+    """Up to `most_lanes` threads for each row, with about four elements each."""
+    lanes = min(_power_of_two(-(-columns // 4)), most_lanes, threads)
+    groups = min(_power_of_two(rows), threads // lanes)
+    return Launch((_blocks(rows, groups), 1), (lanes, groups), lanes)
+
+
+def wide_row_groups(rows: int, columns: int, threads: int) -> Launch:
+    """As row_groups, up to the whole block for each row: there is nothing to combine."""
+    return row_groups(rows, columns, threads, threads)
+
+
+def one_block(rows: int, columns: int, threads: int) -> Launch:
+    """As row_groups, in one block."""
+    launch = row_groups(rows, columns, threads)
+    return Launch((1, 1), launch.block, launch.lanes)
+
+
+def single_thread(rows: int, columns: int, threads: int) -> Launch:
+    """One thread does all."""
+    return Launch((1, 1), (1, 1))
+
+
+def _power_of_two(number: int) -> int:
+    """The smallest power of two that is not below the number."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+def _blocks(length: int, size: int) -> int:
+    return max(-(-length // size), 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The most threads of a block, the way to divide, and what is divided: places of arguments with an axis of each.
+
+    What is no matrix counts as one of a single column.
+    """
+
+    threads: int
+    divide: Callable[[int, int, int], Launch]
+    sizes: tuple[tuple[int, int], ...]
+
+    def launch(self, arguments: Sequence[Any]) -> Launch:
+        """Grid and block for these arguments."""
+        shapes = [(arguments[place].shape, axis) for place, axis in self.sizes]
+        rows, columns = (*(shape[axis] if axis < len(shape) else 1 for shape, axis in shapes), 1, 1)[:2]
+        return self.divide(rows, columns, self.threads)
+
+
+WAYS = {
+    way.__name__: way
+    for way in (elements, quarter_rows, column_tiles, row_groups, wide_row_groups, one_block, single_thread)
+}
+
+PLANS = {
+    name: Plan(division.threads, WAYS[division.way], tuple(map(signature.place_of, division.sizes.split())))
+    for name, signature in SIGNATURES.items()
+    if (division := signature.division)
+}

@@ -1,0 +1,71 @@
+"""What the threads of a block do together: who has which element, and sums and maxima over threads.
+
+They meet at barriers: every thread of the block must come, one without work of its own with a zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from numba import cuda
+
+# Holes.
+LANES: int
+THREADS: int
+real: Callable[[float], float]
+
+
+def own_element() -> tuple[int, int]:
+    """Row and column of this thread's element. The rows go along the grid's x, which may be far longer."""
+    return (
+        cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y,
+        cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x,
+    )
+
+
+def sum_down(value: float) -> float:
+    """The sum of `value` over the threads with the same x, for each of them; blockDim.y is a power of two."""
+    slots = cuda.shared.array(THREADS, real)
+    width = cuda.blockDim.x
+    slot = cuda.threadIdx.y * width + cuda.threadIdx.x
+    slots[slot] = value
+    half = cuda.blockDim.y // 2
+    while half > 0:
+        cuda.syncthreads()
+        if cuda.threadIdx.y < half:
+            slots[slot] += slots[slot + half * width]
+        half //= 2
+    cuda.syncthreads()
+    total: float = slots[cuda.threadIdx.x]
+    cuda.syncthreads()  # from here on the slots may be written again
+    return total
+
+
+def all_sum(value: float, lane: int) -> float:
+    """The sum of `value` over the LANES threads that share a row, for each of them."""
+    if LANES == 1:
+        return value
+    slots = cuda.shared.array(THREADS, real)
+    first = cuda.threadIdx.y * LANES
+    slots[first + cuda.threadIdx.x] = value
+    cuda.syncthreads()
+    total: float = slots[first]
+    for k in range(1, cuda.blockDim.x):  # LANES; as a constant it would unroll the loop into as many registers
+        total += slots[first + k]
+    cuda.syncthreads()
+    return total
+
+
+def all_max(value: float, lane: int) -> float:
+    """The largest `value` of the LANES threads that share a row, for each of them."""
+    if LANES == 1:
+        return value
+    slots = cuda.shared.array(THREADS, real)
+    first = cuda.threadIdx.y * LANES
+    slots[first + cuda.threadIdx.x] = value
+    cuda.syncthreads()
+    highest: float = slots[first]
+    for k in range(1, cuda.blockDim.x):
+        highest = max(highest, slots[first + k])
+    cuda.syncthreads()
+    return highest
