@@ -37,7 +37,7 @@ class Model:
     data: dict[str, Any]
 
     def probabilities(self, output: np.ndarray) -> np.ndarray | None:
-        """The probability of each class from outputs (n, M), None where the loss gives none."""
+        """The probability of each class from outputs (n, M); None if the loss does not define any."""
         loss = self.network.loss
         if self.classes is None or loss is None or not loss.name.endswith("cross_entropy"):
             return None
