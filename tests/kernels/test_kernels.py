@@ -1,4 +1,4 @@
-"""The ground floor: random integers, binding to a dtype, the cache, user-registered activations."""
+"""Random integers, binding kernels to a dtype, the disk cache, and registered activations."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from bpcore.kernels.losses import LOSSES
 from bpcore.kernels.optimizers import UPDATE_RULES
 from bpcore.testing import references
 
-# Arithmetic in float64; the wrapper that takes a Python float apart does none.
+# Arithmetic in float64; the wrapper that unpacks a Python float does none.
 WIDE = re.compile(r"= (fadd|fsub|fmul|fdiv|fcmp|fpext|sitofp|uitofp)\b.*\bdouble\b")
 WORDS = st.integers(0, 2**32 - 1)
 
 
 def test_philox_gives_the_published_numbers() -> None:
-    """The known answers that its authors ship for philox4x32-10."""
+    """The known answers that its authors published for philox4x32-10."""
     ones = 0xFFFFFFFF
     assert [hex(word) for word in counter.philox(0, 0, 0, 0, 0, 0)] == [
         "0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8",
@@ -50,17 +50,17 @@ def test_philox_gives_the_published_numbers() -> None:
 
 @given(st.lists(WORDS, min_size=6, max_size=6))
 @settings(max_examples=50)
-def test_philox_compiled_is_philox(words: list[int]) -> None:
+def test_compiled_philox_gives_the_same_numbers(words: list[int]) -> None:
     assert list(numba.njit(counter.philox)(*words)) == references.philox4x32(words[:4], words[4:])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_rows_are_gathered_as_they_are_stored(shuffle: bool, dtype: type, rng: np.random.Generator) -> None:
-    """The third batch of 50 and what follows, in two parts; what is wider than the kernel's numbers is converted."""
+def test_rows_are_gathered_in_stored_order(shuffle: bool, dtype: type, rng: np.random.Generator) -> None:
+    """The third batch of 50 and later rows, in two parts; wider numbers than the kernel's are converted."""
     epoch, seed, samples = 2**35 + 3, 2**50 + 9, 400
     x = rng.integers(0, 100, (samples, 7)).astype(dtype) if dtype != np.float64 else rng.standard_normal((samples, 7))
-    x.flags.writeable = False  # as a file may be
+    x.flags.writeable = False  # as a mapped file may be
     targets, weights = rng.standard_normal((samples, 2)).astype(np.float32), rng.random(samples).astype(np.float32)
     counters = np.zeros(counter.COUNTERS, np.int64)
     counters[counter.EPOCH], counters[counter.SEED], counters[counter.SHUFFLE] = epoch, seed, shuffle
@@ -85,7 +85,7 @@ def test_every_shuffle_is_a_permutation(samples: int, epoch: int, seed: int) -> 
 
 
 def test_shuffles_look_random() -> None:
-    """Over many epochs each row stands at each place about equally often (chi-square), in a new order each time."""
+    """Over many epochs each row is at each position about equally often (chi-square), and each order is new."""
     samples, epochs = 20, 2000
     counts = np.zeros((samples, samples))
     orders = set()
@@ -108,7 +108,7 @@ def test_dropout_words_are_spread_evenly() -> None:
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="there is no LLVM code without the compiler")
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_float32_kernels_hold_no_float64(name: str) -> None:
-    """A single constant of the wrong type would widen the whole expression."""
+    """One constant of the wrong type would widen the whole expression."""
     z, row = np.zeros((2, 3), np.float32), np.zeros(3, np.float32)
     for kernel, arguments in (
         (spec.activate(ACTIVATIONS[name], z.dtype), (z, row, row, z.copy())),
@@ -132,7 +132,7 @@ def test_float32_heads_and_updates_hold_no_float64() -> None:
 
 
 def llvm_of(kernel: spec.Spec, arguments: tuple[object, ...]) -> str:
-    """The LLVM code of a kernel, compiled afresh: a kernel from the cache has none."""
+    """The LLVM code of a newly compiled kernel; one loaded from the cache has none."""
     compiled = cpu.compiled(kernel)
     fresh = numba.njit(fastmath=compiled.targetoptions["fastmath"], error_model="numpy")(compiled.py_func)
     fresh.compile(tuple(numba.typeof(argument) for argument in arguments))
@@ -171,7 +171,7 @@ PROGRAM = """
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled or cached")
 def test_cache_hits_unedited_and_misses_edited(tmp_path: Path) -> None:
-    """Also where the edit is in a helper that the activation calls, in another function of its module."""
+    """Also if the edit is in a helper that the activation calls."""
     source = textwrap.dedent("""
         def helper(z):
             return z * {factor}
@@ -205,7 +205,7 @@ def test_cache_hits_unedited_and_misses_edited(tmp_path: Path) -> None:
 
 
 def processes(tmp_path: Path, program: str, *arguments: str) -> list[list[str]]:
-    """What the program prints in a process of its own for each of the arguments, all with one cache."""
+    """Run the program once per argument, each in a new process with the same cache; returns the outputs."""
     environment = {**os.environ, "BPCORE_CACHE_DIR": str(tmp_path)}
     commands = [[sys.executable, "-c", textwrap.dedent(program), *one.split()] for one in arguments]
     results = [subprocess.run(one, capture_output=True, text=True, env=environment, check=True) for one in commands]
@@ -213,8 +213,8 @@ def processes(tmp_path: Path, program: str, *arguments: str) -> list[list[str]]:
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled or cached")
-def test_kernels_cached_by_several_processes_are_told_apart(tmp_path: Path) -> None:
-    """Each process begins to count its functions anew: of one name and number, they must differ in their symbols."""
+def test_kernels_cached_by_several_processes_stay_distinct(tmp_path: Path) -> None:
+    """Each process numbers its functions from the start, so equal names and numbers need different symbols."""
     program = """
         import sys, numba, numpy as np
         from bpcore.kernels import cpu, spec, tape
@@ -237,7 +237,7 @@ def test_kernels_cached_by_several_processes_are_told_apart(tmp_path: Path) -> N
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled or cached")
 def test_two_processes_that_cache_at_once_do_not_mix_their_files(tmp_path: Path) -> None:
-    """Neither sees the other's entry in the index, as in a race; the machine code is for other types of arguments."""
+    """As in a race, neither sees the other's index entry; their machine code is for different argument types."""
     program = """
         import sys, numpy as np
         from numba.core import caching
@@ -259,7 +259,7 @@ def test_two_processes_that_cache_at_once_do_not_mix_their_files(tmp_path: Path)
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled or cached")
 def test_a_training_run_compiles_nothing_the_second_time(tmp_path: Path) -> None:
-    """Whatever the order of Python's sets: these hash seeds give a set of flags in two orders."""
+    """Also if Python orders sets differently: these hash seeds give a set of flags in two orders."""
     program = """
         import numpy as np, bpcore
         rng = np.random.default_rng(0)
@@ -275,13 +275,13 @@ def test_a_training_run_compiles_nothing_the_second_time(tmp_path: Path) -> None
     assert files[0] == files[1] == files[2]
 
 
-def test_both_caches_stand_in_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels and downloads, also where no shell has made the home folder of ~."""
+def test_both_caches_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels and downloads, also if ~ was not expanded by a shell."""
     monkeypatch.setenv("BPCORE_CACHE_DIR", "~/somewhere")
     assert build.cache_folder.__wrapped__().parent == places.cache_folder().parent == Path.home() / "somewhere"
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     monkeypatch.setattr(build, "cache_folder", lambda: blocked / "kernels")
@@ -289,7 +289,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypa
     assert build.cached(bound, "cpu") == (bound, False)
 
 
-# --- activations of one's own -------------------------------------------------------------------------------
+# --- registered activations ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -406,8 +406,8 @@ class Callable:
         (endless, "f calls itself"),
     ],
 )
-def test_what_is_no_scalar_function_for_both_devices_is_refused(f: Any, message: str) -> None:
-    """Some of these the CPU would run; a GPU would not, and a tape cannot raise."""
+def test_functions_unfit_for_both_devices_are_refused(f: Any, message: str) -> None:
+    """The CPU could run some of these, but a GPU cannot, and a tape cannot raise."""
     accepted = r"accepted: a Python function of two scalars \(value, p\), written in arithmetic and `math`$"
     with pytest.raises(InputError, match=f"activation 'mine': {message}.*{accepted}"):
         bpcore.register_activation("mine", f, lambda z, p: 1.0)
@@ -415,7 +415,7 @@ def test_what_is_no_scalar_function_for_both_devices_is_refused(f: Any, message:
 
 
 @pytest.mark.usefixtures("unregister")
-def test_a_scalar_function_may_call_another_and_take_numbers_from_around_it() -> None:
+def test_a_scalar_function_may_call_another_and_use_outer_constants() -> None:
     slope = 2.0
 
     def helper(z: float) -> float:
@@ -449,7 +449,7 @@ def test_bad_registrations_are_refused(arguments: dict[str, object], message: st
 
 
 def test_every_template_runs(rng: np.random.Generator) -> None:
-    """One small training step through each kernel; the conformance suite checks the values."""
+    """Runs each kernel in a small training step; the conformance suite checks the values."""
     x = rng.standard_normal((5, 4))
     y = rng.integers(0, 3, 5)
     for activation in ACTIVATIONS:
@@ -483,8 +483,8 @@ def test_every_template_runs(rng: np.random.Generator) -> None:
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
-def test_an_activation_in_place_is_computed_in_vectors(name: str) -> None:
-    """A loop that might write where it reads would take eight times as long."""
+def test_an_in_place_activation_is_vectorised(name: str) -> None:
+    """A loop that must assume that it writes where it reads would take eight times as long."""
     kernel = cpu.compiled(spec.activate(ACTIVATIONS[name], np.dtype(np.float32)))
     z, row = np.ones((64, 512), np.float32), np.zeros(512, np.float32)
 
