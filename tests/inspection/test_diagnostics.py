@@ -1,4 +1,4 @@
-"""What Diagnostics finds in the layers, beside plain NumPy; what it says; and that the training is the same with it."""
+"""Diagnostics: its figures against plain NumPy, its warnings, and that it does not change training."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def data(rng: np.random.Generator, rows: int = 40, inputs: int = 5) -> tuple[np.
 
 
 def plain() -> Backend:
-    """A CPU that runs each step in Python: what is looked at here needs no compiled products."""
+    """A CPU backend that runs each step in Python; these tests need no compiled products."""
     backend = get_backend("numpy")
     backend.record = super(type(backend), backend).record  # type: ignore[method-assign]
     return backend
@@ -60,7 +60,7 @@ def plain() -> Backend:
 def look(
     layers: list[Layer], x: Any, y: Any, *, precision: str = "float64", **options: Any
 ) -> tuple[Network, Diagnostics]:
-    """Train for two epochs of batches of 8, and look at every row before the first step and after each epoch."""
+    """Train two epochs in batches of 8, and sample all rows before the first step and after each epoch."""
     found = Diagnostics(notify=lambda line: None)
     net = Network(layers, backend=plain(), precision=precision, seed=3)
     net.build(np.shape(x)[1])
@@ -70,7 +70,7 @@ def look(
 
 
 def gradients(weights: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
-    """The loss and the gradients of Dense(tanh), Dense by BP1 to BP4 in plain NumPy."""
+    """Loss and gradients of Dense(tanh), Dense by BP1 to BP4 in plain NumPy."""
     w1, b1, w2, b2 = (weights[name] for name in ("0.W", "0.b", "1.W", "1.b"))
     a1 = np.tanh(x @ w1 + b1)
     targets = np.eye(w2.shape[1])[y]
@@ -83,7 +83,7 @@ def gradients(weights: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> t
 # --- figures ------------------------------------------------------------------------------------------------------
 
 
-def test_norms_are_those_of_the_textbook(rng: np.random.Generator) -> None:
+def test_norms_match_the_textbook(rng: np.random.Generator) -> None:
     x, y = data(rng)
     net, found = look([Dense(6, "tanh"), Dense(3)], x, y)
     assert [sample.step for sample in found.samples] == [0, 5, 10]
@@ -112,8 +112,8 @@ def test_norms_are_those_of_the_textbook(rng: np.random.Generator) -> None:
         )
 
 
-def test_the_update_is_the_optimizers(rng: np.random.Generator) -> None:
-    """L2 on the weights, clipping by the whole gradient's norm, a momentum that remembers, a bound on Adam's steps."""
+def test_updates_match_the_optimizer(rng: np.random.Generator) -> None:
+    """L2 on the weights, clipping by the norm of the whole gradient, the size of Adam's first step, and momentum."""
     x, y = data(rng)
     fresh = Network([Dense(6, "tanh"), Dense(3)], inputs=5, backend=plain(), precision="float64", seed=3)
     weights = fresh.parameters_by_name()
@@ -138,7 +138,7 @@ def test_the_update_is_the_optimizers(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("alone", [False, True])
 def test_saturated_and_dead(name: str, alone: bool, rng: np.random.Generator) -> None:
-    """Unit 0 sees the input as it is, unit 1 fifty times, unit 2 far below zero, unit 3 far above."""
+    """Unit 0 gets the input unchanged, unit 1 fifty times, unit 2 far below zero, unit 3 far above."""
     x = rng.standard_normal((30, 1))
     net = Network(
         [Dense(4), Activation(name), Dense(3)] if alone else [Dense(4, name), Dense(3)],
@@ -166,7 +166,7 @@ def test_saturated_and_dead(name: str, alone: bool, rng: np.random.Generator) ->
 @pytest.mark.filterwarnings("ignore:cuBLASLt cannot be loaded:UserWarning")
 @pytest.mark.parametrize("on_device", [False, True])
 def test_pieces_of_maxout_that_never_win_are_dead(on_device: bool, rng: np.random.Generator) -> None:
-    """Unit 0 is |x|, unit 1 has a piece that is always the larger; a third piece wins nowhere."""
+    """Unit 0 is |x|; in unit 1 one piece is always the largest; the third piece never wins."""
     device = Device()
     backend = CupyBackend(device, device.launch) if on_device else plain()
     net = Network([Maxout(2, pieces=3), Dense(3)], inputs=1, backend=backend, precision="float64")
@@ -182,7 +182,7 @@ def test_pieces_of_maxout_that_never_win_are_dead(on_device: bool, rng: np.rando
     assert "3 of 6" in str(found)
 
 
-def test_dropout_and_layers_without_anything_are_left_out(rng: np.random.Generator) -> None:
+def test_dropout_and_layers_without_parameters_are_omitted(rng: np.random.Generator) -> None:
     _, found = look([Dense(6, "prelu"), Dropout(0.5), Activation("prelu"), Dense(3)], *data(rng))
     assert [(layer.place, list(layer.gradients)) for layer in found.samples[0].layers] == [
         ("1", ["0.W", "0.b", "0.p"]),
@@ -193,7 +193,7 @@ def test_dropout_and_layers_without_anything_are_left_out(rng: np.random.Generat
     assert (alone.weight_norm, alone.update_ratio, alone.units) == (None, None, 6)
 
 
-def test_rows_without_a_weight_are_not_looked_at(rng: np.random.Generator) -> None:
+def test_rows_of_weight_zero_are_ignored(rng: np.random.Generator) -> None:
     x, y = data(rng)
     weights = (np.arange(40) % 4 == 0).astype(float)
     x[weights == 0] = 1e30
@@ -220,16 +220,16 @@ def test_images_in_a_file_and_fewer_rows(rng: np.random.Generator, tmp_path: Pat
 
 
 @pytest.mark.parametrize("every", [1, 3, 5, 7])
-def test_every_so_many_steps(every: int, rng: np.random.Generator) -> None:
-    """Five steps an epoch, three epochs: at the steps that were asked for, however fast the machine is."""
+def test_samples_at_an_interval_of_steps(every: int, rng: np.random.Generator) -> None:
+    """Five steps an epoch, three epochs: samples are at the requested steps, however fast the machine is."""
     found = Diagnostics(every)
     x, y = data(rng)
     Network([Dense(4, "tanh"), Dense(3)], backend="numpy").fit(x, y, epochs=3, batch_size=8, callbacks=[found])
     assert [sample.step for sample in found.samples] == list(range(0, 16, every))
 
 
-def test_a_run_that_goes_on_where_another_stood(rng: np.random.Generator) -> None:
-    """Its samples are those of a run that was never interrupted, the updates by Adam's moments included."""
+def test_a_resumed_run(rng: np.random.Generator) -> None:
+    """Samples equal those of an uninterrupted run, updates from Adam's moments included."""
     x, y = data(rng)
     whole, parts = Diagnostics(), [Diagnostics(), Diagnostics()]
     settings = [Settings(Loss("softmax_cross_entropy"), Adam(), OneCycle(), epochs, 8, seed=0) for epochs in (4, 4)]
@@ -254,8 +254,8 @@ class _StopAfter(Callback):
 
 
 @pytest.mark.parametrize("optimizer", [SGD(learning_rate=0.1), Adam(max_norm=0.5)])
-def test_the_training_is_the_same_with_it(optimizer: Any, rng: np.random.Generator) -> None:
-    """Bit for bit, also where weight gradients are folded into the weights and never exist."""
+def test_diagnostics_do_not_change_training(optimizer: Any, rng: np.random.Generator) -> None:
+    """Bit for bit, also if weight gradients are folded into the weights and never stored."""
     x, y = data(rng)
     weights = []
     for callbacks in ([], [Diagnostics()], [Diagnostics(2)]):
@@ -267,8 +267,8 @@ def test_the_training_is_the_same_with_it(optimizer: Any, rng: np.random.Generat
             np.testing.assert_array_equal(array, other[name])
 
 
-def test_the_recorded_step_is_the_same_with_it(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    """The operations that are recorded, after all rewriting."""
+def test_diagnostics_do_not_change_the_recorded_step(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    """The recorded operations, after all rewriting, are the same."""
     recorded: list[list[Any]] = []
     make = taping.TapeMaker.make
 
@@ -292,7 +292,7 @@ def _said(operation: operations.Operation) -> tuple[Any, ...]:
 
 
 def test_on_the_stand_in_device(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    """The CPU's figures; the same graphs with and without; and five transfers a sample."""
+    """Figures are the CPU's, graphs are the same with and without, and a sample takes five transfers."""
     x, y = data(rng, 64)
     device = Device()
     transfers = []
@@ -326,7 +326,7 @@ def test_on_the_stand_in_device(monkeypatch: pytest.MonkeyPatch, rng: np.random.
             assert (a.units, a.dead) == (b.units, b.dead)
 
 
-def test_data_that_lies_on_the_device_already(rng: np.random.Generator) -> None:
+def test_data_already_on_the_device(rng: np.random.Generator) -> None:
     x, y = data(rng, 30)
     device = Device()
     backend = CupyBackend(device, device.launch, stand_in_cublas.Cublas(device))
@@ -339,7 +339,7 @@ def test_data_that_lies_on_the_device_already(rng: np.random.Generator) -> None:
     assert found.samples[0].gradient_norm > 0
 
 
-def test_too_little_memory_is_told_before_any_work(rng: np.random.Generator) -> None:
+def test_too_little_memory_is_reported_before_any_work(rng: np.random.Generator) -> None:
     device = Device(memory=56 * 2**20)
     backend = CupyBackend(device, device.launch, stand_in_cublas.Cublas(device))
     net = Network([Dense(64, "relu"), Dense(3)], backend=backend)
@@ -355,7 +355,7 @@ def test_too_little_memory_is_told_before_any_work(rng: np.random.Generator) -> 
 @pytest.mark.parametrize(
     ("options", "said"), [({"every": 0}, "every=0"), ({"rows": 2.5}, "rows=2.5"), ({"rows": True}, "rows=True")]
 )
-def test_what_cannot_be_used_is_refused(options: dict[str, Any], said: str) -> None:
+def test_bad_settings_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=rf"^{said}; accepted: an integer of 1 or more$"):
         Diagnostics(**options)
 
@@ -364,7 +364,7 @@ def test_what_cannot_be_used_is_refused(options: dict[str, Any], said: str) -> N
 
 
 class Scaled(Layer):
-    """x * s past the backend's operations: a user's layer in plain NumPy, with a parameter."""
+    """x * s in plain NumPy, bypassing the backend: a user layer with a parameter."""
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
         super().declare(inputs, number, rng)
@@ -387,7 +387,7 @@ class Scaled(Layer):
 
 
 @pytest.mark.filterwarnings("ignore:this cannot be recorded:UserWarning")
-def test_a_users_layer_and_layers_inside_layers(rng: np.random.Generator) -> None:
+def test_user_layers_and_layers_inside_layers(rng: np.random.Generator) -> None:
     block = Residual([Dense(4, "sigmoid"), Dropout(0.1), Dense(5, freeze=True)])
     _, found = look([Dense(5, "tanh"), Scaled(), block, Maxout(3)], *data(rng))
     for sample in found.samples:
@@ -426,7 +426,7 @@ def test_a_deep_network_of_sigmoids(rng: np.random.Generator) -> None:
 
 
 def test_residual_blocks_let_gradients_through(rng: np.random.Generator) -> None:
-    """Twice as deep as the network above. A block begins as y = x: its lower layer learns nothing in the first step."""
+    """Twice as deep as the network above. A block starts as y = x: its lower layer learns nothing in the first step."""
     blocks: list[Layer] = [Residual([Dense(8, "sigmoid"), Dense(8, initializer="zeros")]) for _ in range(30)]
     for layers in ([Dense(8), *blocks, Dense(3)], [*blocks, Dense(3)]):
         x, y = rng.standard_normal((60, 8)), rng.integers(0, 3, 60)
@@ -462,7 +462,7 @@ def test_weights_that_are_too_large(rng: np.random.Generator) -> None:
     assert "try clipping (max_norm=1), a smaller learning rate (now 1e-12)" in lines["gradients explode"]
 
 
-def test_a_run_that_fails_keeps_what_was_found(rng: np.random.Generator) -> None:
+def test_a_failed_run_keeps_its_samples(rng: np.random.Generator) -> None:
     x, y = data(rng)
     found = Diagnostics(1, notify=lambda line: None)
     net = Network([Dense(8, "relu"), Dense(1)], backend=plain())
@@ -487,7 +487,7 @@ def test_dead_units(rng: np.random.Generator) -> None:
 
 
 def test_dead_pieces(rng: np.random.Generator) -> None:
-    """Five pieces that begin as one, of which the first wins."""
+    """Five pieces that start out equal, so that the first wins."""
     line = told([Maxout(4, pieces=5, initializer="zeros"), Dense(3)], rng)["pieces are dead"]
     assert re.match(
         r"pieces are dead: after step 1 1\d of the 20 in layer 1 \(Maxout, 5 pieces\) have no gradient", line
@@ -504,12 +504,12 @@ def test_dead_pieces(rng: np.random.Generator) -> None:
         lambda: [Dense(32, "relu") for _ in range(8)] + [Dense(3)],
     ],
 )
-def test_a_healthy_network_is_left_alone(make: Any, rng: np.random.Generator) -> None:
+def test_a_healthy_network_gets_no_warning(make: Any, rng: np.random.Generator) -> None:
     assert told(make(), rng, epochs=20) == {}
     assert told(make(), rng, epochs=20, optimizer="adam") == {}
 
 
-def test_a_warning_is_told_once_and_by_warn_where_nobody_listens(rng: np.random.Generator) -> None:
+def test_a_warning_is_shown_once_and_uses_warnings_without_a_listener(rng: np.random.Generator) -> None:
     x, y = data(rng)
     found = Diagnostics()
     with warnings.catch_warnings(record=True) as caught:
@@ -519,7 +519,7 @@ def test_a_warning_is_told_once_and_by_warn_where_nobody_listens(rng: np.random.
     assert [line.split(":")[0] for line in found.warnings] == ["gradients vanish", "units are dead"]
 
 
-# --- what is handed on --------------------------------------------------------------------------------------------
+# --- reports ------------------------------------------------------------------------------------------------------
 
 
 def test_json_and_text(rng: np.random.Generator) -> None:
@@ -537,7 +537,7 @@ def test_json_and_text(rng: np.random.Generator) -> None:
     assert second.split()[-1] == "-"
 
 
-def test_a_second_run_begins_anew(rng: np.random.Generator) -> None:
+def test_a_second_run_starts_afresh(rng: np.random.Generator) -> None:
     x, y = data(rng)
     found = Diagnostics()
     for epochs in (3, 1):

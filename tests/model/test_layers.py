@@ -1,4 +1,4 @@
-"""Maxout, residual blocks, and what is frozen; recording them stands in test_recording.py and test_graphs.py."""
+"""Maxout, residual blocks and frozen parameters; test_recording.py and test_graphs.py test recording them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_maxout_is_the_largest_of_its_maps(pieces: int, rng: np.random.Generator
 
 @given(rows=st.integers(1, 9), columns=st.integers(1, 20), pieces=st.integers(2, 6), seed=st.integers(0, 99))
 def test_pieces_of_any_shape(rows: int, columns: int, pieces: int, seed: int) -> None:
-    """There and back, with many equals: the first of them wins."""
+    """Forward and backward with many ties, of which the first wins."""
     rng = np.random.default_rng(seed)
     backend = get_backend("numpy")
     z = rng.integers(-2, 3, (rows, pieces * columns)).astype(np.float32)
@@ -82,7 +82,7 @@ def test_maxout_has_the_right_gradients(make: Any, loss: str, rng: np.random.Gen
 
 
 def test_maxout_learns_a_circle(rng: np.random.Generator) -> None:
-    """Its decision is made of straight pieces, without any other activation."""
+    """Its decision boundary is piecewise linear, without any other activation."""
     x = rng.uniform(-1, 1, (400, 2))
     y = ((x**2).sum(axis=1) < 0.6).astype(int)
     net = network(Maxout(12, 3), Dense(2), precision="float32")
@@ -94,7 +94,7 @@ def test_maxout_learns_a_circle(rng: np.random.Generator) -> None:
 
 
 def test_a_block_adds_its_input_and_gradients_of_both_paths_add_up(rng: np.random.Generator) -> None:
-    """y = x + tanh(x W + b): dL/dx = delta + (delta * tanh') W^T, written out."""
+    """y = x + tanh(x W + b): dL/dx = delta + (delta * tanh') W^T, computed by hand."""
     x, targets = rng.standard_normal((6, 4)), rng.standard_normal((6, 4))
     net = network(Dense(4, initializer="identity", freeze=True), Residual([Dense(4, "tanh", bias=0.3)]), inputs=4)
     w = net.parameters_by_name()["2.W"]
@@ -124,7 +124,7 @@ BLOCKS: dict[str, Any] = {
     "alone": lambda: [Residual([Dense(3)], projection=True)],
     "projection": lambda: [Dense(6, "tanh"), Residual([Dense(4, "tanh"), Dense(3)], projection=True), Dense(3)],
     "dropout": lambda: [Dense(6, "tanh"), Residual([Dropout(0.4), Dense(6, "tanh"), Dropout(0.4)]), Dense(3)],
-    # An activation alone overwrites the delta that it is given, and one that saves its input keeps the block's.
+    # An Activation layer overwrites its delta, and one that saves its input keeps the block's.
     "activation": lambda: [Dense(6, "tanh"), Residual([Activation("tanh")]), Dense(3)],
     "saved input": lambda: [Dense(6, "tanh"), Residual([Activation("gelu"), Dense(6), Activation("prelu")]), Dense(3)],
     "maxout": lambda: [Dense(6, "tanh"), Residual([Maxout(6, 3)]), Dense(3)],
@@ -139,14 +139,14 @@ BLOCKS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_blocks_have_the_right_gradients(name: str, rng: np.random.Generator) -> None:
-    """A layer that overwrites the delta it is given must not spoil the path beside it."""
+    """A layer that overwrites its delta must not change the parallel path."""
     x, y = data(rng, 8)
     check = bpcore.gradcheck(network(*BLOCKS[name]()), x, y)
     assert check.ok, str(check)
     assert "x" in check.errors
 
 
-def test_layers_are_numbered_through(rng: np.random.Generator) -> None:
+def test_layers_in_blocks_are_numbered_consecutively(rng: np.random.Generator) -> None:
     net = network(*BLOCKS["nested"](), inputs=5)
     layers = [layer for _, layer in walk(net.layers)]
     assert [layer.number for layer in layers] == list(range(len(layers)))
@@ -167,8 +167,8 @@ def test_layers_are_numbered_through(rng: np.random.Generator) -> None:
     assert sorted(projecting.parameters.views) == ["0.W", "0.b", "2.W", "2.b", "3.W", "3.b", "4.W", "5.W", "5.b"]
 
 
-def test_dropout_in_a_block_has_a_mask_of_its_own() -> None:
-    """The masks are those of the layers' numbers; each would otherwise drop the same units as its neighbour."""
+def test_dropout_in_a_block_has_its_own_mask() -> None:
+    """Masks depend on the layer's number; otherwise neighbours would drop the same units."""
     net = network(Residual([Dropout(0.5)]), Dropout(0.5), inputs=8)
     control = net.backend.control(1, net.dtype, seed=3)
     net.reserve(4)
@@ -178,7 +178,7 @@ def test_dropout_in_a_block_has_a_mask_of_its_own() -> None:
 
 
 def test_a_network_of_152_layers_trains() -> None:
-    """75 blocks of two layers between a first and a last one. Without the blocks it learns nothing at all."""
+    """75 blocks of two layers between a first and a last layer. Without the blocks it learns nothing."""
     y = np.arange(300) % 3
     r = np.linspace(0.1, 1, 300)
     angle = 4 * r + y * 2 * math.pi / 3
@@ -197,7 +197,7 @@ def test_a_network_of_152_layers_trains() -> None:
     assert accuracies[1] < 0.5
 
 
-def test_a_saved_block_is_the_same_block(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_a_saved_block_is_restored(tmp_path: Path, rng: np.random.Generator) -> None:
     x, y = data(rng)
     first = Dense(6, initializer=lambda rng, n, m: rng.standard_normal((n, m)))
     net = network(Dense(5), Residual([first, Residual([Dropout(0.2), Maxout(6, 3)])], projection=True), Dense(3))
@@ -211,7 +211,7 @@ def test_a_saved_block_is_the_same_block(tmp_path: Path, rng: np.random.Generato
     again.fit(x, y, epochs=1)
 
 
-def test_the_summary_shows_what_is_in_a_block() -> None:
+def test_the_summary_shows_the_layers_of_a_block() -> None:
     lines = network(*BLOCKS["nested"](), inputs=5).summary().splitlines()
     assert [line.split("  ")[0] for line in lines[2:4]] == ["Dense, tanh", "Residual"]
     assert lines[4].startswith("  Residual ")
@@ -219,8 +219,8 @@ def test_the_summary_shows_what_is_in_a_block() -> None:
     assert len({len(line) for line in lines}) == 1
 
 
-def test_a_block_is_measured_before_it_is_made(rng: np.random.Generator) -> None:
-    """The meter counts what reserving takes, and leaves the layers with what they have."""
+def test_a_block_is_measured_before_it_is_allocated(rng: np.random.Generator) -> None:
+    """Measuring counts what reserving would allocate, and leaves the layers unchanged."""
     for name, make in BLOCKS.items():
         net = network(*make(), inputs=5)
         net.reserve(2)
@@ -238,7 +238,7 @@ def test_a_block_is_measured_before_it_is_made(rng: np.random.Generator) -> None
         assert counted == bytes_of(reserve, measured), name
 
 
-def test_a_loss_that_is_not_finite_names_the_layer_in_the_block(rng: np.random.Generator) -> None:
+def test_a_non_finite_loss_names_the_layer_in_the_block(rng: np.random.Generator) -> None:
     x, y = data(rng)
     net = network(Dense(4, "tanh"), Residual([Dense(4, "relu"), Dense(4)]), Dense(3), inputs=5)
     net.set_parameters({"3.W": np.full((4, 4), np.inf)})
@@ -246,8 +246,8 @@ def test_a_loss_that_is_not_finite_names_the_layer_in_the_block(rng: np.random.G
         net.fit(x, y, epochs=1)
 
 
-def test_a_loss_that_is_not_finite_may_come_from_the_projection(rng: np.random.Generator) -> None:
-    """It takes the block's input, and not what F's layers have made of it."""
+def test_a_non_finite_loss_may_come_from_the_projection(rng: np.random.Generator) -> None:
+    """The projection takes the block's input, not the output of F's layers."""
     x, y = data(rng)
     net = network(Residual([Dense(6, "relu"), Dense(4)], projection=True), Dense(3), inputs=5)
     net.set_parameters({"3.W": np.full((5, 4), np.inf)})
@@ -257,11 +257,11 @@ def test_a_loss_that_is_not_finite_may_come_from_the_projection(rng: np.random.G
         net.fit(x, y, epochs=1)
 
 
-# --- what is frozen ---------------------------------------------------------------------------------------------
+# --- frozen parameters ------------------------------------------------------------------------------------------
 
 
 def changed(net: Network, rng: np.random.Generator, **options: Any) -> set[str]:
-    """The names of the arrays that a fit changes; all others keep their bits."""
+    """The names of the arrays that a fit changes."""
     x, y = data(rng)
     net.build(5)
     before = net.parameters_by_name()
@@ -296,7 +296,7 @@ def test_frozen_arrays_keep_their_bits(
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_leaves_frozen_arrays_alone(name: str, rng: np.random.Generator) -> None:
+def test_every_optimizer_leaves_frozen_arrays_unchanged(name: str, rng: np.random.Generator) -> None:
     net = network(*three("weights", False, "bias"), precision="float32")
     assert changed(net, rng, optimizer=get_optimizer(name, l2=0.1, max_norm=0.5)) == EVERYTHING - {"0.W", "2.b"}
 
@@ -313,7 +313,7 @@ def test_the_network_freezes_and_unfreezes(rng: np.random.Generator) -> None:
     assert changed(net, rng) == {"0.p"}
 
 
-def test_a_block_is_frozen_with_all_that_is_in_it(rng: np.random.Generator) -> None:
+def test_freezing_a_block_freezes_its_layers(rng: np.random.Generator) -> None:
     net = network(Dense(5, "tanh"), Residual([Dense(6, "tanh"), Dense(5)], projection=True), Dense(3), inputs=5)
     net.freeze(1)
     assert changed(net, rng) == {"0.W", "0.b", "5.W", "5.b"}
@@ -322,7 +322,7 @@ def test_a_block_is_frozen_with_all_that_is_in_it(rng: np.random.Generator) -> N
 
 
 def test_frozen_biases_change_nothing_else(rng: np.random.Generator) -> None:
-    """The weights after a step are those of a step with biases that learn, and clipping looks at the weights alone."""
+    """A step gives the weights that it gives with trained biases, and clipping uses only the weights."""
     x, y = data(rng)
     weights, norms = [], []
     for freeze in (False, "bias"):
@@ -346,7 +346,7 @@ def test_frozen_biases_change_nothing_else(rng: np.random.Generator) -> None:
     assert norms[0][0] > norms[1][0]
 
 
-def test_gradients_flow_through_a_frozen_layer_and_no_further_than_something_learns(rng: np.random.Generator) -> None:
+def test_gradients_flow_through_a_frozen_layer_only_as_far_as_needed(rng: np.random.Generator) -> None:
     x, y = data(rng)
     check = bpcore.gradcheck(network(*three(False, True, "weights")), x, y)
     assert check.ok, str(check)
@@ -362,7 +362,7 @@ def test_gradients_flow_through_a_frozen_layer_and_no_further_than_something_lea
 
 
 class Watched(Layer):
-    """Passes everything on, and knows whether it was asked on the way back."""
+    """Passes its input on, and records whether its backward pass was called."""
 
     asked = False
 
@@ -377,7 +377,7 @@ class Watched(Layer):
         return delta
 
 
-def test_what_is_frozen_is_saved(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_the_frozen_state_is_saved(tmp_path: Path, rng: np.random.Generator) -> None:
     net = network(*three("bias", False, False), inputs=5)
     net.freeze(2)
     net.unfreeze("0.b")
@@ -414,7 +414,7 @@ def test_bad_input_gets_one_line(make: Any, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_layer_twice_is_refused_also_in_blocks() -> None:
+def test_a_layer_used_twice_is_refused_also_in_blocks() -> None:
     shared = Dense(4)
     with pytest.raises(InputError, match="stands twice in a network"):
         network(shared, Residual([Dense(4), shared]))

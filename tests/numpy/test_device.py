@@ -1,6 +1,6 @@
-"""bpcore.numpy on a device: what a script gives on the CPU it gives there, and what crosses is known.
+"""bpcore.numpy on a device: scripts give the CPU's results, and all transfers are counted.
 
-The device is the stand-in of stand_in_numpy.py. The tests marked `gpu` want a real one.
+The device is the stand-in of stand_in_numpy.py. Tests marked `gpu` need a real GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from support.stand_in_numpy import NumpyDevice
 
 @pytest.fixture
 def device() -> Iterator[NumpyDevice]:
-    """The stand-in, at hand, with nothing allowed through the host that CuPy has on the device."""
+    """Selects the stand-in device and forbids fallbacks to the host."""
     device = NumpyDevice()
     np.use(CupyBackend(device, device.launch), fallback="raise")
     yield device
@@ -38,7 +38,7 @@ def again(device: NumpyDevice, fallback: Any) -> None:
 
 
 def on_host(value: Any) -> Any:
-    """NumPy's arrays in place of the device's, in tuples and lists as well."""
+    """Replace device arrays by NumPy's, also in tuples and lists."""
     if isinstance(value, StandInArray):
         return np.to_numpy(value)
     if isinstance(value, tuple | list):
@@ -59,7 +59,7 @@ def same(ours: Any, theirs: Any, rtol: float = 1e-12) -> None:
 
 
 def run(code: str, module: Any) -> Any:
-    """The value of the last line of a snippet, which finds arrays x, y (3, 4), v (4,), i (3,) and m (3, 3)."""
+    """Run a snippet with arrays x, y (3, 4), v (4,), i (3,) and m (3, 3); returns the value of its last line."""
     names: dict[str, Any] = {"np": module}
     exec(
         "x = np.arange(12.0).reshape(3, 4) * 0.7 - 2\n"
@@ -156,7 +156,7 @@ np.random.default_rng(3).normal(size=(2, 3)), np.random.default_rng(3).random()
 
 @pytest.mark.parametrize("code", ON_THE_DEVICE)
 @pytest.mark.usefixtures("device")
-def test_on_the_device_as_on_the_cpu(code: str) -> None:
+def test_the_device_matches_the_cpu(code: str) -> None:
     np.use("numpy")
     expected = run(code, np)
     again(NumpyDevice(), "raise")
@@ -197,7 +197,7 @@ a = x.T; np.put_along_axis(a, np.argmax(a, axis=0, keepdims=True), 99.0, axis=0)
 
 
 @pytest.mark.parametrize("code", THROUGH_THE_HOST)
-def test_what_the_device_lacks_is_computed_on_the_host(code: str, device: NumpyDevice) -> None:
+def test_functions_the_device_lacks_run_on_the_host(code: str, device: NumpyDevice) -> None:
     np.use("numpy")
     expected = run(code, np)
     again(device, "warn")
@@ -236,7 +236,7 @@ def test_each_name_warns_once_and_where_it_was_called(device: NumpyDevice) -> No
         np.block([x, x])
 
 
-def test_transfers_say_what_where_and_how_much(device: NumpyDevice) -> None:
+def test_transfers_list_function_line_and_bytes(device: NumpyDevice) -> None:
     x = np.asarray(numpy.ones((10, 10), numpy.float32))
     again(device, "ignore")
     for _ in range(2):
@@ -256,8 +256,8 @@ def test_transfers_say_what_where_and_how_much(device: NumpyDevice) -> None:
     assert [transfer.why for transfer in np.transfers()] == ["asked for"]
 
 
-def test_the_count_of_transfers_is_the_devices_own(device: NumpyDevice) -> None:
-    """Whatever goes through bpcore.numpy is counted: nothing crosses beside it."""
+def test_all_transfers_are_counted(device: NumpyDevice) -> None:
+    """bpcore.numpy counts every transfer that the device counts."""
     for code in [*ON_THE_DEVICE[:60], *THROUGH_THE_HOST]:
         if any(road in code for road in ("float(", "np.allclose")):
             continue
@@ -270,7 +270,7 @@ def test_the_count_of_transfers_is_the_devices_own(device: NumpyDevice) -> None:
         assert (device.to_host - before[0], device.to_device - before[1]) == tuple(counted.values()), code
 
 
-def test_arrays_of_the_host_among_the_arguments_are_told(device: NumpyDevice) -> None:
+def test_host_arrays_as_arguments_warn(device: NumpyDevice) -> None:
     host, x = numpy.ones((2, 2)), np.ones((2, 2))
     with pytest.raises(InputError, match=r"^bpcore.numpy.dot was given an array on the host, and copies it to"):
         np.dot(host, x)
@@ -281,7 +281,7 @@ def test_arrays_of_the_host_among_the_arguments_are_told(device: NumpyDevice) ->
         host @ x  # operators are CuPy's own
 
 
-def test_what_is_on_the_host_can_be_written_into(device: NumpyDevice) -> None:
+def test_host_arrays_can_be_written_to(device: NumpyDevice) -> None:
     again(device, "ignore")
     x = np.ones(3)
     for write in (
@@ -298,7 +298,7 @@ def test_what_is_on_the_host_can_be_written_into(device: NumpyDevice) -> None:
         assert out.tolist() == [2.0, 2.0, 2.0]
 
 
-def test_what_a_device_cannot_hold_stays_on_the_host(device: NumpyDevice) -> None:
+def test_arrays_a_device_cannot_hold_stay_on_the_host(device: NumpyDevice) -> None:
     again(device, "ignore")
     words = np.array(["b", "a", "b"])
     assert type(words) is numpy.ndarray
@@ -311,7 +311,7 @@ def test_what_a_device_cannot_hold_stays_on_the_host(device: NumpyDevice) -> Non
     assert np.min_scalar_type(10) == np.uint8
 
 
-def test_functions_of_the_users_find_numpy_on_the_host(device: NumpyDevice) -> None:
+def test_user_functions_get_numpy_on_the_host(device: NumpyDevice) -> None:
     again(device, "ignore")
 
     def f(x: Any) -> Any:
@@ -328,7 +328,7 @@ def test_functions_of_the_users_find_numpy_on_the_host(device: NumpyDevice) -> N
     assert [index for index, _ in np.ndenumerate(x)] == [(0,), (1,)]
 
 
-def test_exceptions_are_numpys(device: NumpyDevice) -> None:
+def test_exceptions_match_numpy(device: NumpyDevice) -> None:
     x = np.ones((2, 3))
     with pytest.raises(ValueError, match="cannot reshape"):
         np.reshape(x, (4, 4))
@@ -350,7 +350,7 @@ def test_exceptions_are_numpys(device: NumpyDevice) -> None:
 # --- files, text, comparisons ---------------------------------------------------------------------------------------
 
 
-def test_what_is_text_or_a_file_goes_through_the_host_without_a_warning(device: NumpyDevice, tmp_path: Path) -> None:
+def test_text_and_files_use_the_host_without_a_warning(device: NumpyDevice, tmp_path: Path) -> None:
     x = np.linspace(0, 1, 4)
     np.save(tmp_path / "x.npy", x)
     loaded = np.load(tmp_path / "x.npy")
@@ -467,7 +467,7 @@ picked = y[rng.permutation(60)[:4]]
 """
 
 
-def test_a_script_changes_its_import_alone(device: NumpyDevice, tmp_path: Path) -> None:
+def test_a_script_changes_only_its_import(device: NumpyDevice, tmp_path: Path) -> None:
     (tmp_path / "theirs.py").write_text(SCRIPT)
     (tmp_path / "ours.py").write_text(SCRIPT.replace("import numpy as np", "import bpcore.numpy as np"))
     again(device, "warn")
@@ -495,7 +495,7 @@ def test_a_script_changes_its_import_alone(device: NumpyDevice, tmp_path: Path) 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("code", ON_THE_DEVICE)
-def test_on_a_gpu_as_on_the_cpu(code: str, gpu: Backend) -> None:
+def test_a_gpu_matches_the_cpu(code: str, gpu: Backend) -> None:
     np.use("numpy")
     expected = run(code, np)
     np.use(gpu, fallback="ignore")

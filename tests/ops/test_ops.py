@@ -1,4 +1,4 @@
-"""bpcore.ops against float64 references: on NumPy's arrays, and on those of the stand-in device."""
+"""bpcore.ops against float64 references, on NumPy arrays and on arrays of the stand-in device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STAND_IN = Device()
 
 @pytest.fixture(params=["numpy", "cupy"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    """NumPy's, and CuPy's over the stand-in device."""
+    """The NumPy backend, and the CuPy backend on the stand-in device."""
     made = get_backend("numpy") if request.param == "numpy" else CupyBackend(STAND_IN, STAND_IN.launch)
     monkeypatch.setitem(dispatch.MADE, request.param, made)
     return made
@@ -45,7 +45,7 @@ def numbers(rng: np.random.Generator, dtype: Any, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(dtype)
 
 
-# --- what is computed -------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -68,7 +68,7 @@ def test_products(backend: Backend, layout: Layout, dtype: Any, rng: np.random.G
 
 
 def test_a_product_of_every_second_row_and_column(backend: Backend, rng: np.random.Generator) -> None:
-    """Of memory in which neither rows nor columns are contiguous; and of one row that stands for many."""
+    """With neither rows nor columns contiguous in memory, and with one row broadcast to many."""
     host = numbers(rng, np.float64, 6, 8)
     view = backend.asarray(host)[::2, ::2]
     close(backend, ops.matmul(view, view, transpose_b=True), host[::2, ::2] @ host[::2, ::2].T, np.float64)
@@ -123,7 +123,7 @@ def test_vectors_are_one_row(backend: Backend, rng: np.random.Generator) -> None
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_a_layer_and_its_way_back(backend: Backend, name: str, dtype: Any, rng: np.random.Generator) -> None:
+def test_a_layer_forward_and_backward(backend: Backend, name: str, dtype: Any, rng: np.random.Generator) -> None:
     f, derivative = references.ACTIVATIONS[name]
     near = {"rtol": 1e-3, "atol": 1e-5} if dtype == np.float32 else {}
     for rows in (1, 5, 0):
@@ -211,7 +211,7 @@ def test_labels(backend: Backend, rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (0, 4), (4, 0)])
-def test_dropout_is_the_reference(backend: Backend, dtype: Any, shape: tuple[int, int]) -> None:
+def test_dropout_matches_the_reference(backend: Backend, dtype: Any, shape: tuple[int, int]) -> None:
     seed, step, layer = 2**40 + 5, 2**33 + 1, 4
     x = np.arange(1, shape[0] * shape[1] + 1, dtype=dtype).reshape(shape)
     here = backend.asarray(x.copy())
@@ -225,8 +225,8 @@ def test_dropout_is_the_reference(backend: Backend, dtype: Any, shape: tuple[int
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_updates_are_those_of_a_run(backend: Backend, name: str, dtype: Any, rng: np.random.Generator) -> None:
-    """Weights with decay and biases without, with clipping and a schedule: as the training loop has them."""
+def test_updates_match_a_training_run(backend: Backend, name: str, dtype: Any, rng: np.random.Generator) -> None:
+    """Weights with decay and biases without, clipping, and a schedule, as in the training loop."""
     settings = {"weight_decay": 0.1} if name == "adamw" else {"l2": 0.2}
     optimizer = bpcore.training.optimizers.get_optimizer(name, max_norm=0.5, **settings)
     w, b = numbers(rng, dtype, 4, 3), numbers(rng, dtype, 3)
@@ -267,12 +267,12 @@ def test_plain_gradient_descent(backend: Backend) -> None:
     assert ops.update(empty, empty[:], ops.optimizer_state(empty, "adam"), "adam", step=7) is empty
 
 
-# --- by chance ----------------------------------------------------------------------------------------------------
+# --- random layouts -----------------------------------------------------------------------------------------------
 
 
 @st.composite
 def views(draw: Any) -> tuple[np.ndarray, np.ndarray]:
-    """A view of a buffer in any layout of one or more dimensions' steps, and the buffer that holds it."""
+    """A view of a buffer with any steps and order of axes, and the buffer."""
     rows, columns = draw(st.integers(0, 4)), draw(st.integers(1, 5))
     up, across = draw(st.sampled_from([1, 2, -1])), draw(st.sampled_from([1, 2, -1]))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
@@ -284,7 +284,7 @@ def views(draw: Any) -> tuple[np.ndarray, np.ndarray]:
 
 @given(view=views(), name=st.sampled_from(["relu", "gelu"]), read_only=st.booleans())
 @settings(max_examples=30)
-def test_any_layout_goes_in_and_stays_as_it_was(
+def test_any_layout_is_accepted_and_left_unchanged(
     view: tuple[np.ndarray, np.ndarray], name: str, read_only: bool
 ) -> None:
     x, buffer = view
@@ -300,7 +300,7 @@ def test_any_layout_goes_in_and_stays_as_it_was(
 @given(first=st.integers(0, 6), rows=st.integers(1, 3), columns=st.integers(1, 3), step=st.sampled_from([1, 2]))
 @settings(max_examples=40)
 def test_out_is_written_or_refused(first: int, rows: int, columns: int, step: int) -> None:
-    """Wherever `out` lies in the argument's buffer: the right numbers stand there, or nothing has changed."""
+    """Wherever `out` is in the argument's buffer, it holds the right numbers, or nothing has changed."""
     buffer = np.arange(40.0).reshape(8, 5)
     x = buffer[:rows, :columns]
     out = buffer.reshape(-1)[first : first + rows * 5].reshape(rows, 5)[:, : columns * step : step]
@@ -317,15 +317,15 @@ def test_out_is_written_or_refused(first: int, rows: int, columns: int, step: in
         np.testing.assert_allclose(out, expected)
 
 
-# --- which arrays, and what comes of them -------------------------------------------------------------------------
+# --- kinds of arrays ----------------------------------------------------------------------------------------------
 
 
 class Subclass(np.ndarray):
-    """Of NumPy's array."""
+    """A subclass of NumPy's array."""
 
 
 class Foreign:
-    """An array of another library, which shares its memory by DLPack alone."""
+    """An array of another library that shares its memory only through DLPack."""
 
     def __init__(self, content: np.ndarray, device: int = 1, problem: Exception | None = None) -> None:
         self.content, self.device, self.problem = content, device, problem
@@ -339,7 +339,7 @@ class Foreign:
         return self.content.__dlpack__(**options)
 
 
-def test_arrays_of_other_libraries_come_in_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_of_other_libraries_are_used_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     host = np.arange(6.0).reshape(2, 3)
     foreign = Foreign(host)
     taken = dispatch.taken("x", dispatch.home("x", foreign), foreign)
@@ -363,7 +363,7 @@ def test_dlpack_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(backend.to_numpy(result), np.full((2, 2), 2.0))
 
 
-def test_what_does_not_come_in() -> None:
+def test_unsupported_arguments() -> None:
     x = np.ones((2, 2))
     with pytest.raises(InputTypeError, match=r"add: b \(tests.Foreign\) is on a ROCm GPU"):
         ops.add(x, Foreign(x, device=10))
@@ -407,7 +407,7 @@ def test_subclasses_and_foreign_byte_orders() -> None:
         np.testing.assert_array_equal(result, 2 * x)
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------------
 
 
 def test_dtypes(backend: Backend) -> None:
@@ -465,13 +465,13 @@ def test_shapes(backend: Backend) -> None:
             call()
 
 
-def test_labels_on_the_cpu_are_looked_at() -> None:
+def test_labels_on_the_cpu_are_checked() -> None:
     with pytest.raises(InputError, match="targets holds the label 3; accepted: 0 to 2"):
         ops.loss(np.ones((2, 3)), np.array([0, 3]), "hinge")
 
 
 def test_outs(backend: Backend) -> None:
-    """What cannot be written to as it is, is refused before anything is written."""
+    """An unusable `out` is refused before anything is written."""
     a, square = backend.full((3, 4), 1.0, np.float64), backend.full((4, 4), 2.0, np.float64)
     line, wide = backend.full((4,), 1.0, np.float64), backend.full((4, 4), 1.0, np.float64)
     out = backend.full((3, 4), 5.0, np.float64)
@@ -532,7 +532,7 @@ def test_outs_of_numpy() -> None:
     assert (side_by_side[:, 3:] == 2).all()
 
 
-def test_a_registered_activation_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registered_activation_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ACTIVATIONS, "thrice", ACTIVATIONS["relu"])
     bpcore.register_activation("thrice", lambda z, p: 3.0 * z, lambda z, p: 3.0)
     x = np.arange(6.0).reshape(2, 3)

@@ -1,4 +1,4 @@
-"""The pictures: what is in the axes is what was given, and it can be read."""
+"""Plots show the given data, and are readable."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def assert_nothing_overlaps(figure: Figure) -> None:
-    """Tick labels of an axis stand beside one another, titles too, and nothing leaves the figure."""
+    """Assert that tick labels and titles do not overlap and nothing leaves the figure."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
@@ -105,7 +105,7 @@ def test_learning_curves_of_numbers_with_a_schedule() -> None:
 
 
 def samples(layers: int, moments: int = 4) -> list[DiagnosticSample]:
-    """The gradient halves with each layer down, and is 0 in the lowest of many; layer 1 has no activation."""
+    """Gradients halve with each layer below, and are 0 in the lowest of many; layer 1 has no activation."""
     return [
         DiagnosticSample(
             step=10 * moment,
@@ -182,8 +182,8 @@ def test_gradients_against_the_layer() -> None:
     assert_nothing_overlaps(figure)
 
 
-def test_a_layer_that_begins_with_weights_of_zero() -> None:
-    """At first its update is no share of anything; from the second sample on it is."""
+def test_a_layer_with_zero_initial_weights() -> None:
+    """Its relative update is undefined in the first sample, and defined from the second on."""
     first, *later = samples(3)
     layers = (replace(first.layers[0], update_ratio=None), *first.layers[1:])
     (axes,) = plots.by_layer([replace(first, layers=layers), *later], "update_ratio").axes
@@ -221,7 +221,7 @@ def test_confusion_matrix(classes: int, rng: np.random.Generator) -> None:
 
 
 def test_counts_can_be_read_on_every_colour() -> None:
-    """The contrast that WCAG asks for, 4.5, from a share of 0 to all; zero is white."""
+    """Contrast is at least 4.5, as WCAG requires, for every share from 0 to 1; zero is white."""
     counts = np.stack([np.arange(1, 26), np.arange(25, 0, -1)])
     shares = np.array([[one, 26 - one] for one in range(1, 26)]) / 26
     figure = plots.confusion_matrix(np.pad(counts.T, ((0, 0), (0, 23))))
@@ -257,14 +257,14 @@ def test_confusion_matrix_without_names_into_given_axes() -> None:
             plots.confusion_matrix(matrix, names)
 
 
-def test_a_name_with_dollars_is_no_formula() -> None:
+def test_a_name_with_dollars_is_not_a_formula() -> None:
     figure = plots.confusion_matrix(np.eye(2, dtype=int), ["$1$ to $x_", "<b>&"])
     figure.canvas.draw()
     assert ticks(figure.axes[0]) == [r"\$1\$ to \$x_", "<b>&"]
 
 
 def test_worst_mistakes(rng: np.random.Generator) -> None:
-    """Samples 2, 0 and 3 are wrong, in the order of how sure the network was."""
+    """Samples 2, 0 and 3 are wrong, in order of the network's confidence."""
     images = rng.random((4, 6, 5))
     scores = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.0, 0.1, 0.9], [0.3, 0.3, 0.4]])
     true = np.array([1, 1, 0, 0])
@@ -327,7 +327,7 @@ def _longest(weights: np.ndarray, count: int) -> list[int]:
 
 
 def halves(outputs: int = 2) -> Network:
-    """Class 1 where x > 0 (a single output: yes where x > 0)."""
+    """Predicts class 1 if x > 0; with a single output, yes if x > 0."""
     network = Network([Dense(outputs)], inputs=2, backend="numpy")
     weights = np.array([[1.0], [0.0]]) if outputs == 1 else np.array([[-1.0, 1.0], [0.0, 0.0]])
     network.set_parameters({"0.W": weights, "0.b": np.zeros(outputs)})
@@ -353,7 +353,7 @@ def test_decision_boundary(outputs: int) -> None:
     assert any(np.array_equal(of_class, x[y == 1]) for of_class in points)
 
 
-def test_samples_of_whole_numbers_do_not_make_the_plane_one_of_whole_numbers() -> None:
+def test_integer_samples_do_not_make_the_grid_integer() -> None:
     x, y = np.array([[-1, -1], [1, 1], [-1, 1]]), np.array([0, 1, 0])
     of_integers, of_floats = (
         pixels(plots.decision_boundary(halves(), samples, y, resolution=20).axes[0]) for samples in (x, x.astype(float))

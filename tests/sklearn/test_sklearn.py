@@ -1,4 +1,4 @@
-"""The estimators beside scikit-learn's own: the same numbers where both can do it, and what only these can."""
+"""The estimators against scikit-learn's own: the same numbers where both apply, and the additional features."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_scikit_learn_s_own_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
-# --- the same as scikit-learn -----------------------------------------------------------------------------------
+# --- agreement with scikit-learn --------------------------------------------------------------------------------
 
 
 def classes(rng: np.random.Generator, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +62,7 @@ SOLVERS: list[dict[str, Any]] = [
 
 
 def pair(kind: str, **settings: Any) -> tuple[Any, Any]:
-    """Ours, and theirs with the same settings, as far as it has them."""
+    """Our estimator, and scikit-learn's with the settings that it has."""
     own = {"dropout", "restore_best", "precision"}
     shared = {name: value for name, value in settings.items() if name not in own}
     if kind in ("number", "numbers", "counts"):
@@ -74,10 +74,10 @@ def pair(kind: str, **settings: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("settings", SOLVERS, ids=str)
 @pytest.mark.parametrize("kind", TARGETS)
-def test_training_is_scikit_learn_s(
+def test_training_matches_scikit_learn(
     kind: str, settings: dict[str, Any], weighted: bool, rng: np.random.Generator
 ) -> None:
-    """The same first weights, losses, learning rates and weights, epoch by epoch, with a short last batch."""
+    """First weights, losses, learning rates and weights agree epoch by epoch, with a short last batch."""
     x = rng.standard_normal((50, 4))
     y = TARGETS[kind](x)
     weights = rng.random(50) + 0.1 if weighted else None
@@ -103,7 +103,7 @@ def test_training_is_scikit_learn_s(
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_weights_of_scikit_learn_predict_the_same(kind: str, rng: np.random.Generator) -> None:
+def test_weights_from_scikit_learn_predict_the_same(kind: str, rng: np.random.Generator) -> None:
     x = rng.standard_normal((50, 4))
     ours, other = pair(kind, hidden_layer_sizes=(7, 5), activation="tanh", max_iter=1, alpha=2.0)
     other.set_params(random_state=7).fit(x, TARGETS[kind](x))
@@ -113,17 +113,17 @@ def test_weights_of_scikit_learn_predict_the_same(kind: str, rng: np.random.Gene
         np.testing.assert_allclose(ours.predict_proba(x), other.predict_proba(x), rtol=1e-10)
     else:
         np.testing.assert_allclose(ours.predict(x), other.predict(x), rtol=1e-10)
-    for estimator in (ours, other):  # one batch: the loss is that of the weights as they were
+    for estimator in (ours, other):  # one batch: the loss is that of the weights before the step
         estimator.set_params(warm_start=True).fit(x, TARGETS[kind](x))
     assert ours.loss_ == pytest.approx(other.loss_, rel=1e-10)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", TARGETS)
-def test_lbfgs_has_scikit_learn_s_loss_and_gradient(
+def test_lbfgs_matches_scikit_learn_s_loss_and_gradient(
     kind: str, weighted: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the samples come in several batches, the last one short."""
+    """Also with several batches, the last one short."""
     monkeypatch.setattr(lbfgs, "ROWS_AT_A_TIME", 16)
     x = rng.standard_normal((50, 4))
     y = TARGETS[kind](x)
@@ -148,7 +148,7 @@ def test_lbfgs_has_scikit_learn_s_loss_and_gradient(
         other._unpack(np.concatenate([flat[views[n].first : views[n].first + views[n].size] for n in names]))
         empty = [np.empty_like(w) for w in other.coefs_], [np.empty_like(b) for b in other.intercepts_]
         expected, of_coefs, of_intercepts = other._backprop(x, targets, weights, [x, None, None], [None, None], *empty)
-        if kind != "numbers":  # of several numbers scikit-learn's gradient is not that of its loss
+        if kind != "numbers":  # with several outputs scikit-learn's gradient is not the gradient of its loss
             assert loss == pytest.approx(expected, rel=1e-10)
         for name, wanted in zip(names, [*of_coefs, *of_intercepts], strict=True):
             found = gradient[views[name].first : views[name].first + views[name].size]
@@ -160,7 +160,7 @@ def test_lbfgs_has_scikit_learn_s_loss_and_gradient(
     assert ours.n_iter_ == 4
 
 
-def test_lbfgs_finds_the_minimum_and_says_when_it_does_not(rng: np.random.Generator) -> None:
+def test_lbfgs_finds_the_minimum_or_warns(rng: np.random.Generator) -> None:
     x, y = load_iris(return_X_y=True)
     model = MLPClassifier((), solver="lbfgs", alpha=1.0, max_iter=500, tol=1e-6, **CPU).fit(x, y)
     other = theirs.MLPClassifier((), solver="lbfgs", alpha=1.0, max_iter=500, tol=1e-6, random_state=5).fit(x, y)
@@ -171,8 +171,8 @@ def test_lbfgs_finds_the_minimum_and_says_when_it_does_not(rng: np.random.Genera
 
 
 @pytest.mark.parametrize("kind", ["yes or no", "classes", "labels", "number"])
-def test_early_stopping_is_scikit_learn_s(kind: str, rng: np.random.Generator) -> None:
-    """The same split, and the best weights in the end; the order of the samples has no part in one batch."""
+def test_early_stopping_matches_scikit_learn(kind: str, rng: np.random.Generator) -> None:
+    """The same split and the same best weights; with one batch the order of the samples does not matter."""
     x = rng.standard_normal((50, 4))
     y = TARGETS[kind](x)
     settings: dict[str, Any] = {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 3}
@@ -186,7 +186,7 @@ def test_early_stopping_is_scikit_learn_s(kind: str, rng: np.random.Generator) -
     np.testing.assert_allclose(ours.coefs_[0], other.coefs_[0], rtol=1e-6)
 
 
-# --- what only these do -----------------------------------------------------------------------------------------
+# --- additional features ----------------------------------------------------------------------------------------
 
 
 PARTIAL: list[dict[str, Any]] = [
@@ -200,7 +200,7 @@ PARTIAL: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("settings", PARTIAL, ids=str)
 @pytest.mark.parametrize("kind", ["classes", "labels", "number"])
-def test_partial_fits_are_one_fit_bit_for_bit(kind: str, settings: dict[str, Any], rng: np.random.Generator) -> None:
+def test_partial_fits_equal_one_fit_bit_for_bit(kind: str, settings: dict[str, Any], rng: np.random.Generator) -> None:
     x = rng.standard_normal((50, 4))
     y = TARGETS[kind](x)
     whole, parts = (pair(kind, hidden_layer_sizes=(7, 5), max_iter=8, **settings)[0] for _ in range(2))
@@ -221,8 +221,8 @@ def test_partial_fits_are_one_fit_bit_for_bit(kind: str, settings: dict[str, Any
     np.testing.assert_array_equal(whole.predict(x), parts.predict(x))
 
 
-def test_partial_fit_takes_what_comes(rng: np.random.Generator) -> None:
-    """Other numbers of samples, classes that come late; once stopped, it says so."""
+def test_partial_fit_accepts_changing_data(rng: np.random.Generator) -> None:
+    """Changing numbers of samples, classes that appear late, and a warning after early stopping."""
     x, y = classes(rng)
     model = MLPClassifier(batch_size=16, **CPU)
     with pytest.raises(ValueError, match="classes must be passed"):
@@ -244,7 +244,7 @@ def test_partial_fit_takes_what_comes(rng: np.random.Generator) -> None:
     assert len(begun.loss_curve_) == begun.n_iter_ == 1
 
 
-def test_warm_start_goes_on(rng: np.random.Generator) -> None:
+def test_warm_start_continues(rng: np.random.Generator) -> None:
     x, y = classes(rng)
     model = MLPClassifier(max_iter=2, warm_start=True, **CPU).fit(x, y)
     first = model.coefs_[0]
@@ -262,7 +262,7 @@ def test_warm_start_goes_on(rng: np.random.Generator) -> None:
 def test_sparse_rows_are_made_dense_by_batch(
     solver: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never all of them; and what is learned has the same bits as from a dense matrix."""
+    """Never all rows at once, and the trained weights have the same bits as from a dense matrix."""
     x = rng.standard_normal((50, 4)) * (rng.random((50, 4)) > 0.5)
     y, weights = np.arange(50) % 3, rng.random(50) + 0.5
     monkeypatch.setattr(inputs, "CHUNK_BYTES", 2 * 16 * 48)
@@ -282,7 +282,7 @@ def test_sparse_rows_are_made_dense_by_batch(
     assert 0 < max(tallest[:-1]) <= 32
 
 
-def test_types_are_kept(rng: np.random.Generator) -> None:
+def test_dtypes_are_kept(rng: np.random.Generator) -> None:
     x, y = classes(rng)
     small = (8 * np.abs(x)).astype(np.uint8)
     for features, precision, expected in (
@@ -324,7 +324,7 @@ def test_validation_data_callbacks_and_the_best_weights(rng: np.random.Generator
         model.fit(x, y, X_val=x_val)
 
 
-def test_it_says_what_it_does(rng: np.random.Generator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_output(rng: np.random.Generator, capsys: pytest.CaptureFixture[str]) -> None:
     x, y = classes(rng)
     adaptive = MLPClassifier(solver="sgd", learning_rate="adaptive", tol=9.0, n_iter_no_change=1, verbose=True, **CPU)
     adaptive.set_params(early_stopping=True, validation_fraction=0.3).fit(x, y)
@@ -338,7 +338,7 @@ def test_it_says_what_it_does(rng: np.random.Generator, capsys: pytest.CaptureFi
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_two_threads_may_ask_at_once(rng: np.random.Generator) -> None:
+def test_two_threads_may_predict_at_once(rng: np.random.Generator) -> None:
     x, y = classes(rng)
     model = MLPClassifier(max_iter=2, **CPU).fit(x, y)
     expected = model.predict_proba(x)
@@ -357,7 +357,7 @@ def test_class_weights_are_sample_weights(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_hidden_units_have_bounded_weights(solver: str, rng: np.random.Generator) -> None:
-    """One step, then the textbook's projection; over many epochs, also in parts, no unit's weights are longer."""
+    """One step equals the textbook's projection; over many epochs, also by partial_fit, the bound holds."""
     x, y = classes(rng)
     settings = {"hidden_layer_sizes": (12, 8), "solver": solver, "learning_rate_init": 0.1, **CPU}
     free = MLPClassifier(**settings).partial_fit(x, y, classes=[0, 1, 2])
@@ -395,7 +395,7 @@ def test_pipelines_clones_and_grid_searches(rng: np.random.Generator) -> None:
 
 @pytest.fixture
 def gpu_stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """device="gpu" is a stand-in, whose graphs refuse whatever needs the host, until the patch is undone."""
+    """Makes device="gpu" a stand-in, whose graphs refuse work on the host, until the patch is undone."""
     device = Device()
     backend = CupyBackend(device, device.launch, stand_in_cublas.Cublas(device))
     made = engine.get_backend
@@ -409,7 +409,7 @@ def gpu_stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch
 def test_partial_fits_of_a_stream_share_one_run(
     device: str, weighted: bool, rng: np.random.Generator, gpu_stand_in: pytest.MonkeyPatch
 ) -> None:
-    """Other samples of the same kind at each call: bit for bit what estimators do that are made anew each time."""
+    """New samples of the same kind at each call give the bits of estimators that do not reuse a run."""
     runs, begin = [], Run.__init__
     gpu_stand_in.setattr(Run, "__init__", lambda run, *given: (runs.append(run), begin(run, *given))[1])
     settings: dict[str, Any] = {"batch_size": 16, "hidden_layer_sizes": (7,), "dropout": 0.2, "device": device}
@@ -435,8 +435,8 @@ def test_partial_fits_of_a_stream_share_one_run(
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_what_no_run_is_kept_for(large: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sparse rows, and many samples: as before, bit for bit."""
+def test_data_for_which_no_run_is_kept(large: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sparse rows and large data: same results, bit for bit."""
     x, y = classes(rng)
     model, other = (MLPClassifier(batch_size=16, **CPU) for _ in range(2))
     with monkeypatch.context() as patch:
@@ -452,10 +452,10 @@ def test_what_no_run_is_kept_for(large: bool, rng: np.random.Generator, monkeypa
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_what_a_gpu_has_learned_goes_to_a_machine_without_one(
+def test_an_estimator_fitted_on_a_gpu_predicts_without_one(
     solver: str, sparse: bool, rng: np.random.Generator, gpu_stand_in: pytest.MonkeyPatch
 ) -> None:
-    """Fitted on the stand-in: what the CPU learns, up to rounding. Unpickled where there is no GPU, it predicts."""
+    """Fitting on the stand-in matches the CPU to rounding; unpickled without a GPU, the estimator predicts."""
     x, y = classes(rng)
     features = scipy.sparse.csr_array(x) if sparse else x
     settings: dict[str, Any] = {"hidden_layer_sizes": (7,), "solver": solver, "batch_size": 16, "max_iter": 3}
@@ -475,7 +475,7 @@ def test_what_a_gpu_has_learned_goes_to_a_machine_without_one(
         np.testing.assert_allclose(there.coefs_[0], on_cpu.coefs_[0], rtol=1e-6, atol=1e-9)
 
 
-def test_arrays_of_the_device_stay_there(rng: np.random.Generator) -> None:
+def test_device_arrays_stay_on_the_device(rng: np.random.Generator) -> None:
     device = Device()
     backend = CupyBackend(device, device.launch)
     x = backend.asarray(rng.standard_normal((5, 4)))
@@ -483,7 +483,7 @@ def test_arrays_of_the_device_stay_there(rng: np.random.Generator) -> None:
     assert clone(MLPClassifier(device=backend)).device is backend
 
 
-# --- what cannot be used ------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -513,13 +513,13 @@ def test_arrays_of_the_device_stay_there(rng: np.random.Generator) -> None:
     ],
     ids=str,
 )
-def test_one_line_for_what_cannot_be_used(settings: dict[str, Any], message: str, rng: np.random.Generator) -> None:
+def test_bad_arguments_get_one_line(settings: dict[str, Any], message: str, rng: np.random.Generator) -> None:
     x, y = classes(rng)
     with pytest.raises((ValueError, TypeError), match=message):
         MLPClassifier(**{**CPU, **settings}).fit(x, y)
 
 
-def test_targets_that_cannot_be_used(rng: np.random.Generator) -> None:
+def test_bad_targets_get_one_line(rng: np.random.Generator) -> None:
     x, y = classes(rng)
     with pytest.raises(InputError, match="all samples have weight zero"):
         MLPClassifier(class_weight={0: 0.0, 1: 0.0, 2: 0.0}, **CPU).fit(x, y)

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: its outcome, and small data sets."""
+"""Shared by tests of the command line: the outcome of a command, and small data sets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Run = Callable[..., Outcome]
 
 
 def write_mnist(folder: Path, *, train: int = 300, test: int = 60) -> None:
-    """Images like MNIST's in form: a bright column for each class, and noise."""
+    """Write images of MNIST's form: noise, and a bright column that marks the class."""
     rng = np.random.default_rng(1)
     for first, samples in ((0, train), (2, test)):
         labels = np.arange(samples) % 10

@@ -1,4 +1,4 @@
-"""The loop: what is learned, what is allocated, what is the same again, and how a run ends."""
+"""The training loop: results, allocation, reproducibility, callbacks, and how runs end."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_it_learns_spirals(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_one_epoch_is_the_textbook(precision: str, rng: np.random.Generator) -> None:
-    """BP1 to BP4 in plain NumPy, with the same order, masks and short last batch."""
+def test_one_epoch_matches_the_textbook(precision: str, rng: np.random.Generator) -> None:
+    """Equals BP1 to BP4 in plain NumPy with the same order, masks and short last batch."""
     x, y = rng.standard_normal((23, 4)), rng.integers(0, 3, 23)
     net = network(Dense(6, "sigmoid"), Dropout(0.25), Dense(3), precision=precision, seed=3)
     net.build(4)
@@ -97,10 +97,10 @@ def test_the_same_seed_is_the_same_run_bit_for_bit(rng: np.random.Generator) -> 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", [Adam(max_norm=0.5), SGD(l2=0.1), Momentum(penalty=1.0)])
-def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     optimizer: bpcore.Optimizer, precision: str, rng: np.random.Generator
 ) -> None:
-    """Bit for bit, with dropout, a short last batch, a schedule and a scale that a callback has set."""
+    """Bit for bit, with dropout, a short last batch, a schedule, and a scale set by a callback."""
     x, y = spirals(rng, 70)
 
     class Watch(Callback):
@@ -131,8 +131,8 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(
         np.testing.assert_array_equal(array, weights_of(second)[name])
 
 
-def test_a_run_that_goes_on_keeps_the_weights_it_began_with(rng: np.random.Generator) -> None:
-    """Where its very first step has a loss that is not finite: there is no good step before."""
+def test_a_resumed_run_keeps_its_initial_weights(rng: np.random.Generator) -> None:
+    """If its first step has a non-finite loss, there is no earlier good step."""
     x, y = spirals(rng, 70)
     net = network(Dense(8, "tanh"), Dense(3))
     net.build(2)
@@ -152,14 +152,14 @@ def test_a_run_that_goes_on_keeps_the_weights_it_began_with(rng: np.random.Gener
         (TrainingState(best=np.zeros(5)), r"the best weights are \(5,\) numbers; this network has \("),
     ],
 )
-def test_a_run_cannot_begin_anywhere(start: TrainingState, message: str, rng: np.random.Generator) -> None:
+def test_a_run_cannot_start_anywhere(start: TrainingState, message: str, rng: np.random.Generator) -> None:
     x, y = spirals(rng, 70)
     with pytest.raises(InputError, match=message):
         network().fit(x, y, epochs=2, start=start)
 
 
 def test_the_penalty_is_shared_out_over_each_batch_s_weights(rng: np.random.Generator) -> None:
-    """Also over a short batch: the textbook in NumPy. What it adds to the loss is told apart from it."""
+    """Also in a short batch, against the textbook in NumPy; its share of the loss is reported separately."""
     x, y, weights = rng.standard_normal((10, 3)), rng.standard_normal((10, 2)), rng.random(10) + 0.5
     net = network(Dense(2), precision="float64")
     net.build(3)
@@ -205,7 +205,7 @@ def test_the_same_weights_in_another_process(tmp_path: Path) -> None:
 
 
 def test_no_array_is_allocated_from_the_second_epoch_on(rng: np.random.Generator) -> None:
-    """Counted by the backend, and by NumPy's own allocator: nothing of an array's size, whoever asks for it."""
+    """Counted by the backend and by NumPy's allocator: nothing of an array's size is allocated by anyone."""
     x, y = rng.standard_normal((1000, 64)), rng.integers(0, 3, 1000)
 
     class Watch(Callback):
@@ -248,7 +248,7 @@ def test_flat_buffers(rng: np.random.Generator) -> None:
 @given(st.integers(1, 40), st.integers(1, 50))
 @settings(max_examples=15)
 def test_any_number_of_samples_and_batch_size(samples: int, batch_size: int) -> None:
-    """Every sample is seen once an epoch: with a rate of next to nothing the loss is that of the whole."""
+    """Each epoch uses every sample once: with a tiny learning rate the loss is that of all data."""
     rng = np.random.default_rng(samples)
     x, y = rng.standard_normal((samples, 4)), rng.integers(0, 3, samples)
     net = network(precision="float64")
@@ -283,8 +283,8 @@ def test_uint8_is_scaled_and_floats_are_not(rng: np.random.Generator) -> None:
 # --- callbacks, and ends ------------------------------------------------------------------------------------
 
 
-def test_early_stopping_brings_back_the_best_weights(rng: np.random.Generator) -> None:
-    """Random labels: the validation loss soon rises."""
+def test_early_stopping_restores_the_best_weights(rng: np.random.Generator) -> None:
+    """With random labels the validation loss soon rises."""
     x, y = rng.standard_normal((60, 10)), rng.integers(0, 3, 60)
     held_out = rng.standard_normal((60, 10)), rng.integers(0, 3, 60)
     net = network(Dense(64, "relu"), Dense(3))
@@ -319,7 +319,7 @@ def test_a_callback_may_scale_the_learning_rate(rng: np.random.Generator) -> Non
     assert history["learning_rate"] == [0.001, 0.0, 0.0]
 
 
-def test_callbacks_are_told_in_order(rng: np.random.Generator) -> None:
+def test_callbacks_are_called_in_order(rng: np.random.Generator) -> None:
     events = []
 
     class Listener(Callback):
@@ -351,7 +351,7 @@ def test_callbacks_are_told_in_order(rng: np.random.Generator) -> None:
         ("stop", "'s' is not a callback; accepted: EarlyStopping"),
     ],
 )
-def test_what_is_no_list_of_callbacks_is_refused(callbacks: Any, message: str) -> None:
+def test_bad_callbacks_are_refused(callbacks: Any, message: str) -> None:
     with pytest.raises(InputTypeError, match=message):
         network().fit(np.zeros((4, 2)), np.zeros(4, int), callbacks=callbacks)
 
@@ -384,9 +384,7 @@ def test_training_in_another_thread(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [300, 7])
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(
-    batch_size: int, rng: np.random.Generator
-) -> None:
+def test_a_non_finite_loss_stops_and_keeps_the_last_good_weights(batch_size: int, rng: np.random.Generator) -> None:
     x, y = spirals(rng)
     net = network(Dense(8, "relu"), Dense(3))
     with pytest.raises(NonFiniteLossError) as caught:
@@ -399,7 +397,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(
 
 
 def test_non_finite_weights_are_those_of_the_step_before(rng: np.random.Generator) -> None:
-    """A sample that overflows in the second epoch's order: the weights are exactly those after the good steps."""
+    """One sample overflows in the second epoch; the weights are exactly those after the good steps."""
     x, y = spirals(rng, 64)
     poisoned = x.copy()
     poisoned[17] = 3e38
@@ -425,8 +423,8 @@ def test_non_finite_weights_are_those_of_the_step_before(rng: np.random.Generato
         np.testing.assert_array_equal(array, kept[0][name])
 
 
-def test_on_end_is_told_also_after_an_error(rng: np.random.Generator) -> None:
-    """A progress bar puts the terminal in order there."""
+def test_on_end_is_called_also_after_an_error(rng: np.random.Generator) -> None:
+    """A progress bar restores the terminal there."""
     ended = []
 
     class Fails(Callback):
