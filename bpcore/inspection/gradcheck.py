@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Samples
+from bpcore.backends.samples import Samples
 from bpcore.errors import InputError, InputTypeError
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss, get_loss

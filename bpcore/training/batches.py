@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Backend, Batch, Samples
+from bpcore.backends.base import Backend
+from bpcore.backends.samples import Batch, Samples
 from bpcore.kernels import counter
 
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, Batch, Control, Samples
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.backends.metering import bytes_of
+from bpcore.backends.samples import Batch, Samples
 from bpcore.model.layer_stack import LayerStack
 from bpcore.training.batches import BatchPlan, batch_for
 from bpcore.training.replay import COPIES_OF_A_RECORDING

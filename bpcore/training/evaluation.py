@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bpcore.backends.base import Backend, Batch, Control, Samples
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
+from bpcore.backends.samples import Batch, Samples
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss
 from bpcore.training.history import Evaluation

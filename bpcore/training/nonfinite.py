@@ -7,7 +7,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from bpcore.backends.base import Array, Control
+from bpcore.backends.arrays import Array
+from bpcore.backends.control import Control
 from bpcore.errors import BpcoreError
 from bpcore.kernels import counter
 from bpcore.model.layer_stack import LayerStack

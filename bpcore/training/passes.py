@@ -10,9 +10,11 @@ import time
 from abc import ABC, abstractmethod
 from functools import partial
 
-from bpcore.backends.base import Backend, Batch, Control, Samples
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.backends.feeding import Feed
 from bpcore.backends.metering import bytes_of
+from bpcore.backends.samples import Batch, Samples
 from bpcore.model.layer_stack import LayerStack
 from bpcore.training import placement
 from bpcore.training.batches import BatchPlan, batch_for

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Backend, Samples
+from bpcore.backends.base import Backend
 from bpcore.backends.feeding import Feed, row_bytes
 from bpcore.backends.memory import require, usable_bytes
+from bpcore.backends.samples import Samples
 from bpcore.training.samples import to_device
 
 CHUNK_BYTES = 128 * 2**20

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from bpcore.backends.base import Batch, Samples
 from bpcore.backends.feeding import Feed
+from bpcore.backends.samples import Batch, Samples
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.model.layer_stack import LayerStack
 from bpcore.training.passes import Pass

@@ -11,8 +11,9 @@ from functools import partial
 
 import numpy as np
 
-from bpcore.backends.base import Array, Batch, Samples
+from bpcore.backends.arrays import Array
 from bpcore.backends.feeding import Feed
+from bpcore.backends.samples import Batch, Samples
 from bpcore.errors import InputError
 from bpcore.model.layer_stack import LayerStack
 from bpcore.training import placement

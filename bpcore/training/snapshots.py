@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpcore.backends.base import Array
+from bpcore.backends.arrays import Array
 from bpcore.model.layer_stack import LayerStack
 
 

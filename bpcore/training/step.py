@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from bpcore.backends.base import Array, Batch, Control
+from bpcore.backends.arrays import Array
+from bpcore.backends.control import Control
 from bpcore.backends.feeding import Feed
+from bpcore.backends.samples import Batch
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss
 from bpcore.model.parameters import ParameterView

@@ -529,5 +529,5 @@ def test_bad_targets_get_one_line(rng: np.random.Generator) -> None:
         MLPClassifier(**CPU).fit(x, x[:, 0])
     with pytest.raises(InputError, match="multiclass-multioutput"):
         MLPClassifier(**CPU).fit(x, np.stack([y, y], axis=1))
-    with pytest.warns(UserWarning, match="batch_size=70 is more than the 50 samples"):
+    with pytest.warns(UserWarning, match="batch_size=70 exceeds the 50 samples"):
         MLPClassifier(batch_size=70, max_iter=1, **CPU).fit(x, y)
