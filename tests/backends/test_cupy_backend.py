@@ -31,11 +31,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:cuBLASLt cannot be loaded:UserWa
 
 
 @pytest.fixture
-def device() -> Device:
-    return Device()
-
-
-@pytest.fixture
 def backend(device: Device) -> CupyBackend:
     return CupyBackend(device, device.launch)
 

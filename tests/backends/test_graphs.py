@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bpcore import (
     SGD,
@@ -38,95 +29,12 @@ from bpcore.backends.operations import Kernel, Operation, Product, Relu
 from bpcore.backends.recording import NotRecordableError
 from bpcore.errors import InputError
 from bpcore.kernels import spec
-from bpcore.testing import BackendConformance
 from bpcore.training.run import Run
 from support import stand_in_cublas
 from support.counts import Counts
-from support.repository import REPOSITORY, mnist_folder
+from support.repository import mnist_folder
 from support.stand_in import Device
-
-COMPUTE_32, COMPUTE_TF32, COMPUTE_64 = 68, 77, 70
-
-
-def backend_on(device: Device, *, epilogues: bool = False, refused: frozenset[int] = frozenset()) -> CupyBackend:
-    return CupyBackend(device, device.launch, stand_in_cublas.Cublas(device, refused), epilogues=epilogues)
-
-
-@pytest.fixture
-def device() -> Device:
-    return Device()
-
-
-@pytest.fixture
-def backend(device: Device) -> CupyBackend:
-    return backend_on(device)
-
-
-class TestWithCublas(BackendConformance):
-    """The conformance suite with cuBLASLt's products."""
-
-
-# --- products ---------------------------------------------------------------------------------------------------
-
-
-@given(
-    sizes=st.tuples(*[st.integers(1, 9)] * 3),
-    transposed=st.tuples(st.booleans(), st.booleans()),
-    more_rows=st.integers(0, 3),
-    dtype=st.sampled_from([np.float32, np.float64]),
-    factors=st.sampled_from([(1.0, 0.0), (2.0, 0.0), (1.0, 1.0), (-0.5, 2.0), "device"]),
-)
-def test_products_of_any_layout(
-    sizes: tuple[int, int, int], transposed: tuple[bool, bool], more_rows: int, dtype: Any, factors: Any
-) -> None:
-    """Transposed views, one row, one column, leading rows of a larger buffer, factors on the device."""
-    rng = np.random.default_rng(1)
-    device = Device()
-    backend = backend_on(device)
-    m, k, n = sizes
-    a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
-    before = rng.standard_normal((m + more_rows, n)).astype(dtype)
-    out = backend.asarray(before)
-    alpha, beta = (0.25, -1.5) if factors == "device" else factors
-    given_factors = [backend.full((1,), f, dtype) for f in (alpha, beta)] if factors == "device" else factors
-    backend.matmul(
-        backend.asarray(a.T if transposed[0] else a),
-        backend.asarray(b.T if transposed[1] else b),
-        out[:m],
-        transpose_a=transposed[0],
-        transpose_b=transposed[1],
-        alpha=given_factors[0],
-        beta=given_factors[1],
-    )
-    close = 1e-5 if dtype == np.float32 else 1e-12
-    found = backend.to_numpy(out)
-    np.testing.assert_allclose(found[:m], alpha * (a @ b) + beta * before[:m], rtol=close, atol=close)
-    np.testing.assert_array_equal(found[m:], before[m:])
-
-
-def test_precisions_choose_how_cublas_computes(device: Device, rng: np.random.Generator) -> None:
-    x, y = rng.integers(0, 256, (20, 6), np.uint8), rng.integers(0, 3, 20)
-    for precision, dtype, compute in (
-        ("float32", np.float32, COMPUTE_32),
-        ("tf32", np.float32, COMPUTE_TF32),
-        ("float64", np.float64, COMPUTE_64),
-    ):
-        library = stand_in_cublas.Cublas(device)
-        backend = CupyBackend(device, device.launch, library)
-        network = Network([Dense(5, "relu"), Dense(3)], backend=backend, precision=precision)
-        network.fit(x, y, epochs=1, batch_size=10)
-        assert network.dtype == dtype
-        assert library.computed_in == {compute}
-        network.predict(x)
-    for other in ("numpy", CupyBackend(device, device.launch)):
-        with pytest.raises(InputError, match=r"^precision 'tf32' needs"):
-            Network([Dense(3)], backend=other, precision="tf32")
-
-
-def test_describe_names_cublas(backend: CupyBackend, device: Device) -> None:
-    assert backend.describe()["cublasLt"] == "12.9.3"
-    assert "none" in CupyBackend(device, device.launch).describe()["cublasLt"]
-
+from support.stand_in_cublas import Cublas, backend_on
 
 # --- training ---------------------------------------------------------------------------------------------------
 
@@ -245,7 +153,8 @@ def test_epilogues_that_cublas_lacks_stay_kernels(device: Device, rng: np.random
     results = []
     for refused in (frozenset({134, 152}), frozenset({152}), frozenset({6, 134}), frozenset[int]()):
         device = Device()
-        network = Network([Dense(16, "relu"), Dense(3)], backend=backend_on(device, epilogues=True, refused=refused))
+        backend = backend_on(device, Cublas(device, refused), epilogues=True)
+        network = Network([Dense(16, "relu"), Dense(3)], backend=backend)
         counts = Counts(device)
         network.fit(x, y, epochs=3, batch_size=16, callbacks=[counts])
         results.append((counts.of_an_epoch()["nodes"] // 5, network.parameters_by_name()["0.W"]))
@@ -397,103 +306,6 @@ def test_products_that_cublaslt_lacks_use_cupy(device: Device, rng: np.random.Ge
 def test_graphs_need_a_gpu() -> None:
     with pytest.raises(InputError, match="float32 and float64"):
         get_backend("numpy").at_precision("tf32")
-
-
-@pytest.mark.filterwarnings("error::UserWarning")
-def test_the_first_questions_can_be_asked(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All questions but the barrier, which needs a GPU. The answers mean nothing here; that there are answers does."""
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
-    first_questions = importlib.import_module("first_questions")
-    monkeypatch.setattr(first_questions, "SHAPES", [(2, 3, 4)])
-    monkeypatch.setattr(first_questions, "PRECISION_SHAPES", [(8, 4)])
-    monkeypatch.setattr(first_questions, "microseconds", lambda backend, run, repeats: run() or 1.0)
-    monkeypatch.setattr(first_questions, "step_microseconds", lambda run, steps: run.begin_epoch(0) or run.run_steps(1))
-    left_out = ("grid_barrier", "folding")
-    questions = [question for question in first_questions.QUESTIONS if question.__name__ not in left_out]
-    answers = first_questions.ask(backend, 1, questions)
-    assert not [name for name, answer in answers.items() if "failed" in answer], answers
-    everything = ["forward", "gradient", "delta", "relu", "relu and mask", "relu backward"]
-    assert answers["algorithms"]["tf32 2x3x4"] == everything
-    assert answers["algorithms"]["bfloat16 7x5x3"] == everything[:3]
-    assert answers["epilogues"] == {"2x3x4": {"product": 1.0, "two": 1.0, "one": 1.0}}
-    assert answers["precisions"]["us_per_step"]["8 batch 4"].keys() == {"float32", "tf32", "bfloat16"}
-    assert graphs.STEPS_IN_A_GRAPH == 16
-
-
-def test_a_question_without_an_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each question has a process, which finds no GPU here, or has no time to look for one."""
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    first_questions = importlib.import_module("first_questions")
-    assert first_questions.in_own_process("folding") == {"failed": "its process ended with code 1"}
-    monkeypatch.setattr(first_questions, "PATIENCE", 0)
-    assert first_questions.in_own_process("folding") == {"failed": "no answer after 0 s"}
-
-
-@pytest.mark.parametrize("crashes", [False, True])
-def test_failed_questions_are_reported(
-    crashes: bool, backend: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
-) -> None:
-    """The answers to the other questions are still written."""
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
-    first_questions = importlib.import_module("first_questions")
-    monkeypatch.setattr(first_questions, "get_backend", lambda name: backend)
-    answer = {"failed": "its process ended with code -11"} if crashes else {"blocks": 132}
-    found = {"grid_barrier": answer}
-    monkeypatch.setattr(first_questions, "in_own_process", lambda name: found.get(name, {"us": 1.0}))
-    monkeypatch.setattr(sys, "argv", ["first_questions.py", "--out", str(tmp_path / "new" / "answers.json")])
-    assert first_questions.main() == crashes
-    answers = json.loads((tmp_path / "new" / "answers.json").read_text(encoding="utf-8"))
-    assert answers["grid_barrier"] == answer
-    assert answers["precisions"] == {"us": 1.0}
-    assert capsys.readouterr().err == ("no answer to grid_barrier\n" if crashes else "")
-
-
-def test_make_gpu_ends_in_one_line_without_a_gpu() -> None:
-    command = [sys.executable, "-P", str(REPOSITORY / "benchmarks" / "first_questions.py"), "--look"]
-    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run(command, check=False, capture_output=True, text=True, env=hidden)
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert re.fullmatch(r"first_questions.py needs a GPU: .*\n", result.stderr)
-
-
-# --- on a real GPU ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (7, 5, 3), (128, 784, 30), (30, 128, 784), (2048, 30, 10), (513, 257, 129)]
-)
-def test_products_on_a_gpu(gpu: CupyBackend, dtype: Any, shape: tuple[int, int, int], rng: np.random.Generator) -> None:
-    m, k, n = shape
-    a, b, before = (rng.standard_normal(size).astype(dtype) for size in ((m, k), (k, n), (m, n)))
-    expected = a.astype(np.float64) @ b
-    close = 1e-5 * k**0.5 if dtype == np.float32 else 1e-12 * k**0.5
-    for transpose_a in (False, True):
-        for transpose_b in (False, True):
-            left, right = gpu.asarray(a.T if transpose_a else a), gpu.asarray(b.T if transpose_b else b)
-            flags = {"transpose_a": transpose_a, "transpose_b": transpose_b}
-            found = gpu.to_numpy(gpu.matmul(left, right, **flags))
-            np.testing.assert_allclose(found, expected, atol=close)
-            alpha, beta = (gpu.full((1,), f, dtype) for f in (0.5, -1.5))
-            out = gpu.asarray(before)
-            gpu.matmul(left, right, out, alpha=alpha, beta=beta, **flags)
-            np.testing.assert_allclose(gpu.to_numpy(out), 0.5 * expected - 1.5 * before, atol=2 * close)
-
-
-@pytest.mark.gpu
-def test_tf32_rounds_and_float32_does_not(gpu: CupyBackend, rng: np.random.Generator) -> None:
-    a, b = (rng.standard_normal((512, 512)).astype(np.float32) for _ in range(2))
-    expected = a.astype(np.float64) @ b
-    errors = {}
-    for precision in ("float32", "tf32"):
-        backend, _ = gpu.at_precision(precision)
-        found = backend.to_numpy(backend.matmul(backend.asarray(a), backend.asarray(b)))
-        errors[precision] = np.linalg.norm(found - expected) / np.linalg.norm(expected)
-    assert errors["float32"] < 2e-6
-    assert 1e-5 < errors["tf32"] < 2e-3
 
 
 @pytest.mark.gpu

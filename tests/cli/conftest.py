@@ -36,3 +36,12 @@ def run(work: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def model(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model trained on the synthetic MNIST."""
+    folder = tmp_path_factory.mktemp("model")
+    arguments = ["mnist", "--data-dir", str(data_dir), "--network", "32", "--epochs", "10", "--learning-rate", "0.01"]
+    assert app.main(["train", *arguments, "--output", str(folder), "--quiet"]) == 0
+    return folder

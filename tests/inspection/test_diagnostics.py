@@ -1,11 +1,9 @@
-"""Diagnostics: its figures against plain NumPy, its warnings, and that it does not change training."""
+"""Diagnostics: figures against plain NumPy, when it samples and at what cost, and that training does not change."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,46 +25,22 @@ from bpcore import (
     Network,
     Residual,
 )
-from bpcore.backends import get_backend, operations, taping
-from bpcore.backends.base import Array, Backend, Control, Samples
+from bpcore.backends import operations, taping
+from bpcore.backends.base import Array, Control, Samples
 from bpcore.backends.cupy_backend import CupyBackend
-from bpcore.inspection.advice import advice
-from bpcore.inspection.probe import NEAR_ZERO, DiagnosticSample, LayerSample, Probe
+from bpcore.inspection.probe import NEAR_ZERO, DiagnosticSample, Probe
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.model.losses import Loss
 from bpcore.model.parameters import Declaration
 from bpcore.testing import references
 from bpcore.training.loop import train
-from bpcore.training.nonfinite import NonFiniteLossError
 from bpcore.training.run import Run
 from bpcore.training.samples import to_device
 from bpcore.training.schedules import Constant, OneCycle
 from bpcore.training.settings import Settings
 from support import stand_in_cublas
+from support.diagnostics import data, look, plain
 from support.stand_in import Device
-
-
-def data(rng: np.random.Generator, rows: int = 40, inputs: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    return rng.standard_normal((rows, inputs)), rng.integers(0, 3, rows)
-
-
-def plain() -> Backend:
-    """A CPU backend that runs each step in Python; these tests need no compiled products."""
-    backend = get_backend("numpy")
-    backend.record = super(type(backend), backend).record  # type: ignore[method-assign]
-    return backend
-
-
-def look(
-    layers: list[Layer], x: Any, y: Any, *, precision: str = "float64", **options: Any
-) -> tuple[Network, Diagnostics]:
-    """Train two epochs in batches of 8, and sample all rows before the first step and after each epoch."""
-    found = Diagnostics(notify=lambda line: None)
-    net = Network(layers, backend=plain(), precision=precision, seed=3)
-    net.build(np.shape(x)[1])
-    options = {"optimizer": SGD(learning_rate=0.2), "epochs": 2, "batch_size": 8, **options}
-    net.fit(x, y, callbacks=[found, *options.pop("callbacks", ())], **options)
-    return net, found
 
 
 def gradients(weights: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
@@ -398,125 +372,6 @@ def test_user_layers_and_layers_inside_layers(rng: np.random.Generator) -> None:
             ("4", "Maxout, 2 pieces", ["6.W", "6.b"], 6),
         ]
         assert all(layer.gradient_norm and layer.update_ratio for layer in sample.layers)
-
-
-# --- warnings -----------------------------------------------------------------------------------------------------
-
-
-def told(layers: list[Layer], rng: np.random.Generator, **options: Any) -> dict[str, str]:
-    x, y = rng.standard_normal((60, 8)), rng.integers(0, 3, 60)
-    lines: list[str] = []
-    found = Diagnostics(notify=lines.append)
-    net = Network(layers, backend=plain())
-    net.fit(x, y, **{"epochs": 2, "optimizer": SGD(learning_rate=0.1), "callbacks": [found], **options})
-    assert lines == found.warnings
-    return {line.split(":")[0]: line for line in lines}
-
-
-def test_a_deep_network_of_sigmoids(rng: np.random.Generator) -> None:
-    lines = told([Dense(8, "sigmoid") for _ in range(30)] + [Dense(3)], rng)
-    assert list(lines) == ["gradients vanish"]
-    line = lines["gradients vanish"]
-    assert "in layer 1 (Dense, sigmoid)" in line
-    assert "in layer 31" in line
-    assert "layers from 1 to 2" in line
-    assert "learn next to nothing" in line
-    assert "the activation relu with He's initialiser (he_normal), residual blocks (Residual)" in line
-    assert "\n" not in line
-
-
-def test_residual_blocks_let_gradients_through(rng: np.random.Generator) -> None:
-    """Twice as deep as the network above. A block starts as y = x: its lower layer learns nothing in the first step."""
-    blocks: list[Layer] = [Residual([Dense(8, "sigmoid"), Dense(8, initializer="zeros")]) for _ in range(30)]
-    for layers in ([Dense(8), *blocks, Dense(3)], [*blocks, Dense(3)]):
-        x, y = rng.standard_normal((60, 8)), rng.integers(0, 3, 60)
-        found = Diagnostics(notify=pytest.fail)
-        net = Network(layers, backend=plain())
-        net.fit(x, y, epochs=20, optimizer=Adam(learning_rate=0.01), callbacks=[found])
-        places = [layer.place for layer in found.samples[0].layers]
-        assert places[-3:] == [f"{len(layers) - 1}.1", f"{len(layers) - 1}.2", f"{len(layers)}"]
-        assert found.samples[0].layers[-3].gradient_norm == 0.0
-
-
-def test_saturated_layers_are_named() -> None:
-    layers = (
-        LayerSample("1", "Dense, tanh", {}, 1e-5, 1.0, 0.001, 8, 0.75, 0),
-        LayerSample("2", "Dense, identity", {}, 1.0, 1.0, 0.001),
-    )
-    assert list(advice(DiagnosticSample(7, 1.0, 1.0, 1.0, 0.1, layers))) == [
-        (
-            "vanishing",
-            "gradients vanish: after step 7 their norm is 1e-05 in layer 1 (Dense, tanh), where 75 % is saturated, but "
-            "1 in layer 2; layer 1 learns next to nothing; try the activation relu with He's initialiser (he_normal), "
-            "residual blocks (Residual), or fewer layers",
-        )
-    ]
-
-
-def test_weights_that_are_too_large(rng: np.random.Generator) -> None:
-    layers: list[Layer] = [
-        Dense(8, "relu", initializer=lambda g, n, m: 3.0 * g.standard_normal((n, m))) for _ in range(8)
-    ]
-    lines = told([*layers, Dense(3)], rng, optimizer=SGD(learning_rate=1e-12))
-    assert list(lines) == ["gradients explode"]
-    assert "try clipping (max_norm=1), a smaller learning rate (now 1e-12)" in lines["gradients explode"]
-
-
-def test_a_failed_run_keeps_its_samples(rng: np.random.Generator) -> None:
-    x, y = data(rng)
-    found = Diagnostics(1, notify=lambda line: None)
-    net = Network([Dense(8, "relu"), Dense(1)], backend=plain())
-    with pytest.raises(NonFiniteLossError):
-        net.fit(
-            1e3 * x,
-            1e3 * y.astype(float),
-            loss="squared_error",
-            optimizer=SGD(learning_rate=1.0),
-            epochs=50,
-            callbacks=[found],
-        )
-    assert found.samples[0].loss > 0
-    assert any(line.startswith("gradients explode") for line in found.warnings)
-    assert any(line.startswith("updates are as large as the weights") for line in found.warnings)
-
-
-def test_dead_units(rng: np.random.Generator) -> None:
-    lines = told([Dense(8, "relu", bias=-100.0), Dense(3)], rng)
-    assert lines["units are dead"].startswith("units are dead: after step 1 8 of the 8 in layer 1 (Dense, relu)")
-    assert list(told([Dense(8, "leaky_relu", bias=-100.0), Dense(3)], rng)) == []
-
-
-def test_dead_pieces(rng: np.random.Generator) -> None:
-    """Five pieces that start out equal, so that the first wins."""
-    line = told([Maxout(4, pieces=5, initializer="zeros"), Dense(3)], rng)["pieces are dead"]
-    assert re.match(
-        r"pieces are dead: after step 1 1\d of the 20 in layer 1 \(Maxout, 5 pieces\) have no gradient", line
-    )
-    assert line.endswith(" or fewer pieces")
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: [Dense(32, "relu"), Dropout(0.2), Dense(3)],
-        lambda: [Dense(16, "tanh"), Dense(16, "tanh"), Dense(3)],
-        lambda: [Dense(16, "sigmoid"), Dense(3)],
-        lambda: [Dense(32, "relu") for _ in range(8)] + [Dense(3)],
-    ],
-)
-def test_a_healthy_network_gets_no_warning(make: Any, rng: np.random.Generator) -> None:
-    assert told(make(), rng, epochs=20) == {}
-    assert told(make(), rng, epochs=20, optimizer="adam") == {}
-
-
-def test_a_warning_is_shown_once_and_uses_warnings_without_a_listener(rng: np.random.Generator) -> None:
-    x, y = data(rng)
-    found = Diagnostics()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        Network([Dense(8, "relu", bias=-100.0), Dense(3)], backend=plain()).fit(x, y, epochs=3, callbacks=[found])
-    assert [str(one.message) for one in caught] == found.warnings
-    assert [line.split(":")[0] for line in found.warnings] == ["gradients vanish", "units are dead"]
 
 
 # --- reports ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.kernels import bfloat16
 from bpcore.kernels.bfloat16 import BFLOAT16
 from support.stand_in import Device
@@ -183,3 +184,8 @@ def _mask(description: dict[Any, Any], shape: tuple[int, int]) -> np.ndarray:
     row_bytes = description[12] // 8
     memory = _vector(description[11], columns * row_bytes, np.dtype(np.uint8))
     return memory.reshape(columns, row_bytes)[:, : -(-rows // 8)]
+
+
+def backend_on(device: Device, library: Cublas | None = None, **options: Any) -> CupyBackend:
+    """A CuPy backend on the stand-in device, with this cuBLASLt or a new one."""
+    return CupyBackend(device, device.launch, library or Cublas(device), **options)
