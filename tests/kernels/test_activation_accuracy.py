@@ -1,8 +1,8 @@
-"""How exact every activation is in float32 on the CPU: through the compiled kernels, over all of float32's exponents.
+"""The accuracy of every activation in float32 on the CPU, through the compiled kernels, over all exponents.
 
-A value is bounded in ulp, the distance between neighbouring float32 numbers at the exact result. A derivative is
-bounded in parts of the largest one: near their roots, 1 - a * a near 1 and the like lose any number of ulp in float32,
-and what counts in a sum over the batch is the absolute error. So does gelu's left tail.
+Values are bounded in ulp, the distance between neighbouring float32 numbers at the exact result. Derivatives are
+bounded relative to the largest one: near their roots, expressions such as 1 - a * a near 1 lose any number of ulp in
+float32, and a sum over the batch depends on the absolute error. The same goes for gelu's left tail.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_EPSILONS = 4.0
 EPSILON = 2.0**-23
 FLOAT32 = np.dtype(np.float32)
 
-# --- float64 references, written so that they are exact where the kernels must be ---------------------------------
+# --- float64 references, exact where the kernels must be ------------------------------------------------------------
 
 _erfc = np.vectorize(math.erfc, otypes=[float])
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -53,7 +53,7 @@ def density(z: Float64s) -> Float64s:
 
 @dataclass(frozen=True)
 class Reference:
-    """f(z, p), f'(z, p), the largest |f'|, and where the absolute error of f counts: below `tail`."""
+    """f(z, p), f'(z, p), the largest |f'|, and the `tail` below which the absolute error of f is bounded."""
 
     f: Callable[[Float64s, float], Float64s]
     derivative: Callable[[Float64s, float], Float64s]
@@ -97,8 +97,8 @@ REFERENCES = {
 NAMES = list(ACTIVATIONS)
 WITH_PARAMETER = [(name, p) for name in NAMES for p in REFERENCES[name].parameters]
 
-# What a network's output is where its input is -inf and inf. An infinite input is an overflow; where the limit is the
-# product of 0 and an infinity it comes out as a NaN, which training notices.
+# The output for inputs of -inf and inf. An infinite input is an overflow; where the limit is a product of 0 and an
+# infinity the output is NaN, which training detects.
 AT_INFINITY = {
     "identity": (-math.inf, math.inf),
     "sigmoid": (0.0, 1.0),
@@ -114,7 +114,7 @@ AT_INFINITY = {
 }
 
 
-def test_every_activation_is_here() -> None:
+def test_every_activation_has_a_reference() -> None:
     assert REFERENCES.keys() == AT_INFINITY.keys() == ACTIVATIONS.keys()
     assert all(entry.parameter in REFERENCES[name].parameters for name, entry in ACTIVATIONS.items())
 
@@ -123,7 +123,7 @@ def test_every_activation_is_here() -> None:
 
 
 def forward_and_derivative(name: str, z: Float32s, p: float) -> tuple[Float32s, Float32s]:
-    """What the kernels make of one long row: f(z), and f' as the backward pass has it, from what was saved."""
+    """The kernels' results for one long row: f(z), and f' from what was saved, as in the backward pass."""
     entry = ACTIVATIONS[name]
     pre, out, delta = z[None].copy(), np.empty_like(z[None]), np.ones_like(z[None])
     parameter, row = np.full_like(z, p), np.empty_like(z)
@@ -135,7 +135,7 @@ def forward_and_derivative(name: str, z: Float32s, p: float) -> tuple[Float32s, 
 
 
 def assert_accurate(name: str, z: Float32s, p: float) -> None:
-    """Both bounds, for finite z."""
+    """Check both bounds for finite z."""
     reference = REFERENCES[name]
     with np.errstate(all="ignore"):
         values, slopes = forward_and_derivative(name, z, p)
@@ -169,7 +169,7 @@ def all_exponents() -> Float32s:
 
 @functools.cache
 def where_values_vary() -> Float32s:
-    """A thousandth to a hundred of both signs, and evenly over what a network sees."""
+    """From 0.001 to 100 with both signs, and evenly over the range that networks see."""
     spread = np.linspace(-12.0, 12.0, SWEEP).astype(np.float32)
     return np.concatenate([patterns(1e-3, 110.0, SWEEP // 2), patterns(-1e-3, -110.0, SWEEP // 2), spread])
 
@@ -214,8 +214,8 @@ def test_accuracy_of_any_numbers(name: str, z: list[float], p: float) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_no_number(name: str) -> None:
-    """NaN comes out as NaN; an infinity as the limit, or as NaN: never as some other number."""
+def test_nan_and_infinities(name: str) -> None:
+    """NaN gives NaN; an infinity gives the limit or NaN, never another number."""
     entry = ACTIVATIONS[name]
     z = np.array([math.nan, -math.inf, math.inf] * 11, np.float32)
     with np.errstate(all="ignore"):
@@ -230,7 +230,7 @@ def test_what_is_no_number(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_value_does_not_depend_on_its_place(name: str) -> None:
-    """The vectors of a loop and its remainder, a long row and a column: the same bits."""
+    """The vector body and the remainder of a loop, a long row and a column give the same bits."""
     z = (3.0 * np.random.default_rng(0).standard_normal(517)).astype(np.float32)
     p = ACTIVATIONS[name].parameter
     together = forward_and_derivative(name, z, p)
@@ -240,8 +240,8 @@ def test_a_value_does_not_depend_on_its_place(name: str) -> None:
         assert singly[1][0] == together[1][i]
 
 
-def test_the_normal_distribution_is_as_exact_as_it_says() -> None:
-    """Distribution function and density, at once."""
+def test_the_normal_distribution_keeps_its_bounds() -> None:
+    """Distribution function and density, computed together."""
     z = np.concatenate(
         [all_exponents()[:: 1 + SWEEP // 100_000], where_values_vary()[:: 1 + SWEEP // 200_000], edges()]
     )
@@ -258,7 +258,7 @@ def test_the_normal_distribution_is_as_exact_as_it_says() -> None:
         assert abs(densities - density(wide)).max() < 2e-7
 
 
-# --- and fast -------------------------------------------------------------------------------------------------
+# --- speed ----------------------------------------------------------------------------------------------------
 
 CALL_OF_MATH = re.compile(r"\$(?:exp|expm1|tanh|log|log1p|erf|erfc)f?\b")
 ARITHMETIC_OF_AN_EXP = 10
@@ -268,7 +268,7 @@ ARITHMETIC_OF_AN_EXP = 10
 @pytest.mark.skipif(not HAS_AVX2 or OTHER_PROCESSOR, reason="reads the assembly of an x86 processor with AVX2")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loops_are_packed_instructions(name: str) -> None:
-    """Forward and backward: no call of the mathematics library, which takes one element at a time."""
+    """Forward and backward loops do not call the mathematics library, which computes one element at a time."""
     entry = ACTIVATIONS[name]
     matrix, row = np.zeros((2, 3), np.float32), np.zeros(3, np.float32)
     for kernel, arguments in (
