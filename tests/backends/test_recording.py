@@ -250,17 +250,8 @@ def test_no_thread_waits_forever_if_the_system_refuses_threads(monkeypatch: pyte
     assert not starts[0].is_alive()
 
 
-<<<<<<< HEAD
-def test_a_fit_with_callbacks_that_want_every_step(rng: np.random.Generator) -> None:
-    """A replay may be of one step; the results are the same."""
-=======
-def test_roles_are_those_of_templates() -> None:
-    assert set(operations.ROLES) <= set(TEMPLATES)
-
-
 def test_callbacks_that_need_every_step(rng: np.random.Generator) -> None:
     """Replays of a single step give the same results."""
->>>>>>> refs/heads/prose2
 
     class EveryStep(bpcore.Callback):
         def on_progress(self, run: Run) -> None:
