@@ -144,7 +144,7 @@ class Network(LayerStack):
             batch_size=counted("batch_size", batch_size),
             seed=check_seed(seed),
             shuffle=_flag("shuffle", shuffle),
-            classifies=targets.ndim == 1 or not chosen.of_numbers,
+            classifies=chosen.classifies(targets),
             resident=resident,
         )
         scale = (1 / 255 if features.dtype == np.uint8 else 1.0) if scale is None else finite("scale", scale)
@@ -168,7 +168,7 @@ class Network(LayerStack):
         x (samples, N); y class labels or one-hot rows as in fit. (M, M), or (2, 2) for one output that says yes or no.
         """
         loss = self._fitted_loss()
-        several = loss.name == "binary_cross_entropy" and self.outputs > 1
+        several = loss.rule.predicts == "yes_or_no" and self.outputs > 1
         if several or not self.classifies:
             what = "answers several questions with yes or no" if several else "gives numbers"
             raise InputError(f"a confusion matrix is of classes, but this network {what}; use evaluate or predict")
@@ -186,24 +186,24 @@ class Network(LayerStack):
         return self._answers(x, "output", batch_size)
 
     def predict_proba(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """Probabilities (samples, M): the softmax, or each output's sigmoid after binary cross-entropy."""
+        """Probabilities (samples, M): the softmax, or each output's sigmoid, as the loss has it."""
         loss = self._fitted_loss()
-        if loss.name == "softmax_cross_entropy":
-            return self._answers(x, "softmax", batch_size)
-        if loss.name == "binary_cross_entropy":
-            return self._answers(x, "sigmoid", batch_size)
-        raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
+        if not loss.rule.gives_probabilities:
+            raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
+        return self._answers(x, loss.link, batch_size)
 
     def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """Class labels (samples,) int64; 0 or 1 for each output after binary cross-entropy; else numbers."""
+        """What the loss says that the network predicts, for each sample.
+
+        Class labels (samples,) int64; 0 or 1 for each output (samples, M), or (samples,) for one output; or numbers
+        (samples, M).
+        """
         loss = self._fitted_loss()
-        if loss.name == "binary_cross_entropy":
-            yes = self._answers(x, "yes_or_no", batch_size)
-            return yes[:, 0] if self.outputs == 1 else yes
-        if self.classifies:
-            return self._answers(x, "label", batch_size)
-        output = self._answers(x, "output", batch_size)
-        return np.exp(output) if loss.name == "poisson" else output
+        answer = loss.answer(classifies=self.classifies)
+        answers = self._answers(x, answer, batch_size)
+        if answer == "yes_or_no" and self.outputs == 1:
+            return answers[:, 0]
+        return answers if self.classifies else loss.numbers(answers)
 
     def summary(self) -> str:
         """A table of the layers with their sizes and numbers of parameters."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .activations import Activation
-from .losses import Loss, argmax_is_right, dense_target, label_target, threshold_is_right
+from .activations import ActivationRule
+from .losses import LossRule, argmax_is_right, dense_target, label_target, threshold_is_right
 from .optimizers import UpdateRule
 
 DType = np.dtype[Any]
@@ -37,14 +37,14 @@ class Spec:
 
 
 @functools.cache
-def activate(activation: Activation, dtype: DType) -> Spec:
+def activate(activation: ActivationRule, dtype: DType) -> Spec:
     """Arguments: z (B, M), bias (M,), parameter (M,), out (B, M). `out` may be z unless the input is saved."""
     template = "activate" if activation.saves == "output" else "activate_keeping_input"
     return Spec(template, dtype, (("f", activation.f),))
 
 
 @functools.cache
-def delta(activation: Activation, dtype: DType) -> Spec:
+def delta(activation: ActivationRule, dtype: DType) -> Spec:
     """Arguments: delta (B, M), saved (B, M), parameter (M,), bias_grad (M,), parameter_grad (M,)."""
     if activation.parameter_derivative is None:
         return Spec("delta", dtype, (("derivative", activation.derivative),))
@@ -56,17 +56,18 @@ def delta(activation: Activation, dtype: DType) -> Spec:
 
 
 @functools.cache
-def loss_head(loss: Loss, dtype: DType, *, labels: bool, weighted: bool) -> Spec:
+def loss_head(loss: LossRule, dtype: DType, *, labels: bool, weighted: bool) -> Spec:
     """Arguments: z (B, M), bias (M,), targets, weights (B,), all_weights, delta (B, M), bias_grad (M,), losses,
-    totals, correct (one slot a batch each), counters, smoothing. targets: int64 labels (B,) or a matrix (B, M).
-    all_weights: weights itself, or those of the whole batch where z holds only some of its rows.
+    totals, correct (one slot a batch each), counters, settings (a tuple of scalars). targets: int64 labels (B,) or a
+    matrix (B, M). all_weights: weights itself, or those of the whole batch where z holds only some of its rows.
     """
     return Spec(
         "loss_head",
         dtype,
         (
             ("row", loss.row),
-            ("is_right", argmax_is_right if loss.decision == "argmax" else threshold_is_right),
+            ("named_settings", loss.named_settings),
+            ("is_right", threshold_is_right if loss.predicts == "yes_or_no" else argmax_is_right),
             ("target_at", label_target if labels else dense_target),
             ("weight_at", given_weight if weighted else weight_of_one),
         ),
@@ -80,7 +81,12 @@ def update(rule: UpdateRule, dtype: DType) -> Spec:
     it holds fewer.
     """
     state_rows = (no_rows, one_row, two_rows)[rule.states]
-    return Spec("update", dtype, (("element", rule.element), ("state_rows", state_rows)))
+    names = (
+        ("named_state", rule.named_state),
+        ("named_step", rule.named_step),
+        ("named_settings", rule.named_settings),
+    )
+    return Spec("update", dtype, (("element", rule.element), ("state_rows", state_rows), *names))
 
 
 @functools.cache

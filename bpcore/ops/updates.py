@@ -34,7 +34,7 @@ def update(
     params                  of any shape, contiguous; best all parameters of a network in one array, with views for each
     grads                   their gradients; left as they are
     state                   of `optimizer_state`
-    optimizer               a name (sgd, momentum, nesterov, rmsprop, adam, adamw), or one with settings, such as
+    optimizer               a name (bpcore.training.optimizers.OPTIMIZERS), or an optimizer with settings, such as
                             bpcore.Adam(learning_rate=0.01, max_norm=1.0)
     step                    the number of steps before this one: 0 at the first
     decayed                 whether the optimizer's l2 and weight_decay apply to these parameters; of biases they do not

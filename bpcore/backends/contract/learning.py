@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bpcore.backends.arrays import Array
@@ -11,7 +13,7 @@ from bpcore.backends.control import Control
 from bpcore.backends.samples import Batch
 from bpcore.errors import InputError
 from bpcore.kernels import spec
-from bpcore.kernels.losses import Loss
+from bpcore.kernels.losses import LossRule
 from bpcore.kernels.optimizers import UpdateRule
 
 
@@ -20,7 +22,7 @@ class LearningOperations(Primitives):
 
     def loss_head(
         self,
-        loss: Loss,
+        loss: LossRule,
         z: Array,
         bias: Array,
         batch: Batch,
@@ -28,13 +30,14 @@ class LearningOperations(Primitives):
         bias_grad: Array,
         control: Control,
         *,
-        smoothing: float = 0.0,
+        settings: Sequence[float] | None = None,
     ) -> None:
         """The loss of the batch into its slot, delta of the last layer (BP1), bias_grad: one pass.
 
         z (B, M) becomes z + bias, the network's output; delta (B, M) <- d(mean loss)/dz, the mean weighted by
         the batch's sample weights; bias_grad (M,) <- its column sums. The count of right answers goes into its
-        slot too, and the first step with a loss that is not finite into the counters.
+        slot too, and the first step with a loss that is not finite into the counters. settings: the values of the
+        loss's settings, its defaults where they are not given.
         """
         targets, weights = batch.targets, batch.weights
         self.require(z, bias, targets, weights, delta, bias_grad)
@@ -56,7 +59,7 @@ class LearningOperations(Primitives):
             control.totals,
             control.correct,
             control.counters,
-            z.dtype.type(smoothing),
+            tuple(map(z.dtype.type, loss.defaults if settings is None else settings)),
         )
 
     def update(
