@@ -33,7 +33,7 @@ from bpcore.backends.numpy_backend import NumpyBackend
 from bpcore.backends.operations import Operation
 from bpcore.backends.taping import Cutter, tape_of
 from bpcore.kernels.activations import ACTIVATIONS
-from bpcore.training.evaluation import REPLAY_SECONDS
+from bpcore.training.replay import REPLAY_SECONDS
 
 PAUSE = 0.03
 """Seconds before a turn: the other library's threads may still be watching for work."""

@@ -34,7 +34,7 @@ import numpy as np
 
 from bpcore import SGD, Adam, Constant, Dense, Loss, Network
 from bpcore.backends import get_backend, graphs
-from bpcore.backends.base import Backend
+from bpcore.backends.base import Backend, Samples
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.backends.graphs import GraphMaker
 from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward
@@ -42,8 +42,9 @@ from bpcore.errors import BpcoreError
 from bpcore.kernels import spec
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.cublas import mask_bytes
-from bpcore.training.run import Run, Settings
+from bpcore.training.run import Run
 from bpcore.training.samples import to_device
+from bpcore.training.settings import Settings
 
 FLOAT32 = np.dtype(np.float32)
 SHAPES = [(10, 784, 128), (128, 784, 128), (128, 512, 512), (512, 784, 256), (2048, 512, 512), (2048, 2048, 2048)]
@@ -131,7 +132,7 @@ def training_run(
     layers = [*(Dense(size, "relu") for size in sizes), Dense(10)]
     network = Network(layers, inputs=784, backend=backend, precision=precision)
     settings = Settings(Loss("softmax_cross_entropy"), optimizer, Constant(), 1000, batch, 0)
-    run = Run(network, to_device(network.backend, x, y, None, 1 / 255, 0.0), settings)
+    run = Run(network, to_device(network.backend, Samples(x, y, scale=1 / 255)), settings)
     run.begin_epoch(0)
     run.run_steps(2)
     return run

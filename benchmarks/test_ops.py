@@ -14,8 +14,9 @@ from bpcore.backends.base import Backend, Batch, Samples
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
 from bpcore.kernels.optimizers import UPDATE_RULES
-from bpcore.training.run import Run, Settings
+from bpcore.training.run import Run
 from bpcore.training.schedules import Constant
+from bpcore.training.settings import Settings
 
 B, M = 512, 512
 
@@ -206,7 +207,7 @@ def test_full_step(backend: Backend, timed: Any, hidden: tuple[int, ...], batch_
     network = Network([*(Dense(width, "relu") for width in hidden), Dense(10)], inputs=784, backend=backend)
     run = Run(network, samples, Settings(SoftmaxCrossEntropy(), optimizer, Constant(), 1, batch_size, 0))
 
-    steps = min(20, run.full_steps)
+    steps = min(20, run.batches.full_steps)
 
     def some_steps() -> None:
         run.begin_epoch(0)

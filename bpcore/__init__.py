@@ -30,9 +30,9 @@ from bpcore.model.losses import (
 from bpcore.network import Network
 from bpcore.training.callbacks import Callback, EarlyStopping, StopAtLoss
 from bpcore.training.history import Evaluation, History
+from bpcore.training.nonfinite import NonFiniteLossError
 from bpcore.training.optimizers import SGD, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RMSProp
 from bpcore.training.progress import Progress
-from bpcore.training.run import NonFiniteLossError
 from bpcore.training.schedules import Constant, Cosine, OneCycle, Schedule, Step, WarmUp
 
 __version__ = "0.1.0"

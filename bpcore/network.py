@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,17 +15,21 @@ from bpcore import checkpoint
 from bpcore.backends.base import Backend
 from bpcore.backends.samples import Samples
 from bpcore.data.files import as_path
-from bpcore.errors import BpcoreError, InputError, InputTypeError, counted, finite
+from bpcore.errors import BpcoreError, InputError, InputTypeError, counted
 from bpcore.model.layer_stack import LayerStack, check_seed, number_in
 from bpcore.model.layers import Layer, layer_from_config, walk
-from bpcore.model.losses import Loss, get_loss
+from bpcore.model.losses import Answer, Loss, get_loss
 from bpcore.training import samples
-from bpcore.training.callbacks import Callback, check_callbacks
-from bpcore.training.evaluation import EVALUATION_BATCH, Answer, ConfusionCounter, Evaluator, Predictor
+from bpcore.training.callbacks import Callback, asked_by, check_callbacks
+from bpcore.training.evaluation import Evaluator
 from bpcore.training.history import Evaluation, History
+from bpcore.training.loop import train
 from bpcore.training.optimizers import Optimizer, get_optimizer
-from bpcore.training.run import Run, Settings, TrainingState
+from bpcore.training.passes import EVALUATION_BATCH
+from bpcore.training.prediction import ConfusionCounter, Predictor
+from bpcore.training.run import Run
 from bpcore.training.schedules import Constant, Schedule, get_schedule
+from bpcore.training.settings import Settings, TrainingState
 
 BUFFERS = ("parameters", "capacity", "_mark", "_lowest", "_delta", "_passed", "_alone")
 """What a copy of a network makes for itself."""
@@ -69,27 +74,6 @@ class Network(LayerStack):
             size = f"{self.inputs} inputs, {self.outputs} outputs, {self.parameters.count:,} parameters"
         return f"<Network of {len(self.layers)} layers, {size}, on {self.backend.name}>"
 
-    def __getstate__(self) -> dict[str, Any]:
-        """The settings, layers that are not built, and the parameters by name.
-
-        Of a buffer and the views into it a copy would make arrays that have nothing to do with each other: updates
-        would change the one, and layers read the others.
-        """
-        kept = {name: value for name, value in vars(self).items() if name not in BUFFERS}
-        kept["layers"] = [layer_from_config(layer.config()) for layer in self.layers]
-        return kept | ({"arrays": self.parameters_by_name(), "frozen": self._frozen()} if self.inputs else {})
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """A network in buffers of its own."""
-        arrays, frozen = state.pop("arrays", None), state.pop("frozen", None)
-        vars(self).update(state)
-        self._alone = threading.RLock()
-        inputs, self.inputs, self.capacity = self.inputs, 0, 0
-        if inputs:
-            self.build(inputs)
-            self.set_parameters(arrays)
-            self._restore_frozen(frozen)
-
     def fit(
         self,
         x: Any,
@@ -131,11 +115,8 @@ class Network(LayerStack):
         infinite or NaN, with the last good weights kept.
         """
         callbacks = check_callbacks(callbacks)
-        features = samples.check_features(x, self.dtype)
-        chosen = get_loss(loss) if loss is not None else self._default_loss(y)
-        self.build(features.shape[1])
-        targets = self._targets(y, chosen, len(features), "y")
-        weights = samples.check_weights(sample_weight, len(features), self.dtype)
+        chosen = self._default_loss(y) if loss is None else get_loss(loss)
+        data = samples.prepare(self, x, y, chosen, sample_weight, scale=scale, shift=shift)
         settings = Settings(
             loss=chosen,
             optimizer=get_optimizer(optimizer),
@@ -144,21 +125,19 @@ class Network(LayerStack):
             batch_size=counted("batch_size", batch_size),
             seed=check_seed(seed),
             shuffle=_flag("shuffle", shuffle),
-            classifies=chosen.classifies(targets),
+            classifies=chosen.classifies(labels=data.labels),
             resident=resident,
         )
-        scale = (1 / 255 if features.dtype == np.uint8 else 1.0) if scale is None else finite("scale", scale)
-        shift = finite("shift", shift)
-        held_out = None if validation is None else self._held_out(validation, chosen, scale, shift, "validation ")
-        data = Samples(features, targets, weights, scale, shift)
+        held_out = None if validation is None else self._held_out(validation, chosen, data)
         with self._alone:
-            self.loss, self.classifies, self.scale, self.shift = chosen, settings.classifies, scale, shift
-            return Run(self, data, settings, held_out, callbacks, start).train()
+            self.loss, self.classifies, self.scale, self.shift = chosen, settings.classifies, data.scale, data.shift
+            run = Run(self, data, settings, held_out, asked_by(callbacks), start)
+            return train(run, callbacks)
 
     def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = EVALUATION_BATCH) -> Evaluation:
         """The mean loss, and the share of samples classified rightly, over x (samples, N) and y as in fit."""
         loss = self._fitted_loss()
-        data = self._held_out((x, y, sample_weight), loss, self.scale, self.shift)
+        data = samples.prepare(self, x, y, loss, sample_weight, scale=self.scale, shift=self.shift)
         with self._alone:
             return Evaluator(self, data, loss, counted("batch_size", batch_size)).evaluate()
 
@@ -172,25 +151,25 @@ class Network(LayerStack):
         if several or not self.classifies:
             what = "answers several questions with yes or no" if several else "gives numbers"
             raise InputError(f"a confusion matrix is of classes, but this network {what}; use evaluate or predict")
-        features = samples.check_features(x, self.dtype, inputs=self.inputs)
-        targets = self._targets(y, loss, len(features), "y")
-        if targets.ndim == 2:
-            targets = (targets[:, 0] > 0.5).astype(np.int64) if self.outputs == 1 else targets.argmax(axis=1)
-        data = Samples(features, targets, None, self.scale, self.shift)
+        data = samples.prepare(self, x, y, loss, scale=self.scale, shift=self.shift)
+        if not data.labels:
+            one_hot = data.targets
+            labels = (one_hot[:, 0] > 0.5).astype(np.int64) if self.outputs == 1 else one_hot.argmax(axis=1)
+            data = replace(data, targets=labels)
         with self._alone:
             return ConfusionCounter(self, data, counted("batch_size", batch_size)).count()
 
     def output(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """The output of the last layer (samples, M): logits where that layer has no activation."""
         self.require_built()
-        return self._answers(x, "output", batch_size)
+        return self._answers(x, "identity", batch_size)
 
     def predict_proba(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """Probabilities (samples, M): the softmax, or each output's sigmoid, as the loss has it."""
         loss = self._fitted_loss()
         if not loss.rule.gives_probabilities:
             raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
-        return self._answers(x, loss.link, batch_size)
+        return self._answers(x, loss.rule.link, batch_size)
 
     def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """What the loss says that the network predicts, for each sample.
@@ -201,9 +180,7 @@ class Network(LayerStack):
         loss = self._fitted_loss()
         answer = loss.answer(classifies=self.classifies)
         answers = self._answers(x, answer, batch_size)
-        if answer == "yes_or_no" and self.outputs == 1:
-            return answers[:, 0]
-        return answers if self.classifies else loss.numbers(answers)
+        return answers[:, 0] if answer == "yes_or_no" and self.outputs == 1 else answers
 
     def summary(self) -> str:
         """A table of the layers with their sizes and numbers of parameters."""
@@ -281,6 +258,27 @@ class Network(LayerStack):
         self.classifies, self.about = config["classifies"], config["about"]
         self.scale, self.shift = config["scale"], config["shift"]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings, layers that are not built, and the parameters by name.
+
+        Of a buffer and the views into it a copy would make arrays that have nothing to do with each other: updates
+        would change the one, and layers read the others.
+        """
+        kept = {name: value for name, value in vars(self).items() if name not in BUFFERS}
+        kept["layers"] = [layer_from_config(layer.config()) for layer in self.layers]
+        return kept | ({"arrays": self.parameters_by_name(), "frozen": self._frozen()} if self.inputs else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A network in buffers of its own."""
+        arrays, frozen = state.pop("arrays", None), state.pop("frozen", None)
+        vars(self).update(state)
+        self._alone = threading.RLock()
+        inputs, self.inputs, self.capacity = self.inputs, 0, 0
+        if inputs:
+            self.build(inputs)
+            self.set_parameters(arrays)
+            self._restore_frozen(frozen)
+
     def _frozen(self) -> list[str]:
         return [name for name, view in self.parameters.views.items() if not view.trainable]
 
@@ -309,22 +307,18 @@ class Network(LayerStack):
         labels = array.ndim == 1 and array.dtype.kind in "bui" and outputs != 1
         return Loss("softmax_cross_entropy" if labels else "squared_error")
 
-    def _targets(self, y: Any, loss: Loss, count: int, name: str) -> np.ndarray:
-        return samples.check_targets(y, loss, count, self.outputs, self.dtype, name=name)
-
-    def _held_out(self, data: Any, loss: Loss, scale: float, shift: float, which: str = "") -> Samples:
-        if not isinstance(data, tuple) or len(data) not in (2, 3):
+    def _held_out(self, validation: Any, loss: Loss, training: Samples) -> Samples:
+        """Check validation data, which the network sees scaled as the training data."""
+        if not isinstance(validation, tuple) or len(validation) not in (2, 3):
             raise InputTypeError("validation must be a tuple (x, y) or (x, y, sample_weight)")
-        x = samples.check_features(data[0], self.dtype, inputs=self.inputs, name=f"{which}x")
-        y = self._targets(data[1], loss, len(x), f"{which}y")
-        weights = samples.check_weights(data[2] if len(data) == 3 else None, len(x), self.dtype)
-        return Samples(x, y, weights, scale, shift)
+        x, y, *weights = validation
+        return samples.prepare(
+            self, x, y, loss, *weights, scale=training.scale, shift=training.shift, which="validation "
+        )
 
     def _answers(self, x: Any, answer: Answer, batch_size: int) -> np.ndarray:
         """What the network says of each row of x, made on the device; it crosses to the host once."""
-        features = samples.check_features(x, self.dtype, inputs=self.inputs)
-        no_targets = np.zeros(len(features), np.int64)
-        data = Samples(features, no_targets, None, self.scale, self.shift)
+        data = samples.prepare(self, x, scale=self.scale, shift=self.shift)
         with self._alone:
             return Predictor(self, data, answer, counted("batch_size", batch_size)).predict()
 

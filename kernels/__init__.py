@@ -1,1 +1,1 @@
-"""The ground floor: scalar tables, and the fused kernels that Numba builds from them for both devices."""
+"""Scalar tables, and the fused kernels that Numba builds from them for the CPU and the GPU."""

@@ -143,18 +143,23 @@ def _gelu_derivative(z: float, p: float) -> float:
 
 
 def _mish(z: float, p: float) -> float:
-    # z tanh(log(1 + e^z)) = z n / (n + 2) with n = e^z (e^z + 2), over the smaller of e^z and e^-z; far down as silu.
+    # z tanh(log(1 + e^z)) = z n / (n + 2) with n = e^z (e^z + 2); a and b are e^z and 1, or 1 and e^-z: nothing
+    # overflows. Far down e^z is taken e^32 times larger, as in silu.
     e = math.exp((32.0 if z < -64.0 else 0.0) - abs(z))
-    n = e * (e + 2.0) if z < 0.0 else 1.0 + 2.0 * e
-    return z * n / (2.0 * E_TO_32 if z < -64.0 else n + 2.0 * (1.0 if z < 0.0 else e * e))
+    a = e if z < 0.0 else 1.0
+    b = 1.0 if z < 0.0 else e
+    n = a * a + 2.0 * e
+    return z * n / (2.0 * E_TO_32 if z < -64.0 else n + 2.0 * b * b)
 
 
 def _mish_derivative(z: float, p: float) -> float:
-    # (n (n + 2) + 4 z e^z (1 + e^z)) / (n + 2)^2; for positive z both are multiplied by e^-4z
+    # (n (n + 2) + 4 z e^z (e^z + 1)) / (n + 2)^2, with the same n, a and b
     e = math.exp(-abs(z))
-    n = e * (e + 2.0) if z < 0.0 else 1.0 + 2.0 * e
-    below = n + 2.0 * (1.0 if z < 0.0 else e * e)
-    return (n * below + 4.0 * z * e * (1.0 + e) * (1.0 if z < 0.0 else e)) / (below * below)
+    a = e if z < 0.0 else 1.0
+    b = 1.0 if z < 0.0 else e
+    n = a * a + 2.0 * e
+    below = n + 2.0 * b * b
+    return (n * below + z * (4.0 * e * b * (a + b))) / (below * below)
 
 
 ACTIVATIONS = Table.of(

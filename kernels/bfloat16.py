@@ -1,9 +1,9 @@
-"""bfloat16: a float32 that keeps the upper 16 of its 32 bits, so with its range, and 8 significant bits instead of 24.
+"""bfloat16: the upper 16 bits of a float32, which keep its range and 8 of its 24 significant bits.
 
-Neither NumPy nor CuPy has it, so an array of bfloat16 is one of uint16 that holds those bits. What kernels compute with
-is always the float32 that an element stands for: elements are widened when they are read, which is exact, and rounded
-to the nearest when they are written, ties to the even one, with infinities and NaN as they are. Here that is said once
-in NumPy, for the host and for Numba's simulator; cuda/rounding.py has the same as instructions.
+NumPy and CuPy lack the type, so an array of bfloat16 is a uint16 array with those bits. Kernels always compute in
+float32: they widen elements when reading, which is exact, and round to nearest when writing, ties to even, leaving
+infinities and NaN unchanged. This file does both in NumPy, for the host and for Numba's simulator; cuda/rounding.py
+does them as instructions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BFLOAT16 = np.dtype(np.uint16)
 """The dtype of arrays of bfloat16."""
 
 UNIT_ROUNDOFF = 2.0**-8
-"""Rounding moves a number by so much at most, as a share of it: half of the distance between 1 and the next one."""
+"""The largest relative rounding error: half the distance between 1 and the next number."""
 
 ARGUMENTS = {
     "activate": (0, 3),
@@ -32,27 +32,26 @@ ARGUMENTS = {
     "max_pieces_backward": (0, 2),
     "column_sums": (0,),
 }
-"""The places of the arguments of a kernel that may be bfloat16, each by itself: what flows between layers.
-
-All others are of the kernel's dtype, float32: parameters and their gradients, logits, losses.
+"""For each kernel, the positions of the arguments that may be bfloat16, independently of each other: arrays that flow
+between layers. All other arguments have the kernel's dtype, float32: parameters and their gradients, logits, losses.
 """
 
 
 def number_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What is computed in where arrays have this dtype."""
+    """The dtype of the arithmetic on arrays of this dtype."""
     return np.dtype(np.float32) if dtype == BFLOAT16 else dtype
 
 
 def widened(bits: np.ndarray) -> np.ndarray:
-    """The float32 numbers that these bfloat16 stand for."""
+    """Widen bfloat16 bits to float32, exactly."""
     return (np.asarray(bits, np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def rounded(numbers: np.ndarray) -> np.ndarray:
-    """The nearest bfloat16 of each float32 number."""
+    """Round float32 numbers to the nearest bfloat16."""
     bits = np.asarray(numbers, np.float32).view(np.uint32)
     upper = bits >> np.uint32(16)
-    # Half of the last place that is kept, or a little less where that place is even already: a tie stays there.
+    # Add half of the last kept place, or slightly less if that place is even, so that a tie stays even.
     nearest = (bits + np.uint32(0x7FFF) + (upper & np.uint32(1))) >> np.uint32(16)
-    a_nan = upper | np.uint32(0x0040)  # a bit that is kept must be set, or it would become an infinity
-    return np.where(np.isnan(numbers), a_nan, nearest).astype(BFLOAT16)
+    nan = upper | np.uint32(0x0040)  # without a mantissa bit among the kept ones a NaN would become an infinity
+    return np.where(np.isnan(numbers), nan, nearest).astype(BFLOAT16)

@@ -1,16 +1,16 @@
-"""How one plain Python function becomes a kernel for either device: two tricks, each explained here.
+"""Turns a plain Python function into a kernel for either device, in two steps.
 
-**Binding.** The tables and the kernel templates are plain Python. `bind` makes a copy of such a function for one
-dtype: the float constants of its code object become constants of that dtype (otherwise Numba widens float32
-arithmetic to float64 at the first literal), and the names it uses get new values: the hole `f` of a template
-becomes the activation's function, `math.exp` becomes a vectorisable exp on the CPU. Functions that it calls
-are bound in the same way, all the way down. Nothing is generated as text and nothing is written twice.
+**Binding.** The tables and the kernel templates are plain Python. `bind` copies such a function for one dtype. The
+float constants of its code object become constants of that dtype; otherwise Numba widens float32 arithmetic to float64
+at the first literal. The names it uses get new values: the hole `f` of a template becomes the activation's function,
+and on the CPU `math.exp` becomes a vectorisable exp. Functions that it calls are bound recursively. No code is
+generated as text, and no kernel is written twice.
 
-**Caching.** Numba's disk cache looks at a kernel's file and bytecode alone: it would return the old machine code
-after an edit in a function that the kernel calls. So each bound kernel is given a source file of its own in the
-cache folder. The file holds everything the machine code depends on (bytecode, constants and names of every
-function reached, versions, flags) and is named by its hash. An edit anywhere changes the name and misses; an
-unedited kernel hits, in any process. Coverage and tracebacks see the true file when the cache is off.
+**Caching.** Numba's disk cache checks only a kernel's own file and bytecode, so after an edit in a function that the
+kernel calls it would return the old machine code. `cached` therefore gives each bound kernel its own source file in the
+cache folder. The file lists everything the machine code depends on (bytecode, constants and names of every function
+reached, versions, flags), and its name is the hash of that text. Any edit changes the name and misses the cache; an
+unedited kernel hits it, in any process. When the cache is off, coverage and tracebacks show the real source file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from numba.core.ccallback import CFunc
 Function = Callable[..., Any]
 
 CACHE_FORMAT = 3
-"""Raised when `bind` or `cached` change in a way that leaves old entries wrong."""
+"""Increase when a change to `bind` or `cached` makes existing entries wrong."""
 
 
 def bind(
@@ -51,9 +51,9 @@ def bind(
     """Copy a plain function for one dtype.
 
     function: a Python function over scalars or arrays.
-    holes: values for the names that the function, or one it calls, uses and its module leaves undefined.
-    replace: functions that stand for others wherever they are reached, such as {math.exp: exp}.
-    compile_callee: makes a bound callee callable from the compiled caller (numba.njit, say).
+    holes: values for names that the function or one of its callees uses and its module leaves undefined.
+    replace: replacements for functions, wherever they are reached, such as {math.exp: exp}.
+    compile_callee: makes a bound callee callable from the compiled caller; numba.njit, for example.
     """
     replaced = dict(replace or {})
 
@@ -80,17 +80,18 @@ def bind(
     closure = tuple(types.CellType(convert(cell.cell_contents)) for cell in function.__closure__ or ())
     defaults = None if function.__defaults__ is None else tuple(map(convert, function.__defaults__))
     copy = types.FunctionType(code, namespace, function.__name__, defaults, closure or None)
-    copy.__module__ = __name__  # Numba imports it when it loads a cached kernel: the user's module may not be there
+    copy.__module__ = __name__  # Numba imports this module to load a cached kernel; the user's may be missing
     return copy
 
 
 def cached(
     function: types.FunctionType, flags: object, content: Sequence[str] | None = None
 ) -> tuple[types.FunctionType, bool]:
-    """Give a bound kernel its own file in the cache folder; returns it and whether Numba may cache it there.
+    """Give a bound kernel its own file in the cache folder; returns the kernel and whether Numba may cache it.
 
     flags: whatever else the machine code depends on (compiler options, target).
-    content: what it depends on, where the function itself does not tell: the source of what writes its instructions.
+    content: replaces the function's content as the list of dependencies: the source of the code that emits the kernel's
+        instructions, which the function's bytecode does not show.
     """
     if numba.config.DISABLE_JIT or numba.config.ENABLE_CUDASIM:  # type: ignore[attr-defined]
         return function, False
@@ -102,8 +103,8 @@ def cached(
     path = cache_folder() / name
     if not _write_once(path, text):
         return function, False
-    # The name goes into the machine code's symbol. Numba tells functions of one name apart by a count that begins anew
-    # in each process: of two kernels that two processes have cached, a third would run one in place of the other.
+    # The name becomes part of the machine code's symbol. Numba distinguishes functions of the same name by a counter
+    # that restarts in each process, so a process that loads kernels cached by two others could run the wrong one.
     unique = path.stem
     renamed = types.FunctionType(
         function.__code__.replace(co_filename=str(path), co_name=unique, co_qualname=unique),
@@ -117,10 +118,10 @@ def cached(
 
 
 def keep_apart(compiled: Any) -> Any:
-    """Give the files of a function that Numba caches names that no other process uses; returns the function.
+    """Make the names of a function's cache files unique to this process; returns the function.
 
-    Numba numbers them, and two processes that compile at the same time come to the same number: the index of one would
-    name the machine code of the other, made for other types of arguments.
+    Numba numbers these files. Two processes that compile at the same time pick the same number, and then the index of
+    one would name the machine code of the other, compiled for other argument types.
     """
     files: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(files, "_data_name_pattern"):
@@ -128,11 +129,11 @@ def keep_apart(compiled: Any) -> Any:
     return compiled
 
 
-_CFunc: Any = CFunc  # its types tell little
+_CFunc: Any = CFunc  # its annotations are of no use to mypy
 
 
 class _Callback(_CFunc):  # type: ignore[misc]
-    """Numba's, which tells of its compilation as all others do."""
+    """Numba's CFunc, which here reports its compilations as events, as dispatchers do."""
 
     def _compile_uncached(self) -> Any:
         with event.trigger_event("numba:compile", data={"dispatcher": self, "args": self._sig.args}):
@@ -140,7 +141,7 @@ class _Callback(_CFunc):  # type: ignore[misc]
 
 
 def callback(function: Function, cacheable: bool) -> Any:
-    """Compile a function of one int64 so that it can be called by its `address`, for as long as the result is alive."""
+    """Compile a function of one int64 for calls by its `address`, which is valid while the result is alive."""
     compiled: Any = _Callback(function, ((numba_types.int64,), numba_types.void), locals={}, options={})
     if cacheable:
         compiled.enable_caching()
@@ -150,7 +151,7 @@ def callback(function: Function, cacheable: bool) -> Any:
 
 @functools.cache
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: $BPCORE_CACHE_DIR, else the user's cache folder."""
+    """The folder of compiled kernels: in $BPCORE_CACHE_DIR, else in the user's cache folder."""
     chosen = os.environ.get("BPCORE_CACHE_DIR")
     if chosen:
         return Path(chosen).expanduser() / "kernels"
@@ -164,13 +165,13 @@ def cache_folder() -> Path:
 
 
 def bits(value: Any) -> int:
-    """The bits of a floating-point number, as an integer that fits an int64."""
+    """The bits of a floating-point number as an integer that fits an int64."""
     number = np.array(value)
     return int(number.view(np.int32 if number.itemsize == 4 else np.int64))
 
 
 def _write_once(path: Path, text: str) -> bool:
-    """Write the file unless it is there. The fixed time stamp keeps two processes that race in agreement."""
+    """Write the file unless it exists; False if that fails. With a fixed time stamp, racing processes agree."""
     if path.exists():
         return True
     try:
@@ -187,7 +188,7 @@ def _write_once(path: Path, text: str) -> bool:
 def _converted_module(
     module: types.ModuleType, dtype: np.dtype[Any], replaced: Mapping[Any, object]
 ) -> types.ModuleType:
-    """A stand-in for `math` in which pi and its like have the dtype, and some functions are others."""
+    """A copy of the `math` module whose constants have the dtype, with functions replaced; other modules unchanged."""
     if module is not math:
         return module
     stand_in = types.ModuleType(module.__name__)
@@ -212,7 +213,7 @@ def _global_names(code: types.CodeType) -> Iterator[str]:
 
 
 class _UnknownContentError(Exception):
-    """A value whose content cannot be told: a kernel that uses it is compiled anew in every process."""
+    """A value has content that `_content` cannot list; a kernel that uses it is recompiled in every process."""
 
 
 def _versions() -> list[str]:
@@ -225,7 +226,7 @@ def _versions() -> list[str]:
 
 
 def _content(value: object, seen: set[int]) -> Iterator[str]:
-    """Lines of text that change whenever the machine code made from `value` would."""
+    """Yield lines of text that change whenever the machine code made from `value` would."""
     if isinstance(value, types.FunctionType):
         if id(value) in seen:
             yield f"function {value.__name__} again"
@@ -250,8 +251,8 @@ def _content(value: object, seen: set[int]) -> Iterator[str]:
             if hasattr(item, "py_func"):
                 yield f"{name}:"
                 yield from _content(item, seen)
-    elif isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields"):
-        yield f"named tuple {value._fields} {value._field_defaults!r}"
+    elif isinstance(value, type) and issubclass(value, tuple):
+        yield f"named tuple {getattr(value, '_fields', ())} {getattr(value, '_field_defaults', {})!r}"
     elif isinstance(value, type | types.BuiltinFunctionType):
         yield f"builtin {value.__module__}.{value.__qualname__}"
     elif isinstance(value, np.generic | int | float | str | bytes | bool | None | tuple | np.ufunc):
@@ -274,7 +275,7 @@ def _code_content(code: types.CodeType) -> Iterator[str]:
 
 
 def _stable(value: object) -> str:
-    """As repr, but a set's order, which differs from process to process, is sorted."""
+    """Like repr, but with sets sorted, because their order differs from process to process."""
     if isinstance(value, dict):
         return str(sorted((str(name), _stable(item)) for name, item in value.items()))
     if isinstance(value, set | frozenset):

@@ -1,4 +1,4 @@
-"""Whether a user's function can be compiled for both devices, and stays in float32: no hidden widening to float64."""
+"""Checks that a user's function compiles for both devices and stays in float32, without widening to float64."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ FOREIGN: dict[type, str] = {
 
 
 def scalar_problem(function: Callable[..., Any]) -> str | None:
-    """What is wrong with a scalar function, in words; None where nothing is. It is compiled for float32."""
+    """Compile function(float32, float32) and describe the first problem found; None if there is none."""
     return _shape_problem(function, SCALAR) or _compiled_problem(function, {}, (numba.float32, numba.float32))
 
 
 def row_problem(function: Callable[..., Any], named_settings: type[Any]) -> str | None:
-    """What is wrong with a loss's row function, likewise; it is compiled for class labels and for a target matrix."""
+    """As scalar_problem for the row function of a loss, with class labels and with a matrix of targets."""
     if problem := _shape_problem(function, ROW):
         return problem
     holes = {"real": np.float32, "LANES": 1, "all_sum": alone, "all_max": alone, "target_at": label_target}
@@ -57,7 +57,7 @@ def row_problem(function: Callable[..., Any], named_settings: type[Any]) -> str 
 
 
 def _shape_problem(function: Callable[..., Any], parameters: str) -> str | None:
-    """What can be told of a function without compiling it."""
+    """The first problem that shows without compiling the function."""
     if not isinstance(function, FunctionType):
         return f"is {function!r}, not a Python function of {parameters}; {ACCEPTED[parameters]}"
     found = inspect.signature(function).parameters.values()
@@ -85,11 +85,11 @@ def _compiled_problem(
 
 
 def _unfit(function: FunctionType, callers: tuple[FunctionType, ...] = ()) -> str | None:
-    """What the CPU's compiler would take but no GPU's kernel has: NumPy's functions, compiled ones, exceptions."""
+    """The first use of what only CPU kernels support: recursion, NumPy or compiled functions, exceptions."""
     if function in callers:
         return f"calls itself ({function.__name__})"
     if any(step.opname == "RAISE_VARARGS" for step in dis.get_instructions(function)):
-        return f"raises an exception in {function.__name__}, which a kernel cannot: give a number for every value"
+        return f"raises an exception in {function.__name__}, which a kernel cannot: return a number for every value"
     for name, value in _outside(function):
         if isinstance(value, FunctionType):
             if problem := _unfit(value, (*callers, function)):
@@ -103,7 +103,7 @@ def _unfit(function: FunctionType, callers: tuple[FunctionType, ...] = ()) -> st
 
 
 def _outside(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """What a function takes from its module and from the functions around it, by name."""
+    """The (name, value) pairs that a function takes from its module and from enclosing functions."""
     for step in dis.get_instructions(function):
         if step.opname == "LOAD_GLOBAL" and step.argval in function.__globals__:
             yield step.argval, function.__globals__[step.argval]
@@ -112,14 +112,14 @@ def _outside(function: FunctionType) -> Iterator[tuple[str, object]]:
 
 
 def _first_line(error: Exception) -> str:
-    """What Numba says, without its heading and what follows the first remark."""
+    """The first statement of Numba's message, without its heading."""
     lines = (line.strip(" >") for line in str(error).splitlines())
     said = [line for line in lines if line and not line.startswith("Failed in")] or [type(error).__name__]
     return " ".join(said[: 2 if said[0].endswith(":") else 1])
 
 
 def _widened(compiled: Any) -> str | None:
-    """Where the type map of the one compiled signature holds a float64, or what no GPU has."""
+    """The problem if the compiled signature holds a float64 or what no GPU has, or returns no float32; None if neither."""
     (result,) = compiled.overloads.values()
     annotation = result.type_annotation
     for name, kind in annotation.typemap.items():
@@ -131,7 +131,7 @@ def _widened(compiled: Any) -> str | None:
     if not wide and returned == numba.float32:
         return None
     if not wide:
-        return f"returns {returned}, not a float32: every way out gives a number, written 1.0 and not 1"
+        return f"returns {returned}, not a float32: return a float in every case, written 1.0 and not 1"
     named = sorted({name.partition(".")[0] for name in wide if not name.startswith("$")})
     where = f"variable {named[0]!r}" if named else f"an expression on line {_line(annotation, wide)}"
     return f"would widen to float64: {where}; write constants as floats (1.0, not 1)"

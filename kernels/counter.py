@@ -1,10 +1,10 @@
-"""Random numbers without a state: functions of a seed and a position, in integer arithmetic alone.
+"""Stateless random numbers: functions of a seed and a position, in integer arithmetic only.
 
-The same integers come out of plain Python, of a compiled CPU kernel and of a CUDA kernel, so that a shuffle or
-a dropout mask is the same on every device, and any part of it can be computed again at any time.
+Plain Python, compiled CPU kernels and CUDA kernels give the same integers, so a shuffle or a dropout mask is the same
+on every device, and any part of it can be recomputed at any time.
 
-All values are int64 that hold unsigned 32-bit words. Every product is masked to its low words, so that the
-wrapping of int64 in compiled code and the unbounded integers of Python agree.
+All values are int64 that hold unsigned 32-bit words. Every product is masked to its low words, so that int64, which
+wraps in compiled code, and Python's unbounded integers agree.
 
 Philox4x32-10 is the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
 as 1, 2, 3" (2011).
@@ -14,19 +14,31 @@ from __future__ import annotations
 
 Words = tuple[int, int, int, int]
 
-# The integers of the control block that lives on the device (bpcore.backends.control.Control).
+# Indices of the integers in the control block on the device (bpcore.backends.control.Control).
 STEP = 0  # steps since the run began
 EPOCH = 1
 BATCH = 2  # steps since the epoch began; also the slot for this batch's loss
 BATCH_SIZE = 3
 SEED = 4
-SHUFFLE = 5  # 1: rows in the epoch's order; 0: rows as they are stored
-FIRST_BAD = 6  # the first step with a loss that is not finite; -1: none
-FIRST_BATCH = 7  # the batch that the samples on the device begin with: 0 where all of them are there
-FIRST_STEP = 8  # the step that the table of learning rates begins with: that of the run's first epoch
+SHUFFLE = 5  # 1: rows in the epoch's order; 0: rows in stored order
+FIRST_BAD = 6  # the first step with a non-finite loss; -1: none
+FIRST_BATCH = 7  # the first batch of the samples on the device; 0 if all samples are there
+FIRST_STEP = 8  # the first step of the table of learning rates: that of the run's first epoch
 COUNTERS = 9
 
-# What a Philox counter is used for stands in its second word, so that no two uses share a counter.
+
+def counters(
+    *, batch_size: int = 0, step: int = 0, first_step: int = 0, epoch: int = 0, seed: int = 0, shuffle: bool = False
+) -> list[int]:
+    """The counters at the beginning of an epoch, each in its place; no step has been bad yet."""
+    values = [0] * COUNTERS
+    values[STEP], values[FIRST_STEP], values[EPOCH] = step, first_step, epoch
+    values[BATCH_SIZE], values[SEED], values[SHUFFLE] = batch_size, seed, int(shuffle)
+    values[FIRST_BAD] = -1
+    return values
+
+
+# The second word of a Philox counter says what it is used for, so that no two uses share a counter.
 SHUFFLE_STREAM = 0xFFFFFFFF
 
 MASK = 0xFFFFFFFF
@@ -49,7 +61,7 @@ def philox(c0: int, c1: int, c2: int, c3: int, key0: int, key1: int) -> Words:
 
 
 def dropout_words(block: int, layer: int, step: int, seed: int) -> Words:
-    """The random words of four elements of one layer's mask at one step.
+    """The random words for four elements of one layer's dropout mask at one step.
 
     A row of M elements has Q = ceil(M / 4) blocks: element j of row i takes word j // Q of block i Q + j % Q.
     """
@@ -57,7 +69,7 @@ def dropout_words(block: int, layer: int, step: int, seed: int) -> Words:
 
 
 def shuffle_keys(epoch: int, seed: int) -> tuple[Words, Words]:
-    """The round keys of one epoch's permutation."""
+    """The round keys of an epoch's permutation."""
     low, high = seed & MASK, (seed >> 32) & MASK
     return (
         philox(0, SHUFFLE_STREAM, epoch & MASK, (epoch >> 32) & MASK, low, high),
@@ -66,7 +78,7 @@ def shuffle_keys(epoch: int, seed: int) -> tuple[Words, Words]:
 
 
 def bits_for(samples: int) -> int:
-    """The number of bits that hold every index below `samples`."""
+    """The number of bits needed for every index below `samples`."""
     bits = 0
     while (1 << bits) < samples:
         bits += 1
@@ -74,10 +86,10 @@ def bits_for(samples: int) -> int:
 
 
 def shuffled(position: int, samples: int, bits: int, keys: tuple[Words, Words]) -> int:
-    """The row that stands at `position` of the epoch's order: a keyed permutation of 0 .. samples - 1.
+    """The row at `position` in the epoch's order: a keyed permutation of 0 .. samples - 1.
 
-    A Feistel network permutes 0 .. 2^bits - 1; an index past the end is sent round again until it falls
-    inside, which takes fewer than two turns on average and keeps the map one-to-one.
+    A Feistel network permutes 0 .. 2^bits - 1. An index past the end is permuted again until it is in range, which
+    takes fewer than two passes on average and keeps the map one-to-one.
     """
     first, second = keys
     index = position
@@ -103,7 +115,7 @@ def _round(index: int, bits: int, key0: int, key1: int) -> int:
 
 
 def _hash(word: int) -> int:
-    """Mix the bits of a 32-bit word: odd multipliers and shifts, as in the usual integer finalisers."""
+    """Mix the bits of a 32-bit word by odd multipliers and shifts, as common integer finalisers do."""
     word = (word * 0x9E3779B1) & MASK
     word = word ^ (word >> 15)
     word = (word * 0x85EBCA77) & MASK

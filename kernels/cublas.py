@@ -1,13 +1,13 @@
-"""The matrix product of cuBLASLt, by its C functions: it can stand in a CUDA graph, add onto its result, and end with
-what would be a kernel of its own otherwise (an epilogue).
+"""Matrix products by cuBLASLt, called through its C functions.
 
-CuPy's products refuse to run while a stream is being captured. cuBLASLt is given its stream and its workspace at each
-call, so nothing is set that a capture would have to know of.
+Such a product can be captured in a CUDA graph, can add to its output, and can end with an operation that would
+otherwise be a separate kernel (an epilogue). CuPy's products refuse to run while a stream is being captured; cuBLASLt
+gets its stream and workspace with each call, so there is no state that a capture would miss.
 
-cuBLAS thinks in columns. A row-major matrix is, seen by columns, its own transpose, so instead of C = A @ B it is
-asked for C^T = B^T @ A^T, which is the same memory: the operands change places, and rows and columns with them.
+cuBLAS is column-major. A row-major matrix read in column-major order is its own transpose, so instead of C = A @ B we
+request C^T = B^T @ A^T, which is the same memory: the operands swap places, and so do rows and columns.
 
-The numbers of the enumerations are those of NVIDIA's header cublasLt.h, the same in CUDA 12 and CUDA 13.
+The constants are those of NVIDIA's header cublasLt.h, the same in CUDA 12 and CUDA 13.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 WORKSPACE_BYTES = 32 * 2**20
-"""What NVIDIA recommends for Hopper."""
+"""The size that NVIDIA recommends for Hopper."""
 
 Precision = Literal["float32", "tf32", "float64", "bfloat16"]
-"""What the factors are, and how they are multiplied; bfloat16 is added up in float32."""
+"""The type of the factors and how they are multiplied; bfloat16 products are summed in float32."""
 
 ALIGNMENT = 256
-"""Memory that begins at a multiple of so many bytes is as good as any."""
+"""The largest alignment, in bytes, that makes a difference."""
 
 # cudaDataType and cublasComputeType_t
 REAL_32, REAL_64, BFLOAT_16 = 0, 1, 14
@@ -38,13 +38,13 @@ POINTERS_ON_DEVICE = 1
 RELU_BIAS, RELU_AUX_BIAS, DRELU_BGRAD = 6, 134, 152
 # cublasLtMatmulPreferenceAttributes_t
 MAX_WORKSPACE, REDUCTION_SCHEMES, ALIGNMENT_A, ALIGNMENT_B, ALIGNMENT_C, ALIGNMENT_D = 1, 3, 5, 6, 7, 8
-# cublasLtReductionScheme_t: where a product is made in parts, whether these are added up as numbers of its result
+# cublasLtReductionScheme_t: if a product is split along k, the types in which its parts may be added
 ANY_REDUCTION, REDUCTION_IN_COMPUTE_TYPE = 7, 2
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a matrix lies in memory: whether it is the transpose of a row-major one, and the length of a row there."""
+    """How a matrix is stored: whether it is the transpose of a row-major matrix, and the length of a stored row."""
 
     transposed: bool
     leading: int
@@ -60,16 +60,16 @@ def layout(matrix: Any) -> Layout:
 
 
 def alignment(address: int) -> int:
-    """The largest power of two, up to ALIGNMENT, that an address is a multiple of."""
+    """The largest power of two, up to ALIGNMENT, that divides an address."""
     return min(address & -address, ALIGNMENT) or ALIGNMENT
 
 
 class CublasError(RuntimeError):
-    """cuBLASLt refused something; the message names the function and the status."""
+    """A cuBLASLt function failed; the message names the function and its status."""
 
 
 class _Heuristic(ctypes.Structure):
-    """cublasLtMatmulHeuristicResult_t: an algorithm, and what it needs."""
+    """cublasLtMatmulHeuristicResult_t: an algorithm and its requirements."""
 
     _fields_ = (
         ("algorithm", c_uint64 * 8),
@@ -82,7 +82,7 @@ class _Heuristic(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Ending:
-    """How a product ends: cuBLASLt's number for it, and the addresses that it needs; mask_leading in bits."""
+    """The epilogue of a product: cuBLASLt's constant for it, and the addresses it uses; mask_leading is in bits."""
 
     epilogue: int
     bias: int
@@ -92,10 +92,10 @@ class Ending:
 
 @dataclass(frozen=True)
 class Call:
-    """Everything about a product but its addresses: out (m, n) <- alpha a (m, k) @ b (k, n) + beta out.
+    """A product without its addresses: out (m, n) <- alpha a (m, k) @ b (k, n) + beta out.
 
-    rounded       whether out is bfloat16; beside factors of bfloat16 it may also be float32
-    alignments    what the addresses of a, b and out are multiples of, at most ALIGNMENT bytes
+    rounded       whether out is bfloat16; with bfloat16 factors it may also be float32
+    alignments    powers of two that divide the addresses of a, b and out, at most ALIGNMENT bytes
     """
 
     precision: Precision
@@ -112,7 +112,7 @@ class Call:
 
     @property
     def scale_type(self) -> int:
-        """The type of alpha and beta, in which the sums are made too."""
+        """The type of alpha and beta and of the sums."""
         return REAL_64 if self.precision == "float64" else REAL_32
 
     @property
@@ -128,7 +128,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Plan:
-    """A call with its descriptors, and the algorithm that cuBLASLt chose for it."""
+    """The descriptors of a call and the algorithm that cuBLASLt chose for it."""
 
     description: c_void_p
     a: c_void_p
@@ -140,8 +140,8 @@ class Plan:
 class Products:
     """cuBLASLt on the current device.
 
-    library      the C functions (ctypes.CDLL, or what stands for it in a test)
-    workspace    the address of WORKSPACE_BYTES on the device
+    library      the C functions (ctypes.CDLL, or a stand-in in tests)
+    workspace    the address of WORKSPACE_BYTES of device memory
     """
 
     def __init__(self, library: Any, workspace: int) -> None:
@@ -155,13 +155,13 @@ class Products:
         self._set("cublasLtMatmulPreferenceSetAttribute", self._preference, MAX_WORKSPACE, c_uint64(WORKSPACE_BYTES))
 
     def plan(self, call: Call) -> Plan | None:
-        """The plan of a call, made once; None where cuBLASLt has no algorithm for it. Never while capturing."""
+        """The plan of a call, made once; None if cuBLASLt has no algorithm. Must not be made during a capture."""
         if call not in self._plans:
             self._plans[call] = self._planned(call)
         return self._plans[call]
 
     def multiply(self, call: Call, a: int, b: int, out: int, alpha: Any, beta: Any, stream: int) -> None:
-        """Start the product. a, b, out: addresses; alpha, beta: numbers, or addresses with factors_on_device."""
+        """Launch the product. a, b, out: addresses; alpha, beta: numbers, or addresses with factors_on_device."""
         plan = self.plan(call)
         if plan is None:
             raise CublasError(f"cuBLASLt has no algorithm for {call}")
@@ -184,7 +184,7 @@ class Products:
         def describe(attribute: int, value: Any) -> None:
             self._set("cublasLtMatmulDescSetAttribute", description, attribute, value)
 
-        describe(TRANSPOSE_A, c_int32(call.b.transposed))  # the operands change places
+        describe(TRANSPOSE_A, c_int32(call.b.transposed))  # the operands swap places
         describe(TRANSPOSE_B, c_int32(call.a.transposed))
         if call.factors_on_device:
             describe(POINTER_MODE, c_int32(POINTERS_ON_DEVICE))
@@ -209,12 +209,12 @@ class Products:
         return Plan(description, layouts[1], layouts[0], layouts[2], found)
 
     def _prefer(self, call: Call) -> None:
-        """What an algorithm may rely on, and how it may add up: parts are not to be rounded before they are added."""
+        """Set the alignments an algorithm may rely on, and forbid it to round partial sums before adding them."""
         a, b, out = call.alignments
         reductions = REDUCTION_IN_COMPUTE_TYPE if call.rounded else ANY_REDUCTION
         for attribute, value in (
             (REDUCTION_SCHEMES, reductions),
-            (ALIGNMENT_A, b),  # the operands change places
+            (ALIGNMENT_A, b),  # the operands swap places
             (ALIGNMENT_B, a),
             (ALIGNMENT_C, out),
             (ALIGNMENT_D, out),
@@ -222,7 +222,7 @@ class Products:
             self._set("cublasLtMatmulPreferenceSetAttribute", self._preference, attribute, c_uint32(value))
 
     def _layout(self, real: int, rows: int, columns: int, operand: Layout) -> c_void_p:
-        """Rows and columns as the product sees them; the layout has them as they lie in memory, by columns."""
+        """Make a descriptor. rows, columns: as the product sees them; the descriptor has them as stored, by columns."""
         stored = (columns, rows) if operand.transposed else (rows, columns)
         layout = c_void_p()
         self._check(
@@ -244,20 +244,20 @@ class Products:
 
 
 def relu(bias: int, mask: int = 0, mask_leading: int = 0) -> Ending:
-    """out <- relu(out + bias), and the mask, if there is one, keeps what is above zero."""
+    """The epilogue out <- relu(out + bias); the mask, if given, records which elements are positive."""
     return Ending(RELU_AUX_BIAS if mask else RELU_BIAS, bias, mask, mask_leading)
 
 
 def relu_backward(bias_grad: int, mask: int, mask_leading: int) -> Ending:
-    """out <- out where the mask is set, else 0; bias_grad <- its column sums."""
+    """The epilogue out <- out where the mask is set, else 0; bias_grad <- column sums of the new out."""
     return Ending(DRELU_BGRAD, bias_grad, mask, mask_leading)
 
 
 def load(find: Callable[[str], Any] | None = None) -> ctypes.CDLL:
-    """NVIDIA's library, wherever the CUDA packages or the toolkit have put it. OSError where it is not there."""
+    """Load NVIDIA's library from the CUDA packages or the toolkit. OSError if it is not found."""
     try:
         path = (find or _pathfinder())("cublasLt").abs_path
-    except RuntimeError as error:  # DynamicLibNotFoundError and its kin
+    except RuntimeError as error:  # DynamicLibNotFoundError and related errors
         raise OSError(str(error).strip().partition("\n")[0]) from error
     library = ctypes.CDLL(path)
     library.cublasLtGetVersion.restype = c_size_t
@@ -268,17 +268,17 @@ def _pathfinder() -> Callable[[str], Any]:
     try:
         from cuda.pathfinder import load_nvidia_dynamic_lib
     except ImportError as error:
-        raise OSError("cuda-pathfinder, which knows where NVIDIA's libraries lie, is not installed") from error
+        raise OSError("cuda-pathfinder, which locates NVIDIA's libraries, is not installed") from error
     found: Callable[[str], Any] = load_nvidia_dynamic_lib
     return found
 
 
 def version(library: Any) -> str:
-    """The version of the library: 120903 is 12.9.3."""
+    """The library's version as text: 120903 becomes 12.9.3."""
     number = int(library.cublasLtGetVersion())
     return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
 
 
 def mask_bytes(columns: int) -> int:
-    """The bytes of a row of a bit mask: its leading dimension, in bits, is a multiple of 128."""
+    """Bytes per row of a bit mask, whose leading dimension in bits must be a multiple of 128."""
     return -(-columns // 128) * 16

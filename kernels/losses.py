@@ -72,7 +72,7 @@ class LossRule:
     """One loss: what it predicts, from what, what it takes, and its row function.
 
     row         row(z, i, targets, delta, settings, lane), as above
-    predicts    "label": one class of several; "yes_or_no": an answer for each output; "number"; "count": of zero or more
+    predicts    "label": one class of several; "yes_or_no": an answer for each output; "number"; "count": zero or more
     link        how the network's output becomes the prediction: "identity"; "softmax" or "sigmoid", which give
                 probabilities; "exp". A label is the largest output in any case, and an answer is yes above zero
     targets     which target matrices it takes

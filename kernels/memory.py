@@ -1,4 +1,4 @@
-"""Memory by address: what compiled code needs beyond arrays."""
+"""Access to memory by address, for compiled code that works below the level of arrays."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from numba import extending, types
 
 WORD = ir.IntType(64)
 LINE = 64
-"""The bytes of a cache line: two threads that write to one wait for each other."""
+"""Bytes per cache line; two threads that write to the same line wait for each other."""
 
 intrinsic: Callable[[Any], Any] = extending.intrinsic
-"""Numba's, as its callers see it: a compiled function does not give the typing context."""
+"""Numba's intrinsic, typed as its callers see the result: they do not pass the typing context."""
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """A new array of undefined content that begins at a cache line: a vector across two of them takes twice as long."""
+    """An uninitialized array that starts at a cache line, because a vector across two lines takes twice as long."""
     count, kind = math.prod(shape), np.dtype(dtype)
     memory = np.empty(count * kind.itemsize + LINE, np.uint8)
     first = -memory.ctypes.data % LINE
@@ -31,7 +31,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 @intrinsic
 def word(context: Any, block: Any, number: Any) -> Any:
-    """One of a block's words."""
+    """Read one word of a block."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         words = builder.inttoptr(arguments[0], WORD.as_pointer())
@@ -42,7 +42,7 @@ def word(context: Any, block: Any, number: Any) -> Any:
 
 @functools.cache
 def reader(dtype: np.dtype[Any]) -> Any:
-    """The number at an address."""
+    """An intrinsic that reads the number at an address."""
     kind, llvm = types_of(dtype)
 
     @intrinsic
@@ -69,7 +69,7 @@ def write(context: Any, address: Any, value: Any) -> Any:
 
 @functools.cache
 def from_bits(dtype: np.dtype[Any]) -> Any:
-    """The number whose bits are in a word."""
+    """An intrinsic that converts a word to the number with these bits."""
     kind, llvm = types_of(dtype)
 
     @intrinsic
@@ -84,12 +84,12 @@ def from_bits(dtype: np.dtype[Any]) -> Any:
 
 
 def types_of(dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """Numba's type and LLVM's for numbers of a dtype."""
+    """Numba's and LLVM's types for numbers of a dtype."""
     return (types.float32, ir.FloatType()) if dtype == np.float32 else (types.float64, ir.DoubleType())
 
 
 @intrinsic
-def _ask_for_row(context: Any, matrix: Any, index: Any) -> Any:
+def _prefetch_row(context: Any, matrix: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(matrix)(context, builder, arguments[0])
         stride = builder.extract_value(array.strides, 0)
@@ -100,7 +100,7 @@ def _ask_for_row(context: Any, matrix: Any, index: Any) -> Any:
         prefetch = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(
             builder.module, kind, "llvm.prefetch.p0"
         )
-        before, turn, after = builder.block, builder.append_basic_block("line"), builder.append_basic_block("asked")
+        before, turn, after = builder.block, builder.append_basic_block("line"), builder.append_basic_block("after")
         builder.branch(turn)
         builder.position_at_end(turn)
         place = builder.phi(WORD)
@@ -117,9 +117,9 @@ def _ask_for_row(context: Any, matrix: Any, index: Any) -> Any:
     return types.void(matrix, types.int64), generate
 
 
-def _not_asked(matrix: Any, index: int) -> None:
-    """In plain Python there is nobody to ask."""
+def _no_prefetch(matrix: Any, index: int) -> None:
+    """Do nothing; plain Python cannot prefetch."""
 
 
-ask_for_row: Any = _not_asked if numba.config.DISABLE_JIT else _ask_for_row  # type: ignore[attr-defined]
-"""Ask for a row of a matrix that will be read soon, so that it is in a near cache by then."""
+ask_for_row: Any = _no_prefetch if numba.config.DISABLE_JIT else _prefetch_row  # type: ignore[attr-defined]
+"""Prefetch a row of a matrix that will be read soon into the second-level cache."""

@@ -1,10 +1,10 @@
-"""The matrix product of the CPU's tape: out <- alpha a @ b + beta out, made for the shapes of a mini-batch.
+"""The matrix product of the CPU's tape, out <- alpha a @ b + beta out, for the shapes of a mini-batch.
 
-A library's product is made for large square matrices: it copies its operands into the order that suits it, which pays
-when each number is used hundreds of times. In a training step one side is often the batch, with 10 or 100 rows, or an
-output layer with 10 columns; there this one is up to three times as fast, and about as fast elsewhere.
+Library products are made for large square matrices: they copy their operands into another order, which pays when each
+number is used hundreds of times. In a training step one side is often the batch, with 10 or 100 rows, or an output
+layer with 10 columns; there this product is up to three times as fast, and about as fast elsewhere.
 
-The arithmetic stands in tiles.py; here are the loops over tiles, and the choice of both by the sizes of a product.
+tiles.py has the arithmetic. This file has the loops over tiles, and chooses tiles and loops by the sizes of a product.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ import numpy as np
 from . import build, memory, tiles, zeros
 from .tiles import ENTRY
 
-# The holes of the loops.
-strip: Any  # tiles one below the other, and
-side: Any  # those at the right edge, which have fewer columns
-copy: Any  # b's rows for the one, and
-copy_side: Any  # for the other
+# Holes of `_product`, filled by `compiled`.
+strip: Any  # computes a strip: tiles one below the other
+side: Any  # computes the strip at the right edge, which has fewer columns
+copy: Any  # copies b's rows for `strip`
+copy_side: Any  # copies b's rows for `side`
 word: Any
 read: Any
 write: Any
 factor: Any  # alpha or beta from its word
-few_are_busy: Any  # of zeros.py
+few_are_busy: Any  # from zeros.py
 list_busy: Any
 real: Callable[[float], float]
-ITEM: int  # the bytes of a number
-WIDTH: int  # the columns of a tile
-LANES: int  # the numbers of a vector
-COPIED: bool  # whether b is copied, strip by strip,
-TURNED: bool  # from columns that are not neighbours,
-KEPT: bool  # and the copies are kept for the next block of rows: then k is not divided
-LISTED: bool  # whether tiles take the k of a list
+ITEM: int  # bytes per number
+WIDTH: int  # columns per tile
+LANES: int  # numbers per vector
+COPIED: bool  # b is copied, strip by strip
+TURNED: bool  # b is copied from columns that are not adjacent in memory
+KEPT: bool  # the copies are kept for the next block of rows, and k is not divided
+LISTED: bool  # each tile takes only the k in its list
 
 
 def _product(block: int) -> None:
-    """Block after block of rows, part after part of k: down the columns of the result, strip after strip.
+    """Compute the product by blocks of rows, parts of k, and strips of columns, in this order of nesting.
 
-    Blocks of one tile's rows and all of k at once go along the rows of the result instead.
+    If a block has the rows of one tile and k is not divided, the result is computed row by row.
     """
     a, a_row, a_k = word(block, 0), word(block, 1), word(block, 2)
     b, b_k, b_column = word(block, 3), word(block, 4), word(block, 5)
@@ -54,12 +54,12 @@ def _product(block: int) -> None:
     alpha, beta = factor(word(block, 11)), factor(word(block, 12))
     copies, height, depth = word(block, 13), word(block, 14), word(block, 15)
     whole, last = n - n % WIDTH, (n - 1) % LANES + 1
-    lists, step = word(block, 16), 0  # all tiles have one list, of every k
+    lists, step = word(block, 16), 0  # all tiles share one list of every k
     if LISTED and few_are_busy(a, a_row, a_k, m, k):
         lists, step = word(block, 17), (depth + 1) * ENTRY
     for top in range(0, m, height):
         rows = min(height, m - top)
-        for first in range(0, max(k, 1), depth):  # a k of nothing still gives beta out
+        for first in range(0, max(k, 1), depth):  # k = 0 still has to give beta out
             deep = min(depth, k - first)
             before = beta if first == 0 else real(1.0)
             a_now = a + top * a_row + first * a_k
@@ -92,20 +92,21 @@ def _product(block: int) -> None:
                     side(*a_and_b, *rest)
 
 
-# --- what is compiled ---------------------------------------------------------------------------------------
+# --- compilation --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What is compiled for a product, and shared by all products that are made alike.
+    """What the compiled code of a product depends on; products of the same shape share one compiled function.
 
-    rows, columns   of a tile (of one without dots: vectors of columns)
-    rest            the rows of the last tile, where they are fewer; else 0
-    side            the columns (vectors) of the tiles at the right edge, where they are fewer or not full; else 0
-    narrow          the lanes of the last vector there: shorter ones are enough for few columns
-    copied          whether b is copied, strip by strip; turned: from columns that are not neighbours; kept: all of it
-    listed          whether tiles leave out the k at which they have only zeros of a
-    down            whether neighbours of a in memory are neighbours in a column: for a transposed a
+    dots            whether tiles sum along k (`_dots_tile`) rather than over vectors of columns
+    rows, columns   the size of a tile; columns counts vectors unless dots is set
+    rest            the rows of the last tile if it has fewer, else 0
+    side            the columns (or vectors) of the tiles at the right edge if they are fewer or not full, else 0
+    narrow          the lanes of the last vector there; few columns fit a shorter vector
+    copied          whether b is copied, strip by strip; turned: from columns not adjacent in memory; kept: all of b
+    listed          whether tiles skip each k where all their numbers of a are zero
+    down            whether numbers of a that are adjacent in memory belong to one column, as in a transposed a
     """
 
     dtype: np.dtype[Any]
@@ -125,7 +126,7 @@ class Shape:
 
 @functools.cache
 def compiled(shape: Shape) -> Any:
-    """The compiled function void(block) that makes products of a shape; keep it alive while its address is used."""
+    """Compile void(block), which computes products of a shape; keep the result alive while its address is used."""
     dtype, side = shape.dtype, max(shape.side, 1)
     lanes = 1 if shape.dots else tiles.lanes(dtype)
     width = shape.columns * lanes
@@ -167,32 +168,33 @@ def compiled(shape: Shape) -> Any:
 # --- the choice ---------------------------------------------------------------------------------------------
 
 DOTS = (4, 4)
-"""Rows and columns of a dots_tile: 16 sums, which one round of additions adds up together."""
+"""Rows and columns of a dots tile: 16 sums, which one round of additions reduces together."""
 
 FEW_ROWS = 32
-"""Up to so many rows of a, each number of b is used too seldom for a copy to pay."""
+"""Up to this many rows of a, each number of b is used too rarely for a copy to pay."""
 
 DEPTH = 512
-"""How much of k is worked on at a time, where all of it is too much: 128 KiB of a copied strip."""
+"""The part of k that is processed at a time if all of it is too much: 128 KiB of a copied strip."""
 
 WORTH_SKIPPING = 16
-"""Tiles of so many vectors leave out the k at which they have only zeros; for smaller ones a list costs too much."""
+"""Tiles of at least this many vectors skip each k where they have only zeros; for smaller ones lists cost too much."""
 
 WORTH_LOOKING = 2**19
-"""Products of so many multiplications look for zeros."""
+"""Products of at least this many multiplications look for zeros."""
 
 PANEL_BYTES = 256 * 2**10
-"""A copy of b of up to this size stays in the second cache, so that the result can be made row by row: that is the
-order of memory, and a short k leaves much to write and little to compute."""
+"""A copy of b of up to this size stays in the second-level cache. The result can then be computed row by row, in the
+order of memory; with a short k there is much to write and little to compute."""
 
 
 @functools.cache
 def best_tile(m: int, n: int, lanes: int, held: int) -> tuple[int, int]:
-    """Rows and vectors of columns of the tile that takes the fewest steps over a result (m, n).
+    """The tile, as rows and vectors of columns, that needs the fewest steps for a result (m, n).
 
-    For each k a tile takes a multiplication for each of its vectors, at least as many as hide their latency, and about
-    two more for what else there is to do. Of those that are best to a hundredth it is the one of the fewest rows, since
-    these are all zero more often (zeros.py), and of equals the widest, which reads the longest stretches of memory.
+    held: the registers that a tile may take. For each k a tile costs one multiplication per vector, at least 8 to hide
+    their latency, and about two more for the rest. Among tiles within one percent of the best, the one with the fewest
+    rows is taken, because all of them are zero more often (zeros.py); among those the widest, which reads the longest
+    stretches of memory.
     """
     vectors = -(-n // lanes)
 
@@ -209,7 +211,7 @@ def best_tile(m: int, n: int, lanes: int, held: int) -> tuple[int, int]:
 
 
 def enough(columns: int, lanes: int) -> int:
-    """The lanes of the shortest vector, of 16 bytes or more, that holds the columns beyond the last full vector."""
+    """The lanes of the shortest vector, 16 bytes or longer, that holds the columns beyond the last full vector."""
     shortest = max(1, 16 * lanes // tiles.registers().size)
     while lanes > shortest and columns and columns <= lanes // 2:
         lanes //= 2
@@ -218,7 +220,7 @@ def enough(columns: int, lanes: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """A shape, and how many rows of the result and how much of k are worked on at a time."""
+    """A shape, with the rows of the result (height) and the part of k (depth) that are processed at a time."""
 
     shape: Shape
     height: int
@@ -226,7 +228,7 @@ class Plan:
 
 
 def plan(a: Any, b: Any, out: Any, *, factors_in_memory: bool) -> Plan:
-    """How to make out (m, n) <- a (m, k) @ b (k, n): by the sizes and strides alone, never by timing."""
+    """Choose how to compute out (m, n) <- a (m, k) @ b (k, n), from sizes and strides alone, never from timing."""
     (m, n), k, item = out.shape, a.shape[1], out.dtype.itemsize
     neighbours = b.strides[1] == item or n == 1
     along_k = a.strides[1] == item and b.strides[0] == item and not neighbours
@@ -257,9 +259,9 @@ def plan(a: Any, b: Any, out: Any, *, factors_in_memory: bool) -> Plan:
 
 
 def words(chosen: Plan, a: Any, b: Any, out: Any, alpha: Any, beta: Any) -> tuple[list[int], Any]:
-    """The block of a product, and the memory that it needs for copies of b and for lists.
+    """The block of words of a product, and the memory for copies of b and lists, which must stay alive with it.
 
-    alpha and beta: two numbers, or two arrays of one element.
+    alpha, beta: two numbers, or two arrays of one element.
     """
     dtype = out.dtype
     width = chosen.shape.columns * (1 if chosen.shape.dots else tiles.lanes(dtype))

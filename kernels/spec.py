@@ -1,9 +1,7 @@
-"""Which kernel is meant: a template, a dtype, and what goes into the template's holes.
+"""Which kernel is meant: a template, a dtype, and the functions that fill the template's holes.
 
-The CPU and the CUDA side build their kernels from the same specs, and a kernel takes the same arguments on
-both, so that one can stand for the other. Every function here names one kernel and lists its arguments.
-
-Shapes: B batch, N inputs, M outputs, P parameters. All arrays are of the kernel's dtype unless said.
+Both devices build their kernels from the same specs. A kernel takes the same arguments on both, so that one can stand
+for the other; signatures.py lists them.
 """
 
 from __future__ import annotations
@@ -38,14 +36,14 @@ class Spec:
 
 @functools.cache
 def activate(activation: ActivationRule, dtype: DType) -> Spec:
-    """Arguments: z (B, M), bias (M,), parameter (M,), out (B, M). `out` may be z unless the input is saved."""
+    """The kernel that applies an activation; it keeps its input in z where the derivative needs that."""
     template = "activate" if activation.saves == "output" else "activate_keeping_input"
     return Spec(template, dtype, (("f", activation.f),))
 
 
 @functools.cache
 def delta(activation: ActivationRule, dtype: DType) -> Spec:
-    """Arguments: delta (B, M), saved (B, M), parameter (M,), bias_grad (M,), parameter_grad (M,)."""
+    """The kernel that multiplies by an activation's derivative; a learned parameter gets its gradient too."""
     if activation.parameter_derivative is None:
         return Spec("delta", dtype, (("derivative", activation.derivative),))
     return Spec(
@@ -57,10 +55,7 @@ def delta(activation: ActivationRule, dtype: DType) -> Spec:
 
 @functools.cache
 def loss_head(loss: LossRule, dtype: DType, *, labels: bool, weighted: bool) -> Spec:
-    """Arguments: z (B, M), bias (M,), targets, weights (B,), all_weights, delta (B, M), bias_grad (M,), losses,
-    totals, correct (one slot a batch each), counters, settings (a tuple of scalars). targets: int64 labels (B,) or a
-    matrix (B, M). all_weights: weights itself, or those of the whole batch where z holds only some of its rows.
-    """
+    """The kernel of a loss. labels: whether targets are class labels; weighted: whether samples have weights."""
     return Spec(
         "loss_head",
         dtype,
@@ -76,10 +71,7 @@ def loss_head(loss: LossRule, dtype: DType, *, labels: bool, weighted: bool) -> 
 
 @functools.cache
 def update(rule: UpdateRule, dtype: DType) -> Spec:
-    """Arguments: params (P,), grads (P,), state (rule.states, P), segments int64 (S, 3), settings (8,), table
-    (steps, 3), scale (1,), norm (1,), counters, first. first: the number of the parameter that grads begins with, where
-    it holds fewer.
-    """
+    """The kernel of an optimizer."""
     state_rows = (no_rows, one_row, two_rows)[rule.states]
     names = (
         ("named_state", rule.named_state),
@@ -91,9 +83,7 @@ def update(rule: UpdateRule, dtype: DType) -> Spec:
 
 @functools.cache
 def gather(dtype: DType, *, labels: bool, weighted: bool) -> Spec:
-    """Arguments: x (samples, N) of any real dtype, targets, weights, scale, shift, out_x (B, N), out_targets,
-    out_weights (B,), first_row, counters. first_row: the place of out's first row in the batch.
-    """
+    """The kernel that fills a batch; labels and weighted as for `loss_head`."""
     return Spec(
         "gather",
         dtype,
@@ -106,43 +96,19 @@ def gather(dtype: DType, *, labels: bool, weighted: bool) -> Spec:
 
 @functools.cache
 def gather_rows(dtype: DType, *, labels: bool, weighted: bool) -> Spec:
-    """Arguments: x (samples, N), targets, weights, out_x (B, N), out_targets, out_weights (B,), first_row, counters, as
-    those of gather; the rows are left as they are, or converted where out_x is of another dtype (the CPU alone).
-    """
+    """As `gather` for rows that go to another device: kept as they are, or converted to the dtype of out_x."""
     return Spec("gather_rows", dtype, gather(dtype, labels=labels, weighted=weighted).holes)
 
 
 @functools.cache
 def scatter(dtype: DType, *, labels: bool) -> Spec:
-    """Arguments: batch, out, first_row, counters: batch (B, M) into out (samples, M), or int64 (B,) into (samples,).
-    first_row: the place of batch's first row in the whole batch.
-    """
+    """The kernel that takes a batch's rows, or its labels, back to their places among the samples."""
     return Spec("scatter", dtype, (("copy_target", copy_label if labels else copy_row),))
 
 
 @functools.cache
 def plain(template: str, dtype: DType) -> Spec:
-    """A kernel without holes:
-
-    hadamard              a, b, out (B, M)
-    add                   a, b, out (B, M)
-    duplicate             x (B, M), out (B, M)
-    softmax, log_softmax  z (B, M), out (B, M)
-    argmax                z (B, M), out int64 (B,)
-    above_zero            z (B, M), out int64 (B, M)
-    one_hot               labels int64 (B,), out (B, M)
-    confusion             predicted int64 (B,), targets int64 (B,), counts int64 (M, M)
-    dropout               x (B, M), out (B, M), layer, threshold, scale, first_row, counters
-    max_pieces            z (B, pieces * M), bias (pieces * M,), out (B, M), winner int32 (B, M)
-    max_pieces_backward   delta (B, M), winner int32 (B, M), out (B, pieces * M), bias_grad (pieces * M,)
-    global_norm           grads (P,), segments int64 (S, 3), norm (1,)
-    fold_factors          table (steps, 3), scale (1,), settings (8,), counters, factors (3,)
-    penalize              squares (k, k), totals, penalties (one slot a batch each), settings (8,), counters
-    column_sums           x (B, M), out (M,)
-    limit_columns         weights (N, M), limit, factors (M,), first: the place of the factors' first column in weights
-    add_slots             parts (parts, slots), out (slots,), counters (the CPU alone)
-    advance               counters
-    """
+    """A kernel without holes."""
     return Spec(template, dtype)
 
 

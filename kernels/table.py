@@ -43,4 +43,4 @@ def named(*names: str) -> type[Any]:
 
     The same names give the same class.
     """
-    return namedtuple("Settings", names)  # type: ignore[misc]  # the names are known when a kernel is built
+    return namedtuple("Settings", names)

@@ -1,11 +1,11 @@
-"""A tape: a sequence of compiled calls that is replayed by several threads with no Python between them.
+"""A tape: a sequence of compiled calls that several threads replay without Python between the calls.
 
-Each entry of a tape is one call, divided into parts, one for each thread. A part is an address to jump to and a block
-of 64-bit words that holds its arguments: the addresses and shapes of arrays, and scalars. The arrays of a part
-are those of the whole call, cut beforehand, so that nothing is computed when the tape runs.
+Each entry of a tape is one call, divided into one part per thread. A part is an address to jump to and a block of
+64-bit words with its arguments: addresses and shapes of arrays, and scalars. The arrays of a part are slices of the
+call's arrays, cut in advance, so nothing is computed when the tape runs.
 
-Every thread walks the whole tape and does its own part of each entry. Where an entry needs what other threads have
-written, all wait for one another: a counter in memory that each increments, and then watches.
+Every thread walks the whole tape and does its own part of each entry. Before an entry that needs what other threads
+have written, all threads wait for each other: each increments a counter in memory and then watches it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from . import build, cpu
 from .memory import WORD, intrinsic
 from .spec import Spec
 
-GIVEN_UP = 2**62  # the counter's value when there is nobody to wait for any more
-SPINS = 4000  # looks at the counter before the thread offers its core to others
+GIVEN_UP = 2**62  # the counter's value once waiting would be pointless
+SPINS = 4000  # reads of the counter before the thread yields its core
 
 
-# --- what plain Numba lacks: calling an address, and one counter that threads share -------------------------
+# --- what Numba lacks: calling an address, and a counter that threads share ---------------------------------
 
 
 @intrinsic
@@ -46,7 +46,7 @@ def _call(context: Any, address: Any, block: Any) -> Any:
 
 @intrinsic
 def _arrive(context: Any, address: Any) -> Any:
-    """Add one to the counter at an address; its value before."""
+    """Atomically add one to the counter at an address; returns its earlier value."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         counter = builder.inttoptr(arguments[0], WORD.as_pointer())
@@ -57,7 +57,7 @@ def _arrive(context: Any, address: Any) -> Any:
 
 @intrinsic
 def _look(context: Any, address: Any) -> Any:
-    """The counter at an address, as the other threads have left it."""
+    """Read the counter at an address, with all that other threads wrote before they incremented it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load_atomic(builder.inttoptr(arguments[0], WORD.as_pointer()), "acquire", 8)
@@ -66,8 +66,8 @@ def _look(context: Any, address: Any) -> Any:
 
 
 @intrinsic
-def _offer_core(context: Any, address: Any) -> Any:
-    """Call sched_yield: somebody else needs this core, perhaps the thread that is waited for."""
+def _yield_core(context: Any, address: Any) -> Any:
+    """Call sched_yield: another thread needs this core, perhaps the one that this thread waits for."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         function = builder.inttoptr(arguments[0], ir.FunctionType(ir.IntType(32), []).as_pointer())
@@ -78,7 +78,7 @@ def _offer_core(context: Any, address: Any) -> Any:
 
 
 def _wait_for_all(counter: int, parts: int, sched_yield: int) -> None:
-    """Return when all threads have come here: the counter has reached the next multiple of `parts`."""
+    """Wait until all threads have arrived, when the counter reaches the next multiple of `parts`."""
     ticket = _arrive(counter)
     if ticket >= GIVEN_UP:
         return
@@ -87,7 +87,7 @@ def _wait_for_all(counter: int, parts: int, sched_yield: int) -> None:
     while _look(counter) < target:
         spins += 1
         if spins == SPINS:
-            _offer_core(sched_yield)
+            _yield_core(sched_yield)
             spins = 0
 
 
@@ -103,7 +103,7 @@ def walk(
                 _call(addresses[part, entry], blocks[part, entry])
 
 
-wait_for_all: Any  # a hole of `walk`
+wait_for_all: Any  # hole of `walk`
 
 
 @functools.cache
@@ -120,7 +120,7 @@ def _walker() -> Any:
 
 
 def run_once(address: int, words: np.ndarray) -> None:
-    """One part of one entry, now."""
+    """Run one part of one entry immediately."""
     _caller()(address, words.ctypes.data)
 
 
@@ -135,11 +135,11 @@ def _caller() -> Any:
     return numba.njit(types.void(types.int64, types.int64), nogil=True, cache=cacheable)(function)
 
 
-# --- adapters: from a block of words to the arguments of a kernel -------------------------------------------
+# --- adapters from a block of words to the arguments of a kernel --------------------------------------------
 
 
 def _unpacker(kinds: tuple[Any, ...]) -> Any:
-    """An intrinsic that makes a tuple of arrays, scalars and tuples of these Numba types from a block of words."""
+    """An intrinsic that reads a tuple of arrays, scalars and tuples of these Numba types from a block of words."""
     kind_of_all: Any = types.Tuple(kinds)  # type: ignore[no-untyped-call]
 
     @intrinsic
@@ -161,7 +161,7 @@ def _unpacker(kinds: tuple[Any, ...]) -> Any:
 
 def _unpack_one(context: Any, builder: Any, kind: Any, word: Any) -> Any:
     if isinstance(kind, types.BaseTuple):
-        return context.make_tuple(builder, kind, [_unpack_one(context, builder, one, word) for one in kind])
+        return context.make_tuple(builder, kind, [_unpack_one(context, builder, one, word) for one in kind.types])
     if not isinstance(kind, types.Array):
         bits = word()
         if isinstance(kind, types.Integer):
@@ -191,7 +191,7 @@ def _unpack_one(context: Any, builder: Any, kind: Any, word: Any) -> Any:
     return array._getvalue()
 
 
-kernel: Any  # the holes of `_adapter`
+kernel: Any  # holes of `_adapter`
 unpack: Any
 
 
@@ -201,7 +201,7 @@ def _adapter(block: int) -> None:
 
 @functools.cache
 def adapter(spec: Spec, kinds: tuple[Any, ...]) -> Any:
-    """The compiled function void(block) that calls the kernel of a spec; keep it alive while its address is used."""
+    """Compile void(block), which calls the kernel of a spec; keep the result alive while its address is used."""
     holes = {"kernel": cpu.compiled(spec), "unpack": _unpacker(kinds)}
     bound = build.bind(_adapter, spec.dtype, holes, compile_callee=lambda callee: callee)
     function, cacheable = build.cached(bound, ("adapter", str(kinds)))
@@ -209,11 +209,11 @@ def adapter(spec: Spec, kinds: tuple[Any, ...]) -> Any:
 
 
 def words_of(kinds: Sequence[Any], arguments: Sequence[Any]) -> list[int]:
-    """The words of a block for these arguments; those of a tuple follow one another."""
+    """The words of the block that holds these arguments."""
     words: list[int] = []
     for kind, value in zip(kinds, arguments, strict=True):
         if isinstance(kind, types.BaseTuple):
-            words += words_of(kind, value)
+            words += words_of(kind.types, value)
         elif isinstance(kind, types.Array):
             words += [value.ctypes.data, *value.shape]
         elif isinstance(kind, types.Integer):
@@ -227,9 +227,11 @@ def words_of(kinds: Sequence[Any], arguments: Sequence[Any]) -> list[int]:
 
 
 class Tape:
-    """A finished tape: entries of parts, and before which of them the threads wait for one another.
+    """A finished tape.
 
-    entries: for each entry (address, words int64) or None, one for each thread. keep: whatever must stay alive.
+    entries   for each entry, one part per thread: (address, words int64), or None for no work
+    waits     for each entry, whether the threads wait for each other before it
+    keep      whatever must stay alive as long as the tape
     """
 
     def __init__(
@@ -257,7 +259,7 @@ class Tape:
                 started.append(thread)
             self._walk(0, steps)
         finally:
-            if len(started) < len(threads):  # the system gives no more threads: nobody is to wait for them for ever
+            if len(started) < len(threads):  # a thread could not be started: the others must not wait for it forever
                 self._counter[0] = GIVEN_UP
             for thread in started:
                 thread.join()

@@ -1,12 +1,12 @@
-"""Tiles: small pieces of a matrix product that are held in vector registers while a loop runs along k.
+"""Tiles: small pieces of a matrix product that stay in vector registers while a loop runs along k.
 
-Left to itself LLVM would not keep a piece of the result in registers, so these loops are written as LLVM's instructions
-on vectors. How long a vector is, and how many there are, follows from the processor.
+LLVM does not keep a piece of the result in registers on its own, so these loops are written as LLVM vector
+instructions. The processor determines the length and the number of vectors.
 
-_columns_tile   some rows, some vectors of columns: for each k, load the vectors of b's row, and for each row of the
+_columns_tile   some rows by some vectors of columns: for each k, load the vectors of b's row, and for each row of the
                 tile multiply them by one number of a and add
-_dots_tile      some rows of a, some columns of b, all contiguous along k: multiply and add vectors along k, and sum up
-                each at the end; for a transposed b, which is W^T in BP2
+_dots_tile      some rows of a by some columns of b, all contiguous along k: multiply and add vectors along k, and sum
+                each vector at the end; for a transposed b, such as W^T in BP2
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .memory import WORD, intrinsic, types_of
 
 INDEX = ir.IntType(32)
 ENTRY = 4
-"""The bytes of an entry of a list of k (zeros.py), an int32."""
+"""Bytes per entry, an int32, of a list of k (zeros.py)."""
 
 
 @dataclass(frozen=True)
 class Registers:
-    """A processor's vector registers: the bytes of each, and how many a tile may take."""
+    """A processor's vector registers: bytes per register, and the number that a tile may hold."""
 
     size: int
     held: int
@@ -40,7 +40,7 @@ class Registers:
 
 @functools.cache
 def registers() -> Registers:
-    """Those of the processor that Numba compiles for."""
+    """The vector registers of the processor that Numba compiles for."""
     config: Any = numba.config
     features = config.CPU_FEATURES
     if features is None:
@@ -54,12 +54,12 @@ def registers() -> Registers:
 
 
 def lanes(dtype: np.dtype[Any]) -> int:
-    """How many numbers a vector holds."""
+    """The number of elements in a vector."""
     return registers().size // dtype.itemsize
 
 
 class Emitter:
-    """Writes the instructions of one tile. Vectors have `lanes` numbers where nothing is said of it."""
+    """Emits the instructions of one tile. Vectors have `self.lanes` numbers unless stated otherwise."""
 
     def __init__(self, builder: Any, dtype: np.dtype[Any]) -> None:
         self.builder = builder
@@ -70,17 +70,17 @@ class Emitter:
         self.zero = ir.Constant(self.vector, None)
 
     def call(self, name: str, result: Any, *arguments: Any) -> Any:
-        """Call one of LLVM's intrinsic functions."""
+        """Call an LLVM intrinsic."""
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         function = cgutils.get_or_insert_function(self.builder.module, kind, name)  # type: ignore[no-untyped-call]
         return self.builder.call(function, arguments)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        """a b + c, in one instruction where the processor has it."""
+        """a b + c, in one instruction if the processor has it."""
         return self.call(f"llvm.fmuladd.{self._suffix(c.type)}", c.type, a, b, c)
 
     def splat(self, number: Any, lanes: int = 0) -> Any:
-        """A vector that holds one number everywhere."""
+        """A vector with the same number in every lane."""
         lanes = lanes or self.lanes
         undefined = ir.Constant(ir.VectorType(number.type, lanes), ir.Undefined)
         first = self.builder.insert_element(undefined, number, INDEX(0))
@@ -88,33 +88,33 @@ class Emitter:
         return self.builder.shuffle_vector(first, undefined, everywhere)
 
     def first_lanes(self, count: Any, lanes: int = 0) -> Any:
-        """A mask of so many lanes, from the first."""
+        """A mask that sets the first `count` of `lanes` lanes."""
         lanes = lanes or self.lanes
         numbers = ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes)))
         return self.builder.icmp_signed("<", numbers, self.splat(count, lanes))
 
     def vector_at(self, address: Any, mask: Any) -> _Place:
-        """A vector in memory, as long as its mask."""
+        """The place of a vector in memory, as long as its mask."""
         return _Place(lambda: self.load(address, mask), lambda value: self.store(value, address, mask))
 
     def number_at(self, address: Any) -> _Place:
-        """A number in memory."""
+        """The place of a number in memory."""
         return _Place(lambda: self.load_number(address), lambda value: self.store_number(value, address))
 
     def positive(self, number: Any) -> Any:
-        """1 where a number is above zero, else 0."""
+        """1 if the number is above zero, else 0."""
         return self.builder.zext(self.builder.icmp_signed(">", number, WORD(0)), WORD)
 
     def load_number(self, address: Any) -> Any:
-        """One number."""
+        """Load one number."""
         return self.builder.load(self.builder.inttoptr(address, self.scalar.as_pointer()), align=self.size)
 
     def load_entry(self, address: Any) -> Any:
-        """An entry of a list, as a word."""
+        """Load an entry of a list, widened to a word."""
         return self.builder.zext(self.builder.load(self.builder.inttoptr(address, INDEX.as_pointer())), WORD)
 
     def load(self, address: Any, mask: Any = None) -> Any:
-        """A vector, as long as its mask; zeros where the mask is not set."""
+        """Load a vector as long as its mask; lanes that the mask leaves out are zero."""
         kind = self.vector if mask is None else ir.VectorType(self.scalar, mask.type.count)
         pointer = self.builder.inttoptr(address, kind.as_pointer())
         if mask is None:
@@ -123,7 +123,7 @@ class Emitter:
         return self.call(name, kind, pointer, INDEX(self.size), mask, ir.Constant(kind, None))
 
     def store(self, value: Any, address: Any, mask: Any = None) -> None:
-        """A vector, where the mask is set."""
+        """Store the lanes of a vector that the mask sets."""
         pointer = self.builder.inttoptr(address, value.type.as_pointer())
         if mask is None:
             self.builder.store(value, pointer, align=self.size)
@@ -132,26 +132,26 @@ class Emitter:
             self.call(name, ir.VoidType(), value, pointer, INDEX(self.size), mask)
 
     def _suffix(self, kind: Any) -> str:
-        """How LLVM names a type of vectors."""
+        """LLVM's name for a vector type."""
         return f"v{kind.count}f{8 * self.size}"
 
     def store_number(self, value: Any, address: Any) -> None:
-        """One number."""
+        """Store one number."""
         self.builder.store(value, self.builder.inttoptr(address, self.scalar.as_pointer()), align=self.size)
 
     def advance(self, address: Any, bytes_: int) -> Any:
-        """An address so many bytes further on."""
+        """The address `bytes_` further on."""
         return self.builder.add(address, WORD(bytes_)) if bytes_ else address
 
     def addresses(self, first: Any, stride: Any, count: int) -> list[Any]:
-        """The addresses of so many rows."""
+        """The addresses of `count` rows."""
         found = [first]
         for _ in range(count - 1):
             found.append(self.builder.add(found[-1], stride))
         return found
 
     def finish(self, totals: Sequence[Any], alpha: Any, beta: Any, places: Sequence[_Place]) -> None:
-        """Each place <- alpha total + beta what is there, which is read only where beta is not zero."""
+        """Set each place to alpha total + beta place; the old value is read only if beta is not zero."""
         builder = self.builder
         is_zero = builder.fcmp_ordered("==", beta, ir.Constant(self.scalar, 0.0))
 
@@ -165,14 +165,14 @@ class Emitter:
                 for value, place in zip(scaled, places, strict=True):
                     place.store(value)
             with added:
-                # All is read before anything is written: the place of a masked vector reaches into the next row's, and
-                # a load from there would wait for the store.
+                # Read everything before writing anything: a masked vector extends into the next row's memory, and a
+                # load from there would wait for the store.
                 before = [by(beta, place.load()) for place in places]
                 for value, earlier, place in zip(scaled, before, places, strict=True):
                     place.store(builder.fadd(earlier, value))
 
     def loop(self, count: Any, carried: Sequence[Any], body: Callable[[Sequence[Any]], Sequence[Any]]) -> list[Any]:
-        """Run the body `count` times; it takes and gives the values that are carried from turn to turn."""
+        """Run the body `count` times; it takes the values carried from turn to turn and returns the next ones."""
         builder = self.builder
         before = builder.block
         turn, after = builder.append_basic_block("turn"), builder.append_basic_block("after")
@@ -199,7 +199,7 @@ class Emitter:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a number or a vector of the result lies."""
+    """How to load and store a number or a vector of the result."""
 
     load: Callable[[], Any]
     store: Callable[[Any], None]
@@ -207,10 +207,10 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Arguments:
-    """What a strip of tiles is given: addresses, and the bytes from one row, column or k to the next.
+    """The arguments of a strip of tiles: addresses, and the bytes from one row, column or k to the next.
 
-    last: how many columns its last vector has
-    list: of the k that the tile takes (zeros.py), and the bytes to the list of the next tile
+    last: the number of columns in its last vector
+    list, list_step: the list of the k that the tile takes (zeros.py), and the bytes to the next tile's list
     """
 
     a: Any
@@ -231,9 +231,9 @@ class _Arguments:
 
 
 def _columns_tile(emit: Emitter, at: _Arguments, rows: int, vectors: int, masked: int, listed: bool) -> None:
-    """A tile of some vectors of columns.
+    """Emit a tile of some rows by some vectors of columns.
 
-    masked: the lanes of the last, where not all may have a column (else 0); listed: for the k of a list, not for each
+    masked: the lanes of the last vector if some may lack a column, else 0; listed: loop over the k of a list, not all k
     """
     builder, width = emit.builder, emit.lanes * emit.size
     masks = [None] * (vectors - 1) + [emit.first_lanes(at.last, masked) if masked else None]
@@ -269,7 +269,7 @@ def _columns_tile(emit: Emitter, at: _Arguments, rows: int, vectors: int, masked
 
 
 def _dots_tile(emit: Emitter, at: _Arguments, rows: int, columns: int) -> None:
-    """A tile of which each number is a sum along k, along which a and b are contiguous."""
+    """Emit a tile in which each number is a sum along k; a and b are contiguous along k."""
     builder, lanes, width = emit.builder, WORD(emit.lanes), WORD(emit.lanes * emit.size)
     pairs = [(i, j) for i in range(rows) for j in range(columns)]
 
@@ -293,12 +293,12 @@ def _dots_tile(emit: Emitter, at: _Arguments, rows: int, columns: int) -> None:
 def strip(
     dtype: np.dtype[Any], *, dots: bool, rows: int, rest: int, columns: int, masked: int, listed: bool = False
 ) -> Any:
-    """Tiles one below the other, as a function of the fields of _Arguments.
+    """An intrinsic that computes tiles one below the other; its arguments are the fields of _Arguments.
 
-    rows, rest   of a tile, and of the last one where it has fewer (else 0)
-    columns      of a tile of dots; else how many vectors of columns
-    masked       the lanes of the last vector, where not all of them may have a column; else 0
-    listed       whether the k that each tile takes stand in a list
+    rows, rest   the rows of a tile, and of the last one if it has fewer, else 0
+    columns      the columns of a tile of dots, or the vectors of a tile of columns
+    masked       the lanes of the last vector if some may lack a column, else 0
+    listed       whether each tile takes the k of a list
     """
     real = types_of(dtype)[0]
 
@@ -333,10 +333,10 @@ def strip(
 
 
 def _sums(emit: Emitter, vectors: Sequence[Any]) -> list[Any]:
-    """The sum of each vector. A register's worth of vectors is summed up together.
+    """The sum of each vector; as many vectors as a register has lanes are summed together.
 
-    Two vectors become one whose first half is the first one's halves added, and so on: after log2(lanes) rounds, each
-    of half as many vectors, there is one of which each lane is a sum.
+    A round turns each two vectors into one: its first half adds the halves of the first vector, its second half those
+    of the second. After log2(lanes) rounds one vector is left, in which each lane is a sum.
     """
     builder, lanes = emit.builder, emit.lanes
     kind, sums = ir.VectorType(INDEX, lanes), []
@@ -344,7 +344,7 @@ def _sums(emit: Emitter, vectors: Sequence[Any]) -> list[Any]:
         group = [*vectors[first : first + lanes]]
         count = len(group)
         group += [emit.zero] * (lanes - count)
-        part = lanes  # so many lanes still belong to one vector
+        part = lanes  # the lanes that still belong to one vector
         while len(group) > 1:
             part //= 2
             low = [base + place for base in range(0, 2 * lanes, 2 * part) for place in range(part)]
@@ -359,11 +359,11 @@ def _sums(emit: Emitter, vectors: Sequence[Any]) -> list[Any]:
 
 @functools.cache
 def copy_rows(dtype: np.dtype[Any], vectors: int, masked: bool, width: int) -> Any:
-    """Copy rows of so many vectors so that they lie `width` numbers apart, as a function of
+    """An intrinsic that copies rows of `vectors` vectors to places `width` numbers apart. Its arguments:
 
     source, step   the address of the first row, and the bytes to the next
-    target         where they go
-    count, last    how many rows; how many numbers the last vector has, where it is masked
+    target         the address to copy to
+    count, last    the number of rows, and the numbers in the last vector if it is masked
     """
 
     @intrinsic

@@ -1,8 +1,8 @@
-"""Zeros among the numbers of a that a product multiplies: where a tile has nothing else at a k, that k is left out.
+"""Skips zeros in the matrix product: a tile leaves out each k where all its numbers of a are zero.
 
-An image's background, words that a text does not have, units that are off for neighbouring samples: such zeros come in
-stretches, and a sum is the same to the last bit without them (so long as b is finite). Which k are left is listed once
-for the rows of a tile, and holds for every strip of columns; a loop that asked at each k would mostly guess wrong.
+The background of an image, words missing from a text, and units that are off for adjacent samples give such zeros in
+long stretches. Without them a sum is the same to the last bit, provided that b is finite. The remaining k are listed
+once for the rows of a tile and serve every strip of columns; a branch at each k would mostly be predicted wrong.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from numba import types
 from .memory import WORD, intrinsic
 from .tiles import ENTRY, Emitter
 
-# The holes.
+# Holes, filled by product.compiled.
 read: Any
 write: Any
-in_column: Any  # of `not_zero`: for a column of a tile,
-in_rows: Any  # or for the rows of one, a vector of k at a time
-DOWN: bool  # which of them: whether neighbours in memory are neighbours in a column
-ROWS: int  # of a tile
-LANES: int  # the numbers of a vector
-ITEM: int  # the bytes of a number
+in_column: Any  # from `not_zero`: tests a column of a tile
+in_rows: Any  # from `not_zero`: tests the rows of a tile, a vector of k at a time
+DOWN: bool  # use in_column, because numbers adjacent in memory belong to one column
+ROWS: int  # rows per tile
+LANES: int  # numbers per vector
+ITEM: int  # bytes per number
 
 SAMPLES = 32
-"""How many places are looked at before lists are made."""
+"""The number of places that are tested before lists are made."""
 
 
 def few_are_busy(a: int, a_row: int, a_k: int, m: int, k: int) -> bool:
-    """Whether lists are worth their cost: at a quarter of the places looked at, or more, a tile has only zeros."""
+    """Whether lists are worth their cost: at a quarter or more of the sampled places a tile has only zeros."""
     tiles = m // ROWS
     idle = 0
     for sample in range(SAMPLES):
-        number = sample * 13 % SAMPLES * k // SAMPLES  # all over k, in another order than that of the tiles
+        number = sample * 13 % SAMPLES * k // SAMPLES  # spread over k, in another order than the tiles
         place = a + sample * tiles // SAMPLES * ROWS * a_row + number * a_k
         busy = 0
         for i in range(ROWS):
@@ -46,25 +46,25 @@ def few_are_busy(a: int, a_row: int, a_k: int, m: int, k: int) -> bool:
 
 
 def list_busy(a: int, a_row: int, a_k: int, m: int, k: int, lists: int, step: int) -> None:
-    """For each tile of the m rows at a list, `step` bytes apart: how many k there are, and which.
+    """Write a list for each tile of the m rows at a, `step` bytes apart: the count of its busy k, then each of them.
 
-    A k that is not looked at is taken: the last ones, which do not fill a vector, and all of a tile of fewer rows.
+    A k that is not tested is listed: the last ones, which do not fill a vector, and all k of a tile with fewer rows.
     """
     for top in range(0, m, ROWS):
-        place, count, looked_at = a + top * a_row, 0, 0
+        place, count, tested = a + top * a_row, 0, 0
         if top + ROWS <= m and DOWN:
-            looked_at = k
+            tested = k
             for number in range(k):
                 write(lists + (1 + count) * ENTRY, np.int32(number))
                 count += in_column(place + number * a_k, 0) != 0
         elif top + ROWS <= m:
-            looked_at = k - k % LANES
-            for first in range(0, looked_at, LANES):
+            tested = k - k % LANES
+            for first in range(0, tested, LANES):
                 bits = in_rows(place + first * ITEM, a_row)
                 for lane in range(LANES):
                     write(lists + (1 + count) * ENTRY, np.int32(first + lane))
                     count += bits >> lane & 1
-        for number in range(looked_at, k):
+        for number in range(tested, k):
             write(lists + (1 + count) * ENTRY, np.int32(number))
             count += 1
         write(lists, np.int32(count))
@@ -73,10 +73,10 @@ def list_busy(a: int, a_row: int, a_k: int, m: int, k: int, lists: int, step: in
 
 @functools.cache
 def not_zero(dtype: np.dtype[Any], rows: int, columns: int) -> Any:
-    """Which columns of some rows in memory hold a number that is not zero.
+    """An intrinsic that tests which of `columns` columns hold a nonzero number in any of `rows` rows.
 
-    A function of the first row's address and the bytes to the next; a bit of the result for each column of a vector. Of
-    more columns than a vector has, those that stand at the same place in it share a bit.
+    Its arguments are the first row's address and the bytes to the next row; its result has one bit for each lane of a
+    vector. If there are more columns than lanes, columns at the same lane share a bit.
     """
 
     @intrinsic

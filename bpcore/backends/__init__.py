@@ -1,7 +1,7 @@
-"""Choosing a backend: by name, or the best one that is there.
+"""Choose a backend: by name, or the best one available.
 
-A backend is a class that fulfils bpcore.backends.base.Backend; a package brings one by an entry point in the group
-`bpcore.backends`. Nothing here is global: a backend is an object that is made once and handed on.
+A backend is a subclass of bpcore.backends.base.Backend. Another package adds one by an entry point in the group
+`bpcore.backends`. There is no current backend of the process: a backend is an object that is made once and passed on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "bpcore.backends"
+"""The entry point group of backends in other packages."""
+
 BUILT_IN = {
     "numpy": "bpcore.backends.numpy_backend:NumpyBackend",
     "cupy": "bpcore.backends.cupy_backend:CupyBackend",
@@ -26,19 +28,19 @@ ALIASES = {"cpu": "numpy", "gpu": "cupy"}
 
 
 def _entries() -> dict[str, EntryPoint]:
-    from importlib.metadata import EntryPoint, entry_points  # takes 15 ms, and `import bpcore` needs it not
+    from importlib.metadata import EntryPoint, entry_points  # takes 15 ms, which `import bpcore` does not need
 
     own = {name: EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()}
     return {entry.name: entry for entry in entry_points(group=GROUP)} | own
 
 
 def backend_names() -> list[str]:
-    """Every known backend, whether it can be used here or not."""
+    """The names of all known backends, usable on this machine or not."""
     return sorted(_entries())
 
 
 def available_backends() -> dict[str, str]:
-    """Every known backend with "available", or the reason why it cannot be used here."""
+    """Each known backend's name with "available", or with the reason why it cannot be used on this machine."""
     result = {}
     for name in _entries():
         try:
@@ -50,11 +52,11 @@ def available_backends() -> dict[str, str]:
 
 
 def get_backend(name: str | Backend = "auto") -> Backend:
-    """The backend of that name: "numpy" or "cpu", "cupy" or "gpu", one that another package brings, or "auto".
+    """Return the backend with this name: "numpy" or "cpu", "cupy" or "gpu", one of another package, or "auto".
 
-    "auto" takes $BPCORE_BACKEND if that is set, else a GPU if one can be used, else the CPU; the backend's
-    `reason` says which and why. A name that is given is never replaced by another: where it cannot be used,
-    InputError or MissingExtraError says why.
+    "auto" takes $BPCORE_BACKEND if that is set, else a GPU if one can be used, else the CPU; the backend's `reason`
+    says why. A named backend is never replaced by another one: if it cannot be used, InputError or MissingExtraError
+    says why.
     """
     if isinstance(name, Backend):
         return name
@@ -66,7 +68,10 @@ def get_backend(name: str | Backend = "auto") -> Backend:
 
 
 def other_than_numpy(name: str | Backend = "auto") -> tuple[Backend | None, str]:
-    """As get_backend, and why it was chosen; None stands for NumPy's backend, which is not loaded (it brings Numba)."""
+    """The backend as from get_backend, and why it was chosen; None stands for NumPy's, which is then not loaded.
+
+    Loading it would load Numba, which takes half a second.
+    """
     if isinstance(name, Backend):
         return (None if name.name == "numpy" else name), ""
     name = ALIASES.get(name, name)
@@ -78,7 +83,7 @@ def other_than_numpy(name: str | Backend = "auto") -> tuple[Backend | None, str]
     try:
         load_cupy()
     except MissingExtraError:
-        # No defect on a machine without a GPU; `bpcore info` and device="gpu" say what to install.
+        # Normal on a machine without a GPU; `bpcore info` and device="gpu" say what to install.
         return None, "CuPy is not installed"
     except BpcoreError as error:
         return None, f"no GPU: {error}"
@@ -98,8 +103,8 @@ def _make(name: str) -> Backend:
         raise
     except Exception as error:
         if name in BUILT_IN and not isinstance(error, ImportError):
-            raise  # a defect in bpcore; in another package it is no reason for a traceback
+            raise  # a defect in bpcore keeps its traceback; one in another package is reported in one line
         raise InputError(f"the {name} backend cannot be loaded: {error}") from error
     if not isinstance(backend, Backend):
-        raise InputError(f"the {name} backend is of {type(backend)}, which is no bpcore.backends.base.Backend")
+        raise InputError(f"the {name} backend is of {type(backend)}, which is not a bpcore.backends.base.Backend")
     return backend

@@ -1,4 +1,4 @@
-"""Arrays of any device: the name for their type, and where they lie in memory."""
+"""Arrays of any device: the alias for their type, and functions that compare where they lie in memory."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from typing import Any
 import numpy as np
 
 Array = Any
-"""A device array of the backend at hand: numpy.ndarray, cupy.ndarray, ...
+"""A writable device array of some backend: numpy.ndarray, cupy.ndarray, ...
 
-It is one that can be written to, and has views: `shape`, `dtype` (NumPy's), `size`, `strides` (in bytes), `T`, slices
-`array[:n]` and `array[:n, :m]`, and `reshape` of contiguous memory, all of which look at the same memory. Where that
-memory lies it says as CuPy's arrays do, by `data.ptr`, or as NumPy's, by `ctypes.data`.
+It has `shape`, `dtype` (NumPy's), `size`, `strides` (in bytes), and views of the same memory: `T`, the slices
+`array[:n]` and `array[:n, :m]`, and `reshape` of contiguous memory. Its address is `data.ptr`, as CuPy's arrays have
+it, or `ctypes.data`, as NumPy's.
 """
 
 DTypeLike = Any
+"""Anything that numpy.dtype accepts."""
 
 Span = tuple[int, int]
+"""The first byte of an array's memory, and the byte after its last."""
 
 
 def is_array(value: Any) -> bool:
-    """Whether an argument is an array rather than a scalar."""
+    """Whether an argument of an operation is an array, not a scalar."""
     return hasattr(value, "strides") and hasattr(value, "flags") and value.shape != ()
 
 
 def address(array: Array) -> int:
-    """Where an array begins, in the memory of its device."""
+    """The address of an array's first element, in the memory of its device."""
     pointer = getattr(getattr(array, "data", None), "ptr", None)
     return int(array.ctypes.data if pointer is None else pointer)
 
 
 def span(array: Array) -> Span:
-    """First byte of an array's memory, and the one after its last."""
+    """The stretch of memory from an array's first byte to its last, gaps between rows included."""
     first = address(array)
     extent = sum((n - 1) * abs(stride) for n, stride in zip(array.shape, array.strides, strict=True))
     return first, first + (extent + array.dtype.itemsize if array.size else 0)
 
 
 def meet(some: Sequence[Span], others: Sequence[Span]) -> bool:
-    """Whether any of some overlaps any of the others."""
+    """Whether any of these spans overlaps any of the others."""
     return any(a < d and c < b for a, b in some for c, d in others)
 
 
 def same_place(a: Array, b: Array) -> bool:
-    """Whether two arrays are one and the same: element for element in the same memory."""
+    """Whether two arrays are the same view: element for element in the same memory."""
     if a is b:
         return True
     if (address(a), a.shape, a.dtype) != (address(b), b.shape, b.dtype):
@@ -53,7 +55,7 @@ def same_place(a: Array, b: Array) -> bool:
 
 
 def overlap(a: Array, b: Array) -> bool:
-    """Whether two arrays have an element in common; where that takes too long to tell, whether they might have."""
+    """Whether two arrays share an element; also true if the exact answer would take too long to find."""
     try:
         return np.shares_memory(view_at(a), view_at(b), max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
@@ -61,12 +63,12 @@ def overlap(a: Array, b: Array) -> bool:
 
 
 def view_at(array: Array) -> np.ndarray:
-    """NumPy's view of the memory where an array lies, as one to write to; on the host it may be looked at."""
+    """A writable NumPy view of an array's memory; its elements may be accessed only if that is host memory."""
     return np.asarray(_Memory(array))
 
 
 class _Memory:
-    """What NumPy is told of memory that it does not own; it keeps the owner alive."""
+    """Describes an array's memory to NumPy, and keeps the array alive."""
 
     def __init__(self, owner: Array) -> None:
         self.owner = owner
@@ -80,5 +82,5 @@ class _Memory:
 
 
 def touch(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
-    """Whether the memory of any of these arrays overlaps that of any of the others."""
+    """Whether the span of any of these arrays overlaps that of any of the others."""
     return meet([span(array) for array in arrays], [span(array) for array in others])

@@ -1,8 +1,9 @@
-"""The backend contract: every operation of a training step, with shapes and what it may overwrite.
+"""The backend contract: the base class of every backend, and the types its methods take.
 
-A backend brings arrays (`empty`, `asarray`, `to_numpy`, ...) and a way to perform an operation: a matrix product or a
-kernel (operations.py). What users and layers call is written once, in contract/: it checks its arguments, and comes
-down to one operation. All take and return device arrays, write where they are told, and never touch the host.
+A backend implements arrays (`empty`, `asarray`, `to_numpy`, ...) and `execute`, which performs one operation: a matrix
+product or a kernel (operations.py). The operations that layers and users call are written once, in contract/: each
+checks its arguments and reduces to products and kernels. They take and return device arrays, write into `out` where it
+is given, and never touch the host.
 
 Shapes: B batch, N inputs, M outputs, P parameters; row-major, batch first.
 """
@@ -10,10 +11,11 @@ Shapes: B batch, N inputs, M outputs, P parameters; row-major, batch first.
 from __future__ import annotations
 
 from bpcore.backends.arrays import Array, DTypeLike
-from bpcore.backends.contract.batches import BatchOperations
-from bpcore.backends.contract.layers import LayerOperations
-from bpcore.backends.contract.learning import LearningOperations
-from bpcore.backends.contract.outputs import OutputOperations
+from bpcore.backends.contract.answers import AnswerOperations
+from bpcore.backends.contract.batch import BatchOperations
+from bpcore.backends.contract.layer import LayerOperations
+from bpcore.backends.contract.loss import LossOperations
+from bpcore.backends.contract.update import UpdateOperations
 from bpcore.backends.control import Control
 from bpcore.backends.precision import PRECISIONS
 from bpcore.backends.samples import Batch, Samples
@@ -21,5 +23,9 @@ from bpcore.backends.samples import Batch, Samples
 __all__ = ["PRECISIONS", "Array", "Backend", "Batch", "Control", "DTypeLike", "Samples"]
 
 
-class Backend(LayerOperations, LearningOperations, OutputOperations, BatchOperations):
-    """Arrays, products and kernels on one device."""
+class Backend(BatchOperations, LayerOperations, LossOperations, UpdateOperations, AnswerOperations):
+    """Arrays and operations on one device.
+
+    Subclass it to add a backend: docs/add-a-backend.md says how. What a subclass implements, and what it may override,
+    is in contract/device_arrays.py and contract/device.py.
+    """

@@ -1,4 +1,4 @@
-"""How many threads bpcore may use on the CPU."""
+"""The number of threads that bpcore uses on the CPU."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import sys
 from bpcore.errors import InputError
 
 THREAD_VARIABLES = ("BPCORE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
-"""What says how many, in the environment: the first that holds a positive number counts."""
+"""The environment variables that set it: the first one that holds a positive number counts."""
 
 
 def threads() -> int:
-    """As many as $BPCORE_NUM_THREADS says, or what limits BLAS; else as many as this process has cores.
+    """The number set by $BPCORE_NUM_THREADS, or else by BLAS's variables; by default, the cores of this process.
 
-    InputError where the first is no such number; what the others mean besides is not bpcore's business.
+    InputError if $BPCORE_NUM_THREADS is no positive integer. The other variables may hold other values, which do not
+    concern bpcore.
     """
     for name in THREAD_VARIABLES:
         chosen = os.environ.get(name, "")
@@ -27,7 +28,7 @@ def threads() -> int:
 
 
 def _container_limit(path: str) -> int:
-    """How many cores a container may keep busy: its quota over its period; no limit where there is none."""
+    """The number of cores that a container may keep busy: its quota divided by its period; sys.maxsize if unlimited."""
     try:
         with open(path, encoding="ascii") as file:
             quota, period = file.read().split()

@@ -1,8 +1,7 @@
-"""A CUDA GPU: CuPy's arrays, cuBLASLt's matrix products, numba-cuda's kernels for the rest.
+"""The backend for CUDA GPUs: CuPy's arrays, cuBLASLt's matrix products, numba-cuda's kernels for the rest.
 
-All work goes to CuPy's current stream, in the order in which it was asked for, and nobody waits for it but
-`to_numpy`, `asarray`, `write` and `synchronize`. What is copied between host and device passes through the first
-three alone, and data that is streamed through streaming.py.
+All work goes to CuPy's current stream, in order. Only `to_numpy`, `asarray`, `write` and `synchronize` wait for it. The
+first three are also the only transfers between host and device, except for streamed data (streaming.py).
 """
 
 from __future__ import annotations
@@ -34,24 +33,24 @@ from bpcore.kernels.cublas import WORKSPACE_BYTES, Call, Precision, Products, al
 from bpcore.kernels.spec import Spec
 
 Launcher = Callable[[Spec, Sequence[Any], int], None]
-"""Starts a kernel with its arguments on the stream of that address."""
+"""Launches a kernel with its arguments on the stream with that address."""
 
 
 class CupyBackend(Backend):
     """The backend for CUDA GPUs; it uses CuPy's current device.
 
-    xp          the array module, CuPy where not given
-    launch      starts the kernels, bpcore.kernels.cuda.launch where not given
-    library     cuBLASLt's functions, looked for where no module is given either; without them CuPy multiplies, and
-                nothing is recorded
-    epilogues   in a recording, let a product end with the ReLU that follows it. It saves launches; whether it is
-                faster has not been measured yet (benchmarks/first_questions.py), so it is not the default
+    xp          the array module; CuPy by default
+    launch      launches the kernels; bpcore.kernels.cuda.launch by default
+    library     cuBLASLt's functions; by default they are loaded, unless xp is given. Without them CuPy multiplies, and
+                steps are not recorded
+    epilogues   whether in a recording a product may end with the ReLU that follows it. That saves launches; whether it
+                is faster has not been measured yet (benchmarks/first_questions.py), so it is off by default
 
-    Without them MissingExtraError says what is not installed, and InputError why there is no GPU to be used.
+    MissingExtraError says what is not installed, InputError why no GPU can be used.
     """
 
     name = "cupy"
-    dlpack_devices = (2, 13)  # a GPU's own memory, and what CUDA moves there by itself
+    dlpack_devices = (2, 13)  # a GPU's own memory, and CUDA's managed memory
 
     def __init__(
         self, xp: Any = None, launch: Launcher | None = None, library: Any = None, *, epilogues: bool = False
@@ -61,7 +60,7 @@ class CupyBackend(Backend):
         self._epilogues = epilogues
         self._precision: Precision = "float32"
         self._rounds = False
-        """Whether this is the backend of precision "bfloat16": its arrays of uint16 hold bfloat16."""
+        """Whether the precision is "bfloat16", at which arrays of uint16 hold bfloat16 numbers."""
         self._products: Products | None = None
         self._library, self._no_library = library, "none was given"
         if xp is None and library is None:
@@ -78,23 +77,23 @@ class CupyBackend(Backend):
 
     @property
     def array_module(self) -> Any:
-        """CuPy, or the module that was given in its place."""
+        """CuPy, or the module given in its place."""
         return self._xp
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A new array of undefined content."""
+        """Allocate an array; its content is undefined."""
         self.allocations += 1
         with self._memory_for(shape, dtype):
             return self._xp.empty(shape, dtype)
 
     def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
-        """The array itself where it is here, has the dtype and is C-contiguous; else a copy that is all that."""
+        """The array itself if it is on the device, has the dtype and is C-contiguous; else a copy that is."""
         if not self.owns(host):
             values = self._as_stored(host, dtype) if self._is_bfloat16(dtype) else np.require(host, dtype, ["C"])
             self.allocations += 1
             with self._memory_for(values.shape, values.dtype):
                 array = self._xp.empty(values.shape, values.dtype)
-            array.set(values)  # CuPy's asarray would first copy it, whole, into pinned memory
+            array.set(values)  # CuPy's asarray would first copy all of it into pinned memory
             return array
         if host.flags.c_contiguous and (dtype is None or host.dtype == dtype):
             return host
@@ -103,13 +102,13 @@ class CupyBackend(Backend):
             return self._xp.ascontiguousarray(host, dtype)
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        """A copy on the host; of bfloat16, the float32 numbers."""
+        """A copy on the host; bfloat16 becomes float32."""
         self.require(array)
         result: np.ndarray = array.get()
         return bfloat16.widened(result) if self._is_bfloat16(array.dtype) else result
 
     def write(self, host: Any, out: Array) -> None:
-        """Bring values over into a C-contiguous array that exists, broadcast and converted as NumPy does."""
+        """Copy values from the host into an existing C-contiguous array, broadcast and converted as NumPy does."""
         self.require(out)
         values = np.empty(out.shape, bfloat16.number_dtype(out.dtype) if self._rounds else out.dtype)
         np.copyto(values, host)
@@ -121,7 +120,7 @@ class CupyBackend(Backend):
         self._xp.copyto(out, source)
 
     def from_dlpack(self, array: Any) -> Array:
-        """As Backend.from_dlpack; CuPy lets its current stream wait for what the other library has begun."""
+        """As Backend.from_dlpack; CuPy's current stream then waits for the other library's pending work."""
         return self._xp.from_dlpack(array)
 
     def full(self, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
@@ -131,7 +130,7 @@ class CupyBackend(Backend):
         return super().full(shape, value, dtype)
 
     def between_layers(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """As Backend.between_layers: bfloat16 at that precision."""
+        """As Backend.between_layers: bfloat16 at precision "bfloat16"."""
         return BFLOAT16 if self._rounds else dtype
 
     def _is_bfloat16(self, dtype: DTypeLike) -> bool:
@@ -139,7 +138,7 @@ class CupyBackend(Backend):
 
     @staticmethod
     def _as_stored(host: Any, dtype: DTypeLike) -> np.ndarray:
-        """Numbers of the host as an array of bfloat16 holds them; integers of its dtype are numbers too."""
+        """Round numbers on the host to bfloat16; integers of its dtype, uint16, are taken as numbers too."""
         return np.require(bfloat16.rounded(np.asarray(host, np.float32)), dtype, ["C"])
 
     def synchronize(self) -> None:
@@ -147,23 +146,23 @@ class CupyBackend(Backend):
         self._xp.cuda.get_current_stream().synchronize()
 
     def free_bytes(self) -> int:
-        """What the GPU has free and what CuPy's pool keeps for reuse, within the pool's limit where one is set."""
+        """The GPU's free memory and what CuPy's pool keeps for reuse, within the pool's limit if one is set."""
         free, _ = self._xp.cuda.runtime.memGetInfo()
         pool = self._xp.get_default_memory_pool()
         free += pool.free_bytes()
         if pool.get_limit():
             free = min(free, pool.get_limit() - pool.used_bytes())
         if self._library is not None and self._products is None:
-            free -= WORKSPACE_BYTES  # the first product will take it
+            free -= WORKSPACE_BYTES  # the first product will allocate it
         return max(0, int(free))
 
     def stream(self, samples: Samples, dtype: np.dtype[Any], batch_size: int, chunk_batches: int) -> Feed:
-        """As Backend.stream: pinned buffers, and a stream for the copies alone."""
+        """As Backend.stream: through pinned buffers, with a CUDA stream of its own for the copies."""
         return Stream(self, self._xp, samples, dtype, batch_size, chunk_batches)
 
     @contextmanager
     def _memory_for(self, shape: tuple[int, ...], dtype: DTypeLike) -> Iterator[None]:
-        """One line where there is not so much memory."""
+        """Turn CuPy's error into one line if there is not enough memory for an array."""
         try:
             yield
         except self._xp.cuda.memory.OutOfMemoryError as error:
@@ -174,10 +173,10 @@ class CupyBackend(Backend):
             ) from error
 
     def at_precision(self, name: str) -> tuple[Self, np.dtype[Any]]:
-        """As Backend.at_precision; "tf32" and "bfloat16" are for the tensor cores, by cuBLASLt.
+        """As Backend.at_precision; "tf32" and "bfloat16" use the tensor cores, through cuBLASLt.
 
-        "tf32" multiplies float32 numbers with 10 of their 23 bits. At "bfloat16" arrays of that are made and multiplied
-        (bpcore.kernels.bfloat16); products of float32 remain what they are.
+        "tf32" multiplies float32 numbers with 10 of their 23 bits. At "bfloat16" arrays between layers are bfloat16
+        (bpcore.kernels.bfloat16); products of float32 factors stay float32.
         """
         if name in ("tf32", "bfloat16") and self._library is None:
             raise InputError(f"precision {name!r} needs cuBLASLt, which cannot be loaded: {self._no_library}")
@@ -192,7 +191,7 @@ class CupyBackend(Backend):
         return backend, dtype
 
     def _require_bfloat16(self) -> None:
-        """One line for a GPU that is too old for products of bfloat16."""
+        """Raise InputError on a GPU that is too old for products of bfloat16."""
         runtime = self._xp.cuda.runtime
         properties = runtime.getDeviceProperties(runtime.getDevice())
         if properties["major"] < 8:
@@ -202,7 +201,7 @@ class CupyBackend(Backend):
             )
 
     def execute(self, operation: Operation) -> None:
-        """A product by cuBLAS, or the kernel, on CuPy's current stream."""
+        """Run a product by cuBLASLt, or a kernel, on CuPy's current stream."""
         _check_bfloat16(operation, accepted=self._rounds)
         if isinstance(operation, Kernel):
             self._launch(operation.spec, operation.arguments, self._stream())
@@ -223,7 +222,7 @@ class CupyBackend(Backend):
     def can_multiply(self, product: Product) -> bool:
         """Whether cuBLASLt has an algorithm for this product.
 
-        Beside a result of bfloat16 it wants the bias and its gradient in bfloat16 too, and here they are float32.
+        With a bfloat16 result it needs the bias and its gradient in bfloat16 too, but here they are float32.
         """
         if product.epilogue is not None and self._is_bfloat16(product.out.dtype):
             return False
@@ -237,7 +236,7 @@ class CupyBackend(Backend):
         control: Control | None = None,
         keeps_gradients: bool = False,
     ) -> Callable[[int], None]:
-        """As Backend.record: CUDA graphs (graphs.py), where cuBLASLt is there."""
+        """As Backend.record: the step becomes CUDA graphs (graphs.py), if cuBLASLt is available."""
         if self._library is None:
             warnings.warn(
                 f"cuBLASLt cannot be loaded, so nothing is captured and steps are launched one operation at a time: "
@@ -253,7 +252,7 @@ class CupyBackend(Backend):
         return int(self._xp.cuda.get_current_stream().ptr)
 
     def _cublas_for(self, product: Product) -> Products | None:
-        """cuBLASLt, which is started with the first product; None where it is not there, or not for this product."""
+        """cuBLASLt, initialised at the first product; None if it is missing or does not support this product."""
         computes = product.out.dtype.kind == "f" or self._is_bfloat16(product.out.dtype)
         if self._library is None or not computes or 0 in (*product.a.shape, *product.out.shape):
             return None
@@ -283,7 +282,7 @@ class CupyBackend(Backend):
         )
 
     def _multiply(self, product: Product) -> None:
-        """By CuPy, which tells cuBLAS of a transposed view and copies none."""
+        """Multiply by CuPy, which passes transposed views to cuBLAS without a copy."""
         a, b, out, alpha, beta = product.a, product.b, product.out, product.alpha, product.beta
         if is_number(beta, 0.0):
             self._xp.matmul(a, b, out=out)
@@ -299,7 +298,7 @@ class CupyBackend(Backend):
         out += result
 
     def describe(self) -> dict[str, str]:
-        """The GPU, its driver, CUDA, CuPy and numba-cuda."""
+        """The GPU, its driver, CUDA, CuPy, numba-cuda and cuBLASLt."""
         runtime = self._xp.cuda.runtime
         properties = runtime.getDeviceProperties(runtime.getDevice())
         name = properties["name"].decode()
@@ -317,9 +316,9 @@ class CupyBackend(Backend):
 
 
 def _check_bfloat16(operation: Operation, *, accepted: bool) -> None:
-    """bfloat16 where it may be: one clear line for a layer that mixes it with float32, or knows nothing of it.
+    """Raise InputTypeError for an operation that mixes bfloat16 with float32, as a layer unaware of it would.
 
-    accepted: whether this is the precision for it; at others a kernel would take integers of 16 bits for it.
+    accepted: whether the precision is "bfloat16"; at others a kernel would take 16-bit integers for bfloat16 numbers.
     """
     if isinstance(operation, Product):
         kinds = [array.dtype for array in (operation.a, operation.b, operation.out)]
@@ -334,7 +333,7 @@ def _check_bfloat16(operation: Operation, *, accepted: bool) -> None:
     places = bfloat16.ARGUMENTS.get(template, ())
     for place, argument in enumerate(operation.arguments):
         if not is_array(argument) or argument.dtype != BFLOAT16 or (template == "gather" and place == 0):
-            continue  # what is gathered from are numbers of any kind
+            continue  # a gather reads numbers of any type
         if accepted and place not in places:
             raise InputTypeError(f"{template}: its argument {place + 1} was given as bfloat16; it must be float32")
         if not accepted and place in places:
@@ -342,7 +341,7 @@ def _check_bfloat16(operation: Operation, *, accepted: bool) -> None:
 
 
 def _ending(epilogue: Relu | ReluBackward | None) -> cublas.Ending | None:
-    """An epilogue with addresses in place of arrays; a mask's leading dimension counts bits."""
+    """An epilogue with addresses in place of arrays; the leading dimension of a mask is in bits."""
     if isinstance(epilogue, ReluBackward):
         return cublas.relu_backward(address(epilogue.bias_grad), address(epilogue.mask), 8 * epilogue.mask.shape[1])
     if epilogue is None:
@@ -353,7 +352,7 @@ def _ending(epilogue: Relu | ReluBackward | None) -> cublas.Ending | None:
 
 
 def _cuda_version(number: int) -> str:
-    """12090 is CUDA 12.9."""
+    """CUDA's version number as text: 12090 is 12.9."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
@@ -365,7 +364,7 @@ def _installed(package: str) -> str:
 
 
 def _numba_launcher() -> Launcher:
-    """numba-cuda with NVIDIA's compiler."""
+    """The launcher of numba-cuda; MissingExtraError if it or NVIDIA's compiler is missing."""
     try:
         from bpcore.kernels import cuda
     except ImportError as error:

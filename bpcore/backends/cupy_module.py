@@ -1,4 +1,4 @@
-"""Whether there is CuPy, and a GPU for it: asked by "auto" before the CuPy backend and Numba are loaded."""
+"""Find out whether CuPy and a GPU are available, before the CuPy backend and Numba are loaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bpcore.errors import InputError, MissingExtraError
 
 
 def load_cupy() -> Any:
-    """CuPy with a GPU that it can use; MissingExtraError or InputError says why not."""
+    """Import CuPy and check that it has a GPU; MissingExtraError or InputError says why not."""
     try:
         import cupy
     except ModuleNotFoundError as error:
@@ -27,11 +27,11 @@ def load_cupy() -> Any:
 
 
 def missing(why: str = "") -> MissingExtraError:
-    """The error that names the extras with CuPy and numba-cuda."""
+    """The error that names the extras to install, which bring CuPy and numba-cuda."""
     return MissingExtraError(f"the CuPy backend (NVIDIA GPUs, CUDA 12 or 13){why}", "cuda12", "cuda13")
 
 
 def first_line(error: Exception) -> str:
-    """What an import or a driver says, without its frames of equal signs."""
+    """The first line of an error's message; CuPy frames its messages with lines of equal signs, which are skipped."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" =-")]
     return lines[0] if lines else type(error).__name__

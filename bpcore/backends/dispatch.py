@@ -1,7 +1,8 @@
-"""Whose array is this? From the arrays of a call to the backend that computes with them.
+"""Find the backend that computes with the arrays of a call.
 
-NumPy's arrays are the NumPy backend's, CuPy's the CuPy backend's. Any other array is first shown to the backends of
-other packages (`Backend.owns`), and then taken without a copy by DLPack, where a backend knows its kind of memory.
+NumPy's arrays belong to the NumPy backend, CuPy's to the CuPy backend. Other arrays may belong to a backend of another
+package (`Backend.owns`); otherwise they are imported without a copy by DLPack, if a backend accepts their kind of
+memory.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from bpcore.backends.base import Backend
 from bpcore.errors import BpcoreError, InputTypeError
 
 MADE: dict[str, Backend] = {}
-"""The backends that were needed so far, each made once."""
+"""The backends in use so far by their names, each made once."""
 
 DEVICES = {
     1: "the CPU", 2: "a CUDA GPU", 3: "pinned memory of CUDA", 4: "an OpenCL device", 7: "a Vulkan device",
     8: "a Metal device", 10: "a ROCm GPU", 13: "managed memory of CUDA", 14: "a oneAPI device",
 }  # fmt: skip
-"""DLPack's kinds of devices, in words."""
+"""The names of DLPack's device types, for messages."""
 
-ACCEPTED = "NumPy or CuPy arrays, those of an installed backend, or arrays of any library that has DLPack"
+ACCEPTED = "NumPy or CuPy arrays, those of an installed backend, or arrays of any library that supports DLPack"
 
 
 def bring_in(call: str, arrays: Mapping[str, object]) -> tuple[Backend, dict[str, Array]]:
-    """The one backend of all these arrays, by their names, and each as an array of that backend, without a copy.
+    """Find the backend of these arrays, given by their names, and make each an array of it, without a copy.
 
-    InputTypeError where something is no array, or where two arrays lie on different devices; it begins with `call`.
+    InputTypeError, beginning with `call`, if one is not an array, or if two are on different devices.
     """
     homes = {name: home(f"{call}: {name}", array) for name, array in arrays.items()}
     first, backend = next(iter(homes.items()))
@@ -47,7 +48,7 @@ def bring_in(call: str, arrays: Mapping[str, object]) -> tuple[Backend, dict[str
 
 
 def home(what: str, array: object) -> Backend:
-    """The backend that computes with an array."""
+    """The backend that computes with an array; `what` names the array in errors."""
     if type(array) is np.ndarray:
         return _made("numpy")
     for backend in (*MADE.values(), *_others()):
@@ -66,33 +67,34 @@ def home(what: str, array: object) -> Backend:
     if device in (2, 13):
         return _made("cupy")
     raise InputTypeError(
-        f"{what} ({_kind(array)}) lies on {DEVICES.get(device, f'a device of kind {device}')}, for which there is no "
+        f"{what} ({_kind(array)}) is on {DEVICES.get(device, f'a device of kind {device}')}, for which there is no "
         f"backend; accepted: {ACCEPTED}, on the CPU or a CUDA GPU"
     )
 
 
 def taken(what: str, backend: Backend, array: Any) -> Array:
-    """An array as one of its backend's, in the same memory."""
+    """The array as one of this backend's, in the same memory."""
     if not backend.owns(array):
         try:
             array = backend.from_dlpack(array)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            raise InputTypeError(f"{what} ({_kind(array)}) does not come in by DLPack: {error}") from error
+            raise InputTypeError(f"{what} ({_kind(array)}) cannot be imported by DLPack: {error}") from error
     if isinstance(array, np.ndarray):
         return _plain(what, array)
     return array
 
 
 def _plain(what: str, array: np.ndarray) -> np.ndarray:
-    """A NumPy array as kernels know it.
+    """A NumPy array in the form that kernels accept: real numbers, aligned, in native byte order, writable.
 
-    They were compiled for arrays that may be written to; where an argument is read alone, it may be one that may not.
+    Kernels are compiled for writable arrays, so an array that is read-only is passed as a writable view; a kernel never
+    writes to an argument that it only reads.
     """
     if isinstance(array, np.ma.MaskedArray):
         raise InputTypeError(f"{what} is a masked array, whose mask would be lost; give array.filled(value)")
     if array.dtype.kind not in "fiub":
         raise InputTypeError(f"{what} has dtype {array.dtype}; accepted: real numbers")
-    if not (array.dtype.isnative and array.flags.aligned):  # as a file has it: no kernel reads that
+    if not (array.dtype.isnative and array.flags.aligned):  # as in some files; kernels cannot read it
         return np.require(array, array.dtype.newbyteorder("="), ["A"])
     return np.asarray(array) if array.flags.writeable else view_at(array)
 
@@ -105,7 +107,7 @@ def _made(name: str) -> Backend:
 
 @functools.cache
 def _others() -> tuple[Backend, ...]:
-    """The backends of other packages that can be used here."""
+    """The backends of other packages that can be used on this machine."""
     found = []
     for name in backend_names():
         if name not in BUILT_IN:

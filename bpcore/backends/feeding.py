@@ -1,7 +1,7 @@
-"""Feeding a run: which samples its next batches are gathered from.
+"""Feeds bring a data set to the device, batch by batch.
 
-As a rule a data set lies on the device as a whole. One that does not fit there comes in chunks (streaming.py); whoever
-asks a feed before each stretch of batches need not know which of the two it is.
+Usually a data set is on the device as a whole. One that does not fit is streamed in chunks (streaming.py). A run asks
+its feed before each stretch of batches, and need not know which of the two it is.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from bpcore.backends.samples import Samples
 
 
 class Feed:
-    """A data set that lies on the device as a whole.
+    """Feeds a run with a data set that is on the device as a whole.
 
-    samples     on the device: what the gather of a step reads
-    batches     how many an epoch has; the last one may be short
+    samples     on the device: the step's gather reads them
+    batches     the number of batches in an epoch; the last one may be short
     """
 
     streamed = False
-    """Whether the samples come in chunks."""
+    """Whether the samples come to the device in chunks."""
 
     def __init__(self, backend: DeviceArrays, samples: Samples, batch_size: int) -> None:
         self.backend, self.samples = backend, samples
         self.batches: int = -(-samples.x.shape[0] // batch_size)
 
     def begin(self, counters: np.ndarray, control: Control, *, another: bool = False) -> None:
-        """An epoch begins: its counters, on the host, go to the device. another: whether one more is to come."""
+        """Begin an epoch: copy its counters from the host to the device. another: whether an epoch follows it."""
         self.backend.write(counters, control.counters)
 
     def ready(self, batch: int) -> int:
-        """From here on the samples of a batch lie on the device; returns of how many batches, this one included.
+        """Make sure that a batch's samples are on the device; return for how many batches that holds, from this one on.
 
-        An epoch's batches are asked for in their order.
+        The batches of an epoch are requested in order.
         """
         return self.batches - batch
 
     def close(self) -> None:
-        """Nothing more is wanted for now; the next `begin` starts anew."""
+        """Stop any work in progress; the next `begin` starts afresh."""
 
     def describe(self) -> str:
-        """Where the samples are, in words."""
+        """Where the samples are, for people to read."""
         return "on the device"
 
 
 def as_sent(samples: Samples, rows: int, dtype: np.dtype[Any]) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Shape and dtype of the features, targets and weights of some samples, as they are streamed.
+    """The shape and dtype of `rows` rows of features, targets and weights, as they are streamed.
 
-    What is wider than the network's numbers, `dtype`, is converted before it is sent, the rest by the gather there.
+    Features wider than the network's `dtype` are converted before they are sent, others by the gather on the device.
     """
     x, targets, weights = samples.x, samples.targets, samples.weights
     kind = x.dtype if x.dtype.itemsize <= dtype.itemsize else dtype
@@ -64,5 +64,5 @@ def as_sent(samples: Samples, rows: int, dtype: np.dtype[Any]) -> list[tuple[tup
 
 
 def row_bytes(samples: Samples, dtype: np.dtype[Any]) -> int:
-    """The bytes of one sample, as it is streamed."""
+    """The number of bytes of one sample, as it is streamed."""
     return sum(math.prod(shape) * kind.itemsize for shape, kind in as_sent(samples, 1, dtype))

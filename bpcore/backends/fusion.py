@@ -1,19 +1,19 @@
-"""Rewriting a step that was written down: the same results up to rounding, in fewer passes over memory.
+"""Rewrite the operations of a recorded step: the same results up to rounding, in fewer passes over memory.
 
-**Folding.** Plain gradient descent adds -rate dW to W, and dW is a product, so the product can add it itself:
+**Folding.** Plain gradient descent adds -rate dW to W, and dW is a product, so the product can add it to W itself:
 
     W <- (1 - rate l2) W - rate x^T @ delta
 
-and the gradient is never written down, nor read again by the update. The factors change from step to step: a small
-kernel computes them on the device at the step's beginning. The product moves to the step's end, since W is still needed
-for BP2.
+The gradient is then neither written to memory nor read by the update. The factors change from step to step, so a small
+kernel computes them on the device at the beginning of the step. The product moves to the step's end, since BP2 still
+needs the old W.
 
-**Panels.** Any other optimizer keeps values for each weight, and changes them and the weight by the gradient. There the
-product is made a few rows at a time, and each of these panels is followed by its own part of the update: the gradient
-never leaves the cache.
+**Panels.** Other optimizers keep a state for each weight, and update it and the weight from the gradient. Here the
+product is computed a few rows at a time, and each of these panels is followed by its own part of the update, so that
+the gradient never leaves the cache.
 
-**Epilogues.** A GPU's product can end with ReLU and its bias, or with ReLU's derivative and the sums that make the bias
-gradient: what follows a product in its layer, or in the layer below on the way back, is then no kernel of its own.
+**Epilogues.** A GPU's product can end with the bias and ReLU, or with ReLU's derivative and the sums that make the bias
+gradient. What follows a product in its layer, or in the layer below on the way back, then needs no kernel of its own.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from bpcore.kernels.optimizers import UPDATE_RULES
 
 @dataclass(frozen=True)
 class Panels:
-    """How products are made in panels.
+    """The sizes for computing gradients in panels.
 
-    smallest   gradients of fewer bytes are left as they are
-    size       the bytes of a panel, at most
+    smallest   gradients of fewer bytes are computed whole
+    size       the largest size of a panel, in bytes
     """
 
     smallest: int
@@ -47,7 +47,7 @@ class Panels:
 
 @dataclass(frozen=True)
 class _Update:
-    """The update kernel, its arguments that matter here, and its segments on the host."""
+    """The update kernel with the arguments that matter here; the segments are copied to the host."""
 
     kernel: Kernel
     params: Array
@@ -56,7 +56,7 @@ class _Update:
 
     @classmethod
     def of(cls, kernel: Kernel, backend: Backend) -> _Update:
-        """The update that this kernel is."""
+        """Take a kernel of the template `update` apart."""
         params, grads, _, segments, *_ = kernel.arguments
         return cls(kernel, params, grads, np.array(backend.to_numpy(segments)))
 
@@ -71,7 +71,7 @@ class _Update:
         return self.kernel.arguments[4]
 
     def on(self, segments: np.ndarray, backend: Backend, grads: Array = None, first: int = 0) -> Kernel:
-        """The update of some segments alone; grads: gradients that begin with that of the parameter `first`."""
+        """The update of these segments only; grads: gradients that begin at the parameter `first`."""
         params, all_grads, state, _, *others, _ = self.kernel.arguments
         given = all_grads if grads is None else grads
         return Kernel(self.kernel.spec, (params, given, state, backend.asarray(segments), *others, first))
@@ -80,11 +80,11 @@ class _Update:
 def fold_updates(
     backend: Backend, operations: Sequence[Operation], smallest: int = 0, panels: Panels | None = None
 ) -> Sequence[Operation]:
-    """The step with its weight gradients folded into the weights, where that gives the same.
+    """Fold weight gradients into the weights, where the result is the same.
 
-    That is so for each gradient that nothing but the update reads, so long as what it is made of is still there at the
-    step's end. smallest: arrays of fewer bytes are not folded. panels: for updates other than plain gradient descent;
-    without it these are left as they are.
+    That holds for a gradient that only the update reads, if its factors are still unchanged at the end of the step.
+    smallest: gradients of fewer bytes are not folded. panels: the sizes for optimizers other than plain gradient
+    descent; without them their steps are not rewritten.
     """
     places = [place for place, operation in enumerate(operations) if _is_update(operation)]
     if len(places) != 1:
@@ -94,7 +94,7 @@ def fold_updates(
     update = _Update.of(kernel, backend)
     if update.descends:
         if any(touch([update.settings], operation.writes) for operation in before):
-            return operations  # the factors would be made too early
+            return operations  # the factors would be computed too early
         folded = _foldable(before, after, update, smallest)
     else:
         folded = _foldable(before, after, update, panels.smallest) if panels else []
@@ -119,7 +119,7 @@ def _is_update(operation: Operation) -> bool:
 def _foldable(
     operations: Sequence[Operation], after: Sequence[Operation], update: _Update, smallest: int
 ) -> list[Product]:
-    """The products whose result goes into the update and nowhere else, before or after it, and is large enough."""
+    """The products whose result is large enough, and is read by the update and by no other operation."""
     return [
         product
         for place, product in enumerate(operations)
@@ -131,14 +131,14 @@ def _foldable(
 
 
 def _factors(backend: Backend, update: _Update) -> Kernel:
-    """What computes this step's factors of plain gradient descent."""
+    """The kernel that computes the factors of plain gradient descent for this step."""
     _, _, _, _, settings, table, scale, _, counters, _ = update.kernel.arguments
     factors = backend.empty((3,), update.params.dtype)
     return Kernel(spec.plain("fold_factors", factors.dtype), (table, scale, settings, counters, factors))
 
 
 def _range_of(product: Product, update: _Update) -> tuple[int, int]:
-    """The places of a product's result among the gradients, and so of its weights among the parameters."""
+    """The range of a product's result in the flat gradients, and so of its weights in the flat parameters."""
     first = (address(product.out) - address(update.grads)) // product.out.dtype.itemsize
     return first, first + product.out.size
 
@@ -162,7 +162,7 @@ def _onto_weights(product: Product, update: _Update, factors: Array) -> Product:
 
 
 def _in_panels(backend: Backend, product: Product, update: _Update, panel: Array) -> Iterator[Operation]:
-    """The product a few rows at a time, and after each of these its own part of the update."""
+    """The product in panels of a few rows, each followed by its part of the update."""
     first, _ = _range_of(product, update)
     rows, columns = product.out.shape
     panels = -(-rows // (panel.size // columns))
@@ -176,12 +176,12 @@ def _in_panels(backend: Backend, product: Product, update: _Update, panel: Array
 
 
 def _decayed(first: int, update: _Update) -> int:
-    """Whether the parameters from the first on are decayed."""
+    """1 if L2 and weight decay apply to the parameters that begin at `first`, else 0."""
     return next(int(decayed) for low, high, decayed in update.segments if low <= first < high)
 
 
 def _segments_without(ranges: Sequence[tuple[int, int]], segments: np.ndarray) -> np.ndarray:
-    """What is left of the segments when these ranges are taken out."""
+    """The segments without these ranges."""
     left: list[tuple[int, int, int]] = []
     for first, stop, decayed in segments.tolist():
         for low, high in sorted(ranges):
@@ -198,9 +198,9 @@ def _segments_without(ranges: Sequence[tuple[int, int]], segments: np.ndarray) -
 def fuse_epilogues(
     backend: Backend, operations: Sequence[Operation], possible: Callable[[Product], bool]
 ) -> Sequence[Operation]:
-    """The step with ReLU and its derivative at the end of the products that they follow.
+    """Move ReLU and its derivative to the end of the products that they follow.
 
-    possible: whether the device has such a product. The backward product needs a mask that the forward product leaves.
+    possible: whether the device can compute a given product. The backward one needs a mask from the forward one.
     """
     fused: dict[int, Product] = {}
     for forward, backward in _relus(operations).items():
@@ -230,7 +230,7 @@ def fuse_epilogues(
 
 
 def _relus(operations: Sequence[Operation]) -> dict[int, int | None]:
-    """The place of each product that ReLU follows, with that of the product that its derivative follows, if any."""
+    """The position of each product followed by ReLU, with that of the product followed by its derivative, if any."""
     relu = ACTIVATIONS["relu"]
     found: dict[int, int | None] = {}
     for place, (product, kernel) in enumerate(pairwise(operations)):

@@ -1,7 +1,7 @@
-"""Recording on a GPU: a step becomes a CUDA graph, which the host launches and goes away.
+"""Recording on a GPU: a step becomes a CUDA graph, which the host only has to launch.
 
-A graph is captured: the operations are asked for on a stream that only notes them down. Two graphs are kept, of one
-step and of many, so that a small step is not held up by the launch of the next one.
+A graph is captured: operations are launched on a stream that notes them down instead of running them. Two graphs are
+kept, of one step and of many, so that a small step does not wait for the launch of the next one.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from bpcore.backends.operations import Operation, Product
 from bpcore.backends.recording import NotRecordableError, Replay
 
 STEPS_IN_A_GRAPH = 16
-"""The steps of the longer graph. A guess until it is measured (benchmarks/first_questions.py)."""
+"""The number of steps in the longer graph. A guess until it is measured (benchmarks/first_questions.py)."""
 
 BYTES_WORTH_FOLDING = 4 * 2**20
-"""A smaller gradient stays in the GPU's cache until the update reads it. A guess until it is measured."""
+"""Smaller gradients are not folded: they stay in the GPU's cache until the update reads them. Also a guess."""
 
 
 class GraphMaker:
     """Makes CUDA graphs of operations (recording.Maker).
 
     xp           the array module
-    epilogues    whether cuBLASLt has a product, asked for one that ends with the activation that follows it; None
-                 where products are to end without
+    epilogues    whether the device can compute a product that ends with the activation following it; None for no
+                 such products
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class GraphMaker:
         self._backend, self._xp, self._folds, self._epilogues = backend, xp, folds, epilogues
 
     def fused(self, operations: Sequence[Operation]) -> Sequence[Operation]:
-        """Updates folded into large weight gradients, activations into the products before them."""
+        """The step with updates folded into large weight gradients, and activations into the products before them."""
         if self._folds:
             operations = fold_updates(self._backend, operations, smallest=BYTES_WORTH_FOLDING)
         if self._epilogues is not None:
@@ -44,18 +44,18 @@ class GraphMaker:
         return operations
 
     def make(self, operations: Sequence[Operation]) -> Replay:
-        """The graphs of a step. It runs once first: what is compiled, loaded or chosen at first use cannot be later."""
+        """Capture the graphs of a step. It runs once first, since nothing can be compiled or loaded in a capture."""
         for operation in operations:
             self._backend.execute(operation)
         return _Graphs(self._backend, self._xp, operations)
 
     def perform(self, operation: Operation) -> None:
-        """Run an operation now."""
+        """Execute an operation now."""
         self._backend.execute(operation)
 
 
 class _Graphs:
-    """One step and many steps as graphs; a graph holds no reference to its arrays, so the operations are kept."""
+    """Graphs of one step and of many. A graph does not keep its arrays alive, so the operations are kept as well."""
 
     def __init__(self, backend: Backend, xp: Any, operations: Sequence[Operation]) -> None:
         self._backend, self._xp, self._operations = backend, xp, operations
@@ -63,7 +63,7 @@ class _Graphs:
         self._many: Any = None
 
     def __call__(self, times: int) -> None:
-        """Launch so many steps on the current stream."""
+        """Launch this many steps on the current stream."""
         if times >= STEPS_IN_A_GRAPH and self._many is None:
             self._many = self._captured(STEPS_IN_A_GRAPH)
         for _ in range(times // STEPS_IN_A_GRAPH):
@@ -72,7 +72,7 @@ class _Graphs:
             self._one.launch()
 
     def _captured(self, steps: int) -> Any:
-        """The graph of some steps. The default stream cannot be captured, so one is made for the purpose."""
+        """Capture a number of steps as one graph, on a new stream, since the default stream cannot be captured."""
         stream = self._xp.cuda.Stream(non_blocking=True)
         try:
             with stream:
@@ -82,11 +82,11 @@ class _Graphs:
                         for operation in self._operations:
                             self._backend.execute(operation)
                 except BaseException:
-                    with suppress(Exception):  # that the capture is invalid now says nothing; what made it so does
+                    with suppress(Exception):  # the first error says more than the invalid capture
                         stream.end_capture()
                     raise
                 graph = stream.end_capture()
-        except Exception as error:  # of several kinds, by what refused: CuPy, the driver, cuBLASLt, Numba
+        except Exception as error:  # CuPy, the driver, cuBLASLt and Numba each raise errors of their own
             first_line = str(error).strip().partition("\n")[0] or type(error).__name__
             raise NotRecordableError(f"it cannot be captured as a CUDA graph ({first_line})") from error
         return graph

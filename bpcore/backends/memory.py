@@ -1,4 +1,4 @@
-"""What a device has room for: measured before it is asked for, so that a run that does not fit ends in one line."""
+"""Check that a run fits the device's memory before allocating it, so that one that does not ends in one line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from bpcore.backends.base import Backend
 from bpcore.errors import InputError, bytes_in_words
 
 SPARE_BYTES = 256 * 2**20
-"""What is left to CUDA itself, for kernels and graphs; on a small device a sixteenth of what is free."""
+"""Memory reserved for CUDA itself, its kernels and graphs; on a small device, a sixteenth of the free memory."""
 
 
 def require(backend: Backend, dtype: np.dtype[Any], needs: Mapping[str, int], mend: str) -> None:
-    """One line where so much does not fit: what takes how much, what is free, and what would help."""
+    """Raise InputError if the needs, in bytes by name, do not fit: what needs how much, what is free, what would help.
+
+    mend: the advice that ends the message, after "use".
+    """
     free = backend.free_bytes()
     if free is None or sum(needs.values()) <= usable_bytes(backend):
         return
@@ -29,6 +32,6 @@ def require(backend: Backend, dtype: np.dtype[Any], needs: Mapping[str, int], me
 
 
 def usable_bytes(backend: Backend) -> int:
-    """The bytes of arrays that the device may still be asked for."""
+    """The bytes of arrays that can still be allocated on the device."""
     free = backend.free_bytes() or 0
     return free - min(SPARE_BYTES, free // 16)

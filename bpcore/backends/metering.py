@@ -1,4 +1,4 @@
-"""How much memory something will take, from the code that asks for it: it is run with a backend that only counts."""
+"""Measure how much memory some code will allocate, by running it with a backend that only counts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from bpcore.backends.base import Backend
 from bpcore.backends.operations import Operation
 
 GRAIN = 512
-"""Arrays take whole multiples of so many bytes from CuPy's memory pool."""
+"""CuPy's memory pool allocates in multiples of this many bytes."""
 
 
 def bytes_of(make: Callable[[Backend], object], backend: Backend) -> int:
-    """The bytes of all arrays that `make` asks for, were it given this backend."""
+    """The bytes of all arrays that `make` would allocate if it were called with this backend."""
     meter = _Meter(backend)
     make(meter)
     return meter.bytes
 
 
 class _Meter(Backend):
-    """Gives arrays that have a shape and no memory: every element is the same one."""
+    """Counts allocations; its arrays have a shape but no memory, since all elements share one."""
 
     name = "meter"
     array_type = np.ndarray
@@ -65,5 +65,5 @@ class _Meter(Backend):
         """Nothing is computed."""
 
     def describe(self) -> dict[str, str]:
-        """It is no device."""
+        """There is no device."""
         return {"device": "none"}

@@ -1,4 +1,4 @@
-"""The CPU: NumPy arrays and Numba kernels; NumPy's product for single operations, our own in recorded steps."""
+"""The CPU backend: NumPy arrays and Numba kernels; NumPy's matrix product, or bpcore's own in recorded steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bpcore.kernels import cpu, memory
 
 
 class NumpyBackend(Backend):
-    """The backend that is always there, and the reference for the others."""
+    """The CPU backend; it is always available, and the reference for the others."""
 
     name = "numpy"
     array_type = np.ndarray
@@ -29,18 +29,18 @@ class NumpyBackend(Backend):
     array_module = np
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A new array of undefined content, which begins at a cache line."""
+        """Allocate an array of undefined content that begins at a cache line."""
         self.allocations += 1
         return memory.aligned(shape, dtype)
 
     def full(self, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
-        """A new array filled with one value."""
+        """Allocate an array filled with one value."""
         array = self.empty(shape, dtype)
         array.fill(value)
         return array
 
     def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
-        """The array itself where it has the dtype and is C-contiguous and aligned, else a copy that is."""
+        """The array itself if it has the dtype and is C-contiguous and aligned, else a copy that is."""
         array = np.require(host, dtype, ["C", "A"])
         if array is not host:
             self.allocations += 1
@@ -53,7 +53,7 @@ class NumpyBackend(Backend):
         return result
 
     def write(self, host: Any, out: Array) -> None:
-        """Copy values into an array."""
+        """Copy values into an existing array, broadcast and converted."""
         np.copyto(out, host)
 
     def copy(self, source: Array, out: Array) -> None:
@@ -65,10 +65,10 @@ class NumpyBackend(Backend):
         return np.from_dlpack(array)
 
     def synchronize(self) -> None:
-        """Nothing to wait for: NumPy returns when it is done."""
+        """Do nothing: every operation is finished when its call returns."""
 
     def execute(self, operation: Operation) -> None:
-        """NumPy's product, which tells BLAS of a transpose, or the compiled loop."""
+        """Run NumPy's product, which passes transposed views to BLAS without a copy, or the compiled kernel."""
         if isinstance(operation, Product):
             _multiply(operation)
         else:
@@ -81,13 +81,13 @@ class NumpyBackend(Backend):
         control: Control | None = None,
         keeps_gradients: bool = False,
     ) -> Callable[[int], None]:
-        """As Backend.record: a tape of compiled calls on all cores (taping.py)."""
+        """As Backend.record: the step becomes a tape of compiled calls on several threads (taping.py)."""
         if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             return super().record(step)
         return Recording(self, step, TapeMaker(self, folds=not keeps_gradients), control)
 
     def describe(self) -> dict[str, str]:
-        """The processor, NumPy and its BLAS, Numba, threads."""
+        """The processor, NumPy and its BLAS, Numba, and the number of threads."""
         library = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
         return {
             "device": f"CPU: {_processor()}, {os.cpu_count()} cores",
@@ -104,7 +104,7 @@ def _multiply(product: Product) -> None:
         return
     result = np.matmul(a, b)
     result *= product.alpha
-    if not is_number(product.beta, 0.0):  # an out that holds NaN is overwritten, as BLAS has it
+    if not is_number(product.beta, 0.0):  # with beta 0 even NaN in `out` is overwritten, as in BLAS
         result += product.beta * out
     np.copyto(out, result)
 

@@ -1,7 +1,7 @@
-"""A training step as a list of operations: products and kernels, and what each of them reads and writes.
+"""Describe an operation as data: a product or a kernel, its arguments, and which arrays it reads and writes.
 
-Every method of a backend comes down to these two. A step can therefore be written down while it runs, looked at,
-rewritten (fusion.py) and replayed (recording.py), and the layers know nothing of it.
+Every method of a backend reduces to these two. So a step can be collected as a list of operations while it runs,
+analysed, rewritten (fusion.py) and replayed (recording.py), without the layers knowing.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ Of a kernel that is not in the table every array counts as written.
 
 @dataclass(frozen=True, eq=False)
 class Relu:
-    """How a product may end: out <- relu(out + bias); the mask, where it is wanted, keeps which of it are above zero.
+    """The end of a product: out <- relu(out + bias). A mask, if given, records which elements are above zero.
 
-    bias (M,); mask uint8 (B, ...), as the device has it
+    bias (M,); mask uint8 (B, ...), in the device's own format
     """
 
     bias: Array
@@ -70,7 +70,7 @@ class Relu:
 
 @dataclass(frozen=True, eq=False)
 class ReluBackward:
-    """How a product may end: out <- out where the mask is set, else 0 (BP2); bias_grad (M,) <- column sums (BP4)."""
+    """The end of a product: out <- out where the mask is set, else 0 (BP2); bias_grad (M,) <- column sums (BP4)."""
 
     bias_grad: Array
     mask: Array
@@ -80,8 +80,8 @@ class ReluBackward:
 class Product:
     """out <- alpha a @ b + beta out, for views whose rows or columns are contiguous.
 
-    alpha and beta are numbers, or one-element arrays that are read when the product runs. Only a device that can do it
-    is given a product with an epilogue.
+    alpha and beta are numbers, or one-element arrays that are read when the product runs. A device receives a product
+    with an epilogue only if it asked for those.
     """
 
     a: Array
@@ -93,7 +93,7 @@ class Product:
 
     @property
     def reads(self) -> list[Array]:
-        """The arrays it depends on."""
+        """The arrays that it reads."""
         more = [factor for factor in (self.alpha, self.beta) if is_array(factor)]
         if not is_number(self.beta, 0.0):
             more.append(self.out)
@@ -105,7 +105,7 @@ class Product:
 
     @property
     def writes(self) -> list[Array]:
-        """The arrays it changes."""
+        """The arrays that it writes."""
         if isinstance(self.epilogue, ReluBackward):
             return [self.out, self.epilogue.bias_grad]
         if isinstance(self.epilogue, Relu) and self.epilogue.mask is not None:
@@ -114,13 +114,13 @@ class Product:
 
     @property
     def scaled(self) -> bool:
-        """Whether it is more than out <- a @ b."""
+        """Whether it is anything but out <- a @ b."""
         return not (is_number(self.alpha, 1.0) and is_number(self.beta, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """One kernel with its arguments, as bpcore.kernels.spec lists them."""
+    """A kernel with its arguments, in the order of bpcore.kernels.spec."""
 
     spec: Spec
     arguments: Sequence[Any]
@@ -132,12 +132,12 @@ class Kernel:
 
     @property
     def reads(self) -> list[Array]:
-        """The arrays it depends on."""
+        """The arrays that it reads."""
         return [a for role, a in zip(self.roles, self.arguments, strict=True) if role not in "-fo" and is_array(a)]
 
     @property
     def writes(self) -> list[Array]:
-        """The arrays it changes."""
+        """The arrays that it writes."""
         return [a for role, a in zip(self.roles, self.arguments, strict=True) if role.isupper() and is_array(a)]
 
 
@@ -145,5 +145,5 @@ Operation = Product | Kernel
 
 
 def is_number(value: Any, number: float) -> bool:
-    """Whether a factor is that number; one that lies on the device is not looked at."""
+    """Whether a factor is this number; False for a factor on the device, whose value is not read."""
     return isinstance(value, int | float) and value == number

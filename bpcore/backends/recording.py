@@ -1,10 +1,10 @@
 """Recording a step: it runs in Python twice, and from then on as a recording that needs no Python.
 
-What a recording is made of is the device's business: a maker turns operations into a function that replays them (a tape
-of compiled calls in taping.py, a CUDA graph in graphs.py). What stands here is the same for all: how a step is written
-down, and when its recording is trusted. All that happens before the first real step, and what it changes is put back:
-every step of a run is the recording's own, so that a run which is interrupted and resumed has the same bits as one
-which is not.
+The form of a recording depends on the device: a maker turns operations into a function that replays them (a tape of
+compiled calls in taping.py, a CUDA graph in graphs.py). This file holds what all devices share: how a step's operations
+are collected, and when its recording is trusted. All of that happens before the first real step, and what it changes is
+restored. So every step of a run is replayed, and a run that is interrupted and resumed has the same bits as one that is
+not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bpcore.backends.operations import Operation
 from bpcore.kernels import counter
 
 Replay = Callable[[int], None]
-"""Runs a recorded step so many times."""
+"""Runs a recorded step a given number of times."""
 
 
 class NotRecordableError(Exception):
@@ -29,27 +29,27 @@ class NotRecordableError(Exception):
 
 
 class Maker(Protocol):
-    """What a device brings to record steps."""
+    """What a device provides to record steps."""
 
     def fused(self, operations: Sequence[Operation]) -> Sequence[Operation]:
-        """Fewer or cheaper operations that do the same, or these themselves where there is nothing to gain."""
+        """Fewer or cheaper operations with the same result; the given sequence itself if there is nothing to gain."""
 
     def make(self, operations: Sequence[Operation]) -> Replay:
-        """The recording of a step, which may run once meanwhile. NotRecordableError where there can be none."""
+        """Record a step, which may run once in the process. NotRecordableError if that is impossible."""
 
     def perform(self, operation: Operation) -> None:
-        """Run one operation now, with the same bits as in a recording."""
+        """Execute one operation now, with the same bits as in a recording."""
 
 
 class Recording:
-    """A step that is recorded when it is first asked for, and replayed from then on."""
+    """A step that is recorded at its first call, and replayed from then on."""
 
     def __init__(self, backend: Backend, step: Callable[[], None], maker: Maker, control: Control | None) -> None:
         self._backend, self._step, self._maker, self._control = backend, step, maker, control
         self._replay: Replay | None = None
 
     def __call__(self, times: int) -> None:
-        """Run the step so many times."""
+        """Run the step this many times."""
         if times and self._replay is None:
             try:
                 self._replay = self._recorded()
@@ -65,7 +65,7 @@ class Recording:
             self._step()
 
     def _recorded(self) -> Replay:
-        """The recording, once it is trusted. In the end all is as it was before."""
+        """Record the step and check the recording. All arrays are restored afterwards."""
         operations: list[Operation] = []
         journal = Journal(self._backend)
 
@@ -87,10 +87,10 @@ class Recording:
             journal.restore()
 
     def _try_out(self, replay: Replay, journal: Journal) -> None:
-        """On another batch, a replayed step must equal one in Python bit for bit.
+        """Check that on another batch a replayed step equals one in Python, bit for bit.
 
-        What a layer does past the backend is lost in a replay. The replay goes first: what such a layer has in its own
-        arrays is then that of the batch before, and wrong.
+        Whatever a layer computes without the backend is missing from a replay. The replay runs first: the arrays of
+        such a layer then still hold the results of the batch before, which shows.
         """
         journal.restore()
         self._other_batch()
@@ -106,7 +106,7 @@ class Recording:
             )
 
     def _other_batch(self) -> None:
-        """Let the next step see the samples that it would see in the next epoch, were they shuffled."""
+        """Let the next step read other samples: those of the next epoch, in shuffled order."""
         if self._control is not None:
             counters = self._backend.to_numpy(self._control.counters).copy()
             counters[counter.EPOCH] += 1
@@ -123,29 +123,29 @@ class Recording:
 
 
 class Journal:
-    """What a step's operations write, as it was before."""
+    """Keeps the content of arrays from before a step's operations write to them."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._kept: dict[Span, tuple[Array, Array]] = {}
 
     def before(self, operation: Operation) -> None:
-        """Keep what the operation is about to write, unless an earlier one has written there."""
+        """Keep the content of the arrays that an operation is about to write, unless it was kept before."""
         for array in operation.writes:
             if span(array) not in self._kept:
                 self._kept[span(array)] = (array, self._copy_of(array))
 
     def restore(self) -> None:
-        """Bring back what was kept; the first that was kept lies below the later ones, and comes last."""
+        """Restore what was kept, the oldest last, since arrays may overlap."""
         for array, kept in reversed(self._kept.values()):
             self._backend.copy(kept, array)
 
     def current(self) -> list[Array]:
-        """A copy of what is there now."""
+        """Copies of the arrays as they are now."""
         return [self._copy_of(array) for array, _ in self._kept.values()]
 
     def equals(self, others: Sequence[Array]) -> bool:
-        """Whether what is there now has the bits of these arrays."""
+        """Whether the arrays as they are now have the same bits as these."""
         arrays = [array for array, _ in self._kept.values()]
         return all(map(self._backend.same_bits, arrays, others))
 

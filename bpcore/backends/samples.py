@@ -1,4 +1,4 @@
-"""Samples as they are stored, and the buffers of the mini-batch that is gathered from them."""
+"""A data set as it is stored, and the buffers that a mini-batch is gathered into."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from bpcore.backends.arrays import Array
 
 @dataclass(frozen=True)
 class Samples:
-    """A data set as it is stored, on the device or on the host before it goes there: x (samples, N) of any real dtype.
+    """A data set as it is stored, on the device or on the host.
 
-    targets are int64 labels (samples,) or a matrix (samples, M); weights (samples,) or None. The network sees
-    x * scale + shift. On the host x may also be something with a shape, a dtype and `feed(backend, samples, dtype,
-    batch_size)`, which brings it to the steps in its own way.
+    x (samples, N) of any real dtype; targets int64 labels (samples,) or a matrix (samples, M); weights (samples,) or
+    None. The network sees x * scale + shift. On the host x may also be an object with `shape`, `dtype` and
+    `feed(backend, samples, dtype, batch_size)`, which returns the feed (feeding.py) that brings it to the device.
     """
 
     x: Array
@@ -30,7 +30,10 @@ class Samples:
 
 @dataclass(frozen=True)
 class Batch:
-    """The buffers that one mini-batch is gathered into: x (B, N), targets (B,) or (B, M), weights (B,)."""
+    """The buffers of one mini-batch: x (B, N), targets (B,) or (B, M), weights (B,).
+
+    weighted: whether the samples have weights; without them the weights are all 1.
+    """
 
     x: Array
     targets: Array
@@ -38,5 +41,5 @@ class Batch:
     weighted: bool
 
     def rows(self, count: int) -> Batch:
-        """The leading rows, for a short batch."""
+        """The leading rows, for a last batch that is short."""
         return Batch(self.x[:count], self.targets[:count], self.weights[:count], self.weighted)

@@ -1,19 +1,18 @@
-"""A data set that is larger than the GPU: it stays in host memory and comes in chunks of whole batches.
+"""Stream a data set that does not fit the GPU's memory: it stays on the host and comes in chunks of whole batches.
 
     host memory  --gather-->  pinned buffer  --copy stream-->  landing  --compute stream-->  chunk  -->  the steps
     (or a file)   threads      one of two                      device                       device
 
-While the steps work on one chunk, the next one is on its way to the landing, and the one after that is gathered, in
-the epoch's order, into the pinned buffer that is free. Each arrow has a place of its own to write to, so that all three
-go on at once.
+While the steps use one chunk, the next one is copied to the landing, and the one after that is gathered, in the
+epoch's order, into the free pinned buffer. Each arrow writes to memory of its own, so all three run at once.
 
-The step's gather reads `chunk`, with the shuffle switched off and its batches counted from the chunk's first. Because
-that is always the same memory, the recorded step runs unchanged. The price is a copy within the device for each chunk,
-which takes about a thirtieth of the time of the way there; two recordings, one for each buffer, would save it, but take
-twice as long to make and to check, and the loop would have to know which is whose.
+The step's gather reads `chunk`, with the shuffle switched off and batches counted from the chunk's first one. This is
+always the same memory, so the recorded step runs unchanged. The price is one copy within the device for each chunk,
+about a thirtieth of the time of its transfer. Two recordings, one for each buffer, would avoid it, but take twice as
+long to make and check, and the loop would have to know which one to run.
 
-Two streams are told what to wait for by events: the steps wait for `arrived`, the next copy for `taken`. The host waits
-for `left` before it fills a pinned buffer again.
+Events order the two streams: the steps wait for `arrived`, the next copy for `taken`. The host waits for `left` before
+it fills a pinned buffer again.
 """
 
 from __future__ import annotations
@@ -36,24 +35,24 @@ from bpcore.kernels import counter, cpu, spec
 
 
 class Rows(NamedTuple):
-    """Room for some samples. weights (0,) where there are none."""
+    """Buffers for the rows of some samples; weights (0,) if there are none."""
 
     x: Array
     targets: Array
     weights: Array
 
     def first(self, count: int) -> list[Array]:
-        """The leading rows of what is there."""
+        """The leading rows of each buffer that is not empty."""
         return [array[:count] for array in self if array.shape[0]]
 
 
 @dataclass
 class Chunk:
-    """One chunk on its way.
+    """One chunk on its way to the device.
 
     counters    of its first batch, on the host
-    place       which pinned buffer it goes through
-    rows        how many samples it has
+    place       the number of its pinned buffer
+    rows        the number of its samples
     """
 
     counters: np.ndarray
@@ -67,9 +66,9 @@ class Stream(Feed):
     """Feeds a run with chunks of samples that stay on the host.
 
     xp              the array module
-    samples         on the host; its arrays may be memory-mapped files, which are read row by row
-    dtype           of the network
-    chunk_batches   how many batches a chunk has; the last one of an epoch may have fewer
+    samples         on the host; the arrays may be memory-mapped files, which are read row by row
+    dtype           the network's
+    chunk_batches   the number of batches in a chunk; the last chunk of an epoch may have fewer
     """
 
     streamed = True
@@ -97,33 +96,33 @@ class Stream(Feed):
         self._next: np.ndarray | None = None
         self._forget()
 
-    # --- what a run asks for ------------------------------------------------------------------------------
+    # --- called by a run ----------------------------------------------------------------------------------
 
     def begin(self, counters: np.ndarray, control: Control, *, another: bool = False) -> None:
-        """As Feed.begin; the first chunk sets out, unless it is under way since the end of the epoch before."""
+        """As Feed.begin; starts the first chunk, unless that has been under way since the end of the epoch before."""
         on_device = counters.copy()
-        on_device[counter.SHUFFLE] = 0  # the rows of a chunk lie in the epoch's order
+        on_device[counter.SHUFFLE] = 0  # the rows of a chunk are in the epoch's order
         self.backend.write(on_device, control.counters)
         self._control = control
         first = counters.copy()
-        first[counter.STEP] = 0  # of no concern to the order of samples
+        first[counter.STEP] = 0  # the order of samples does not depend on it
         self._last_epoch = int(first[counter.EPOCH]) + another
         if self._on_the_way is None or not np.array_equal(self._on_the_way.counters, first):
             self.close()
-            # The landing's memory may have been something else, with which the device is still at work.
+            # The landing's memory may have had another use before, which the device has not finished.
             self._taken.record(self._xp.cuda.get_current_stream())
             self._next = first
         self._ends = 0
         self._go_on()
 
     def ready(self, batch: int) -> int:
-        """As Feed.ready: where the batch is not in the chunk at hand, the next chunk takes its place."""
+        """As Feed.ready: if the batch is not in the current chunk, the next chunk takes its place."""
         if batch >= self._ends:
             self._take(batch)
         return self._ends - batch
 
     def close(self) -> None:
-        """Wait for what is under way, and forget it: no copy may go on when its buffers are given to others."""
+        """Wait for the chunks under way and drop them: no copy may still run when its buffers are freed."""
         for workers in (self._carrier, self._gatherers):
             if workers is not None:
                 workers.shutdown(wait=True, cancel_futures=True)
@@ -131,7 +130,7 @@ class Stream(Feed):
         self._forget()
 
     def describe(self) -> str:
-        """Where the samples are, in words."""
+        """Where the samples are, for people to read."""
         size = bytes_in_words(sum(array.size * array.dtype.itemsize for array in self._chunk))
         return f"in host memory, streamed to the device in chunks of {self._chunk.x.shape[0]:,} samples, {size} each"
 
@@ -140,21 +139,21 @@ class Stream(Feed):
         self._gatherers: ThreadPoolExecutor | None = None
         self._next = None
         self._waiting: Chunk | None = None
-        """Gathered, or being gathered."""
+        """The chunk that is gathered, or being gathered."""
         self._on_the_way: Chunk | None = None
-        """Sent to the landing, and not taken from there yet."""
+        """The chunk that is sent to the landing and not yet taken from there."""
         self._count = 0
         self._ends = 0
-        """The batch after the last of the chunk at hand."""
+        """The batch after the last one of the current chunk."""
 
-    # --- in the run's thread: what is to be done, in this order ---------------------------------------------
+    # --- in the run's thread: scheduling the work ------------------------------------------------------------
 
     def _take(self, batch: int) -> None:
-        """The chunk that was on its way becomes the one at hand, and the next one sets out."""
+        """Make the chunk that was on its way the current one, and start the next."""
         chunk = self._on_the_way
         assert chunk is not None
         assert chunk.sent is not None
-        assert chunk.counters[counter.BATCH] == batch, "batches are asked for in their order"
+        assert chunk.counters[counter.BATCH] == batch, "batches must be requested in order"
         chunk.sent.result()
         computing = self._xp.cuda.get_current_stream()
         computing.wait_event(self._arrived)
@@ -168,10 +167,10 @@ class Stream(Feed):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Keep one chunk on its way and one more gathered, as far as it is known that they will be wanted.
+        """Keep one chunk on its way and one more gathered, as long as it is certain that they will be needed.
 
-        The carrier does one thing after the other: when it gathers a chunk, the one before has been sent, and the one
-        before that has been taken. So two pinned buffers and one landing are enough.
+        The carrier thread does one task after the other: when it gathers a chunk, the one before has been sent, and the
+        one before that has been taken. So two pinned buffers and one landing are enough.
         """
         if self._on_the_way is None:
             chunk = self._waiting or self._gather_next()
@@ -183,7 +182,7 @@ class Stream(Feed):
             self._waiting = self._gather_next()
 
     def _gather_next(self) -> Chunk | None:
-        """Let the next chunk be gathered; None where there is none."""
+        """Start to gather the next chunk; None if there is none."""
         counters = self._next
         if counters is None or counters[counter.EPOCH] > self._last_epoch:
             return None
@@ -204,10 +203,10 @@ class Stream(Feed):
             self._carrier = ThreadPoolExecutor(1, "bpcore-carrier")
         return self._carrier.submit(work, chunk)
 
-    # --- in the carrier's thread: the work --------------------------------------------------------------------
+    # --- in the carrier thread: the work ---------------------------------------------------------------------
 
     def _gather(self, chunk: Chunk) -> None:
-        """A chunk's rows, in the epoch's order, into its pinned buffer, as soon as what was there has left."""
+        """Gather a chunk's rows, in the epoch's order, into its pinned buffer, once the content before has left it."""
         self._left[chunk.place].synchronize()
         host, out = self._host, self._pinned[chunk.place]
         weights = self._no_weights if host.weights is None else host.weights
@@ -223,7 +222,7 @@ class Stream(Feed):
         list(self._gatherers.map(part, range(parts)))
 
     def _send(self, chunk: Chunk) -> None:
-        """Ask for the copy of a chunk from its pinned buffer to the landing, as soon as that has been taken from."""
+        """Start the copy of a chunk from its pinned buffer to the landing, once the chunk before has been taken."""
         assert chunk.gathered is not None
         chunk.gathered.result()
         with self._device:
@@ -236,7 +235,7 @@ class Stream(Feed):
 
 
 def _pinned(xp: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """An array in memory that the GPU can read by itself, while the host does something else."""
+    """Allocate an array in page-locked memory, which the GPU copies from while the host works on."""
     count = int(np.prod(shape))
     if count == 0:
         return np.empty(shape, dtype)

@@ -1,11 +1,11 @@
 """Recording on the CPU: each operation is cut into parts, one for each thread, and the parts go onto a tape.
 
-How an operation is cut follows from its arguments' roles (operations.py): by rows of the batch where it can, a product
-of few rows by columns; an operation of unknown roles runs on one thread. How many parts there are depends on the sizes
-and on the number of threads, never on timing.
+How an operation is cut follows from the roles of its arguments (operations.py): by rows of the batch where possible, a
+product with few rows by columns; an operation with unknown roles runs on one thread. The number of parts depends on
+sizes and on the number of threads, never on timing.
 
-The threads wait for one another before an entry only where it touches what another thread has written since the last
-wait, or the reverse; a forward pass whose products are cut by rows needs no wait at all.
+The threads wait for one another before an entry only if it reads or writes what another thread has written since the
+last wait, or writes what another has read. A forward pass whose products are cut by rows needs no wait at all.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from bpcore.kernels import product as products
 _NO_SEGMENTS = np.zeros((0, 3), np.int64)
 
 CUT = "rRCOLs"
-"""The roles of what is cut; a kernel without any runs on one thread."""
+"""The roles of arguments that are cut; a kernel without any of them runs on one thread."""
 
 PANELS = Panels(smallest=2**22, size=2**18)
-"""Gradients of several times a core's cache are made in panels that leave room in it. What smaller ones would gain is
-less than panels cost."""
+"""Gradients several times as large as a core's cache are computed in panels that leave room in it; for smaller ones
+panels would cost more than they save."""
 
 ROWS_WORTH_CUTTING = 16
-"""A product with fewer rows a part is cut by columns: each part then reads a share of the weights, not all of them."""
+"""A product with fewer rows in each part is cut by columns, so that each part reads only its share of the weights."""
 
 OPERATIONS_WORTH_A_THREAD = 750_000
-"""A step runs on at most n threads where it has n^2 times so many floating-point operations: in a small step waiting
-would take what more threads save, and a product cut too small is slow. Measured on two cores alone."""
+"""A step runs on n threads only if it has at least n^2 times this many floating-point operations: in a small step the
+waits cost what more threads save, and a product cut too small is slow. Measured on two cores only."""
 
 
 class TapeMaker:
-    """Makes tapes of operations (recording.Maker)."""
+    """Turns operations into tapes (recording.Maker)."""
 
     def __init__(self, backend: Backend, *, folds: bool) -> None:
         self._backend, self._folds = backend, folds
         self.parts = threads()
 
     def fused(self, operations: Sequence[Operation]) -> Sequence[Operation]:
-        """Updates folded into the products of the weight gradients."""
+        """The step with updates folded into the products that make the weight gradients."""
         return fold_updates(self._backend, operations, panels=PANELS) if self._folds else operations
 
     def make(self, operations: Sequence[Operation]) -> Replay:
-        """A tape, on as many threads as the operations are worth."""
+        """Make a tape, for as many threads as the amount of work justifies."""
         products = (operation for operation in operations if isinstance(operation, Product))
         flops = sum(2 * product.out.size * product.a.shape[1] for product in products)
         self.parts = min(self.parts, max(1, math.isqrt(flops // OPERATIONS_WORTH_A_THREAD)))
@@ -64,7 +64,7 @@ class TapeMaker:
         return tape_of([entry for operation in operations for entry in cutter.entries(operation)]).replay
 
     def perform(self, operation: Operation) -> None:
-        """Run an operation now, part by part."""
+        """Run an operation now, one part after the other."""
         for entry in Cutter(self.parts).entries(operation):
             for part in entry:
                 if part is not None:
@@ -76,9 +76,9 @@ class TapeMaker:
 
 @dataclass
 class Part:
-    """One thread's part of an entry: a compiled function's address, its words, and the memory it touches.
+    """One thread's part of an entry: the address of a compiled function, its arguments as words, the memory it uses.
 
-    keep: whatever must stay alive while the address and the words are used.
+    keep: the objects that must stay alive as long as the address and the words are used.
     """
 
     address: int
@@ -92,13 +92,13 @@ Entry = list[Part | None]
 
 
 class Cutter:
-    """Cuts operations into entries of so many parts."""
+    """Cuts operations into entries of a given number of parts."""
 
     def __init__(self, parts: int) -> None:
         self.parts = parts
 
     def entries(self, operation: Operation) -> Iterator[Entry]:
-        """The entries of one operation: one, and one more for each sum that its parts have to be added up to."""
+        """The entries of one operation: one, and another for each sum whose parts have to be added up."""
         if isinstance(operation, Product):
             yield self._product(operation)
         elif self.parts == 1 or not set(operation.roles) & set(CUT):
@@ -110,9 +110,9 @@ class Cutter:
         a, b, out = product.a, product.b, product.out
         in_memory = is_array(product.alpha)
         if in_memory != is_array(product.beta):
-            raise NotRecordableError("of a product's two factors one is a number and the other lies in an array")
+            raise NotRecordableError("of a product's two factors one is a number and the other an array")
         if out.strides[1] != out.itemsize or not a.dtype == b.dtype == out.dtype or out.dtype.kind != "f":
-            raise NotRecordableError("a product's result is not row-major, or its operands have other types")
+            raise NotRecordableError("a product's result is not row-major, or its operands have different types")
         m, n = out.shape
         by_rows = m >= self.parts * ROWS_WORTH_CUTTING or m >= n
         found: Entry = []
@@ -126,7 +126,7 @@ class Cutter:
             plan = products.plan(a_part, b_part, out_part, factors_in_memory=in_memory)
             compiled = products.compiled(plan.shape)
             words, scratch = products.words(plan, a_part, b_part, out_part, product.alpha, product.beta)
-            # A cut by columns touches every row: for the waits it counts as all of `out`.
+            # A cut by columns writes to every row: for the waits it counts as all of `out`.
             writes = [out_part if by_rows else out]
             reads = [a_part, b_part, *(factor for factor in (product.alpha, product.beta) if is_array(factor))]
             found.append(_part(compiled, words, (product, compiled, scratch), reads, writes))
@@ -184,20 +184,20 @@ class Cutter:
         return _kernel_part(kernel.spec, given, reads, writes)
 
     def _cut(self, kernel: Kernel) -> tuple[int, int]:
-        """How many rows, or columns, there are to share out, and how many of them stay together."""
+        """The number of rows or columns to distribute, and how many of them stay together."""
         for role, argument in zip(kernel.roles, kernel.arguments, strict=True):
             if role in "rRC":
                 return len(argument), memory.LINE // kernel.spec.dtype.itemsize if role == "C" else 1
         return 0, 1
 
     def _share(self, count: int, part: int, unit: int = 1) -> Span:
-        """A part's share of so many, cut at multiples of the unit."""
+        """A part's share of `count` items, cut at multiples of the unit."""
         units = -(-count // unit)
         first, stop = (min(unit * (number * units // self.parts), count) for number in (part, part + 1))
         return first, stop
 
     def _places(self, kernel: Kernel, part: int) -> tuple[np.ndarray, int]:
-        """A part's share of the segments of a kernel that has any, and the number of the first gradient."""
+        """A part's share of the kernel's segments, if it has any, and the number of the first gradient."""
         given = dict(zip(kernel.roles, kernel.arguments, strict=True))
         unit = memory.LINE // kernel.spec.dtype.itemsize
         return self._segments(given.get("s", _NO_SEGMENTS), part, unit), given.get("o", 0)
@@ -213,7 +213,7 @@ class Cutter:
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """A new array of zeros that begins at a cache line."""
+    """Allocate an array of zeros that begins at a cache line."""
     array = memory.aligned(shape, dtype)
     array.fill(0)
     return array
@@ -224,7 +224,7 @@ def _kernel_part(
 ) -> Part:
     for argument in arguments:
         if isinstance(argument, np.ndarray) and not argument.flags.c_contiguous:
-            raise NotRecordableError(f"{which.template} has an array that is not contiguous")
+            raise NotRecordableError(f"{which.template} has an argument that is not contiguous")
     kinds = tuple(numba.typeof(argument) for argument in arguments)  # type: ignore[no-untyped-call]
     adapter = tape.adapter(which, kinds)
     return _part(adapter, tape.words_of(kinds, arguments), (adapter, arguments), reads, writes)
@@ -240,13 +240,13 @@ def _part(
 
 
 def tape_of(entries: Sequence[Entry]) -> tape.Tape:
-    """The tape of these entries."""
+    """Make the tape of these entries."""
     calls = [[None if part is None else (part.address, part.words) for part in entry] for entry in entries]
     return tape.Tape(calls, waits(entries), entries)
 
 
 def waits(entries: Sequence[Entry]) -> list[bool]:
-    """Before which entries the threads wait for one another; the first waits for the step before."""
+    """For each entry, whether the threads wait for one another before it; the first waits for the step before."""
     found: list[bool] = []
     since: list[Entry] = []
     for entry in entries:
@@ -257,7 +257,7 @@ def waits(entries: Sequence[Entry]) -> list[bool]:
 
 
 def _clash(earlier: Entry, later: Entry) -> bool:
-    """Whether a part of one touches what a part of another thread in the other writes."""
+    """Whether one thread's part of either entry writes what another thread's part of the other entry uses."""
     for p, before in enumerate(earlier):
         for q, after in enumerate(later):
             if p == q or before is None or after is None:

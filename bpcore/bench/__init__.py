@@ -1,5 +1,6 @@
-"""`bpcore bench`: how fast training steps are, beside other frameworks and beside what the machine could do.
+"""`bpcore bench`: the speed of training steps, compared with other frameworks and with the machine's limits.
 
-Read it in this order: cells.py (what is measured), contenders/ (by whom), worker.py (the process of one contender),
-measure.py (in turns, medians), roofline.py (what the machine could do), report.py and plot.py (what is shown).
+Reading order: cells.py (what is measured), contenders/ (who is measured), worker.py (the process of one contender),
+measure.py (turns and medians), roofline.py (the machine's limits), suite.py (the whole benchmark), report.py and
+plot.py (the output).
 """

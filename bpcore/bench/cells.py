@@ -1,4 +1,4 @@
-"""What is measured: the cells (network x batch x device), and what one training step of each costs at least."""
+"""The cells of the benchmark (network x batch size x device), and the least work of one training step of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUICK_NETWORKS = ((784, 30, 10), (784, 128, 10), (784, 512, 512, 10))
 QUICK_BATCHES = (32, 512)
 
 SAMPLES = 60_000
-"""As many as MNIST has; a batch cannot be larger."""
+"""The number of samples, which is MNIST's; a batch cannot be larger."""
 
 SCALING_NETWORKS = ((784, 128, 10), (784, 512, 512, 10))
 SCALING_BATCHES = tuple(2**power for power in range(15))
@@ -29,14 +29,15 @@ NUMBER = 4
 """Bytes of a float32."""
 
 PRECISIONS = {"float32": NUMBER, "tf32": NUMBER, "bfloat16": 2}
-"""Bytes of a number that flows between layers, and of the factors of products."""
+"""Bytes of a number in the activations and deltas between layers, and in the operands of products."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """One matrix product of a step: (m, k) @ (k, n), with the operand that BLAS is told is transposed, if any.
+    """One matrix product of a step: (m, k) @ (k, n).
 
-    operand, out: the bytes of a number of either factor, and of the result
+    transposed      the operand that is a transposed view: "a", "b" or ""
+    operand, out    bytes of a number in the operands and in the result
     """
 
     kind: str
@@ -49,18 +50,22 @@ class Product:
 
     @property
     def operations(self) -> int:
-        """A multiplication and an addition for each of the m k n pairs."""
+        """Floating-point operations: a multiplication and an addition for each of the m k n pairs."""
         return 2 * self.m * self.k * self.n
 
     @property
     def bytes(self) -> int:
-        """Both operands read, the result written."""
+        """Bytes moved: both operands read, the result written."""
         return self.operand * (self.m * self.k + self.k * self.n) + self.out * self.m * self.n
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training job. network: the sizes of the layers, inputs first; device: the name of a backend."""
+    """One training job to measure.
+
+    network    the sizes of the layers, starting with the inputs
+    device     the name of a backend
+    """
 
     network: tuple[int, ...]
     batch: int
@@ -71,7 +76,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As a report calls it."""
+        """The cell's name in reports."""
         return f"{network_name(self.network)} batch {self.batch}"
 
     @property
@@ -81,37 +86,37 @@ class Cell:
 
     @property
     def parameters(self) -> int:
-        """Weights and biases."""
+        """The number of weights and biases."""
         return sum((inputs + 1) * outputs for inputs, outputs in self.layers)
 
     @property
     def states(self) -> int:
-        """How many numbers the optimizer keeps for each parameter."""
+        """The number of values that the optimizer keeps for each parameter."""
         return UPDATE_RULES[OPTIMIZERS[self.optimizer].rule_name].states
 
     @property
     def between(self) -> int:
-        """The bytes of a number that flows between layers."""
+        """Bytes of a number in the activations and deltas between layers."""
         return PRECISIONS[self.precision]
 
     @property
     def rounded_copy(self) -> int:
-        """The bytes of the copy of the weights that products read, where they read another than that which learns."""
+        """Bytes of the low-precision copy of the weights that products read; 0 if they read the weights themselves."""
         weights = sum(inputs * outputs for inputs, outputs in self.layers)
         return 0 if self.between == NUMBER else self.between * weights
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches alone: nobody is measured on the short last one."""
+        """The number of full batches in an epoch; the short last batch is not measured."""
         return SAMPLES // self.batch
 
     @property
     def operations(self) -> int:
-        """Floating-point operations of the products; all else is a few for each number."""
+        """Floating-point operations of the step's products; the rest, a few for each number, is not counted."""
         return sum(product.operations for product in self.products())
 
     def products(self) -> list[Product]:
-        """The step's matrix products: forward, weight gradients, input deltas of all layers but the first."""
+        """The step's matrix products: forward, weight gradients, and input deltas of all layers but the first."""
         size, last = self.between, len(self.layers) - 1
         found = [
             Product("forward", self.batch, *layer, "", size, NUMBER if number == last else size)
@@ -125,11 +130,11 @@ class Cell:
 
     @property
     def bytes(self) -> int:
-        """What a step has to move, each array once in each pass that needs it, everything that can be fused fused.
+        """The least number of bytes that a step moves if everything that can be fused is fused.
 
-        The gathered batch, the operands and results of the products (the update of plain SGD and of momentum can be
-        part of the weights' product: their gradients need no array, but the weights are read and written), the head's
-        logits and delta, the optimizer's state, and the weights once more where products read a copy.
+        It counts the gathered batch, the operands and results of the products, the head's logits and delta, the
+        optimizer's state, and the weights once more if products read a copy. Plain SGD and momentum can update inside
+        the weights' product: then no gradient is stored, but the weights are read and written.
         """
         gather = self.batch * self.network[0] * (1 + self.between)
         products = sum(product.bytes for product in self.products())
@@ -140,17 +145,17 @@ class Cell:
 
     @property
     def working_set(self) -> int:
-        """Bytes that a step touches at all: parameters, the optimizer's state, the batch and the activations."""
+        """Bytes of all arrays that a step touches: parameters, the optimizer's state, the batch and the activations."""
         learned = NUMBER * self.parameters * (1 + self.states) + self.rounded_copy
         return learned + self.batch * (self.between * sum(self.network) + self.network[0])
 
     def key(self) -> dict[str, Any]:
-        """What tells one cell from another, as JSON values."""
+        """The fields that identify the cell, as JSON values."""
         return asdict(self) | {"network": list(self.network)}
 
 
 def cell_from(key: dict[str, Any]) -> Cell:
-    """The cell of a key."""
+    """The cell with a given key."""
     return Cell(
         tuple(key["network"]), key["batch"], key["activation"], key["optimizer"], key["device"], key["precision"]
     )
@@ -187,9 +192,9 @@ def scaling(devices: Sequence[str], activation: str, optimizer: str, precision: 
 
 
 def steps_at_a_time(cell: Cell) -> int:
-    """How many steps a contender that compiles many into one call takes at a time: some 50 ms of them, at most 200.
+    """The number of steps in one call of a contender that compiles many into one: about 50 ms of them, at most 200.
 
-    They divide an epoch into equal calls, with little left over.
+    It divides an epoch into equal calls with few steps left over.
     """
     operations_per_second = 5e10 if cell.device == "numpy" else 1e13
     wanted = max(1, min(200, math.ceil(0.05 * operations_per_second / cell.operations)))
@@ -197,31 +202,31 @@ def steps_at_a_time(cell: Cell) -> int:
 
 
 def network_name(network: Sequence[int]) -> str:
-    """784-128-10."""
+    """The name of a network: 784-128-10."""
     return "-".join(map(str, network))
 
 
 def parse_networks(text: str) -> list[tuple[int, ...]]:
-    """The sizes of "784-30-10,784-128-10"."""
+    """Parse a list of networks such as "784-30-10,784-128-10"; InputError for anything else."""
     found = []
     for part in text.split(","):
         sizes = part.strip().split("-")
         if len(sizes) < 2 or not all(re.fullmatch(r"0*[1-9]\d{0,6}", size) for size in sizes) or int(sizes[-1]) < 2:
             raise InputError(
                 f"network {part.strip()!r} cannot be used; accepted: sizes of all layers from the inputs to two or "
-                f"more outputs, such as 784-128-10, several with commas between"
+                f"more outputs, such as 784-128-10; several separated by commas"
             )
         found.append(tuple(map(int, sizes)))
     return list(dict.fromkeys(found))
 
 
 def parse_batches(text: str) -> list[int]:
-    """The sizes of "10,128"."""
+    """Parse a list of batch sizes such as "10,128"; InputError for anything else."""
     found = []
     for part in text.split(","):
         if not re.fullmatch(r"0*[1-9]\d{0,8}", part.strip()) or int(part) > SAMPLES:
             raise InputError(
-                f"batch size {part.strip()!r} cannot be used; accepted: 1 to {SAMPLES}, several with commas between"
+                f"batch size {part.strip()!r} cannot be used; accepted: 1 to {SAMPLES}, several separated by commas"
             )
         found.append(int(part))
     return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""The samples that all contenders learn from: the same for all, uint8, as many as MNIST has."""
+"""The samples that every contender trains on: uint8, as many as MNIST has."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from bpcore.errors import InputError
 KINDS = ("random", "mnist")
 
 SHARE_OF_INK = 0.2
-"""How many pixels of MNIST are not zero, about."""
+"""The share of pixels that are not zero, about that of MNIST."""
 
 SHARE_OF_NOISE = 0.1
-"""How many labels say nothing, so that the loss does not vanish: its gradient would fill up with subnormal numbers,
-which are slow on a CPU."""
+"""The share of random labels. Without them the loss would vanish and gradients would become subnormal numbers, which
+are slow on a CPU."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """x uint8 (SAMPLES, inputs), y int64 labels (SAMPLES,). The network sees x / 255."""
+    """x uint8 (SAMPLES, inputs), y int64 labels (SAMPLES,). The network's input is x / 255."""
 
     x: np.ndarray
     y: np.ndarray
 
 
 def make(kind: str, cell: Cell, data_dir: str | None = None) -> Data:
-    """Real MNIST, or random pixels of its shape that give the label away, for the cell's inputs and outputs."""
+    """MNIST, or random pixels that reveal the label, with as many inputs and classes as the cell has."""
     inputs, outputs = cell.network[0], cell.network[-1]
     if kind == "random":
         return _random(inputs, outputs)
@@ -41,10 +41,11 @@ def make(kind: str, cell: Cell, data_dir: str | None = None) -> Data:
 
 
 def check_mnist(network: tuple[int, ...]) -> None:
-    """Refuse a network that MNIST does not fit."""
+    """InputError for a network whose inputs or outputs do not match MNIST."""
     if (network[0], network[-1]) != (784, 10):
         raise InputError(
-            f"MNIST has 784 inputs and 10 classes, which does not fit {'-'.join(map(str, network))}; --data random does"
+            f"MNIST has 784 inputs and 10 classes, which does not match {'-'.join(map(str, network))}; "
+            f"use --data random"
         )
 
 
@@ -54,6 +55,6 @@ def _random(inputs: int, outputs: int) -> Data:
     x[x >= 256 * SHARE_OF_INK] = 0
     x *= np.uint8(1 / SHARE_OF_INK)
     y = rng.integers(0, outputs, SAMPLES)
-    told = rng.random(SAMPLES) >= SHARE_OF_NOISE
-    x[told, y[told] % inputs] = 255
+    labelled = rng.random(SAMPLES) >= SHARE_OF_NOISE
+    x[labelled, y[labelled] % inputs] = 255
     return Data(x, y)

@@ -1,4 +1,4 @@
-"""Measuring one cell: all contenders in turns, round after round; medians and quartiles."""
+"""Measuring one cell: the contenders take turns, round after round; the results are medians and quartiles."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from bpcore.bench.roofline import Roofline
 from bpcore.errors import InputError
 
 PAUSE = 0.01
-"""Seconds between two contenders: the threads of the last one may still be watching for work."""
+"""Seconds between two contenders, since the threads of the previous one may still be spinning."""
 
 UNTIMED = 10
-"""Before a timed run a tenth of its steps, not timed, brings the contender's data back into the caches."""
+"""Before a timed run, 1/UNTIMED as many untimed steps bring the contender's data back into the caches."""
 
 
 class Timed(Protocol):
-    """What a contender's process can be asked; a test brings its own."""
+    """The requests that a contender's process answers; tests use their own implementation."""
 
     def prepare(self, cell: Cell, data: str, data_dir: str | None) -> dict[str, Any]:
-        """Build, compile, run the first steps; seconds, chunk, notes."""
+        """Build, compile and run the first steps; return seconds, chunk and notes."""
 
     def time(self, steps: int) -> float:
-        """Seconds for so many steps."""
+        """Run a number of steps and return the seconds taken."""
 
     def loss(self) -> float | None:
-        """The loss of the latest steps; None where nothing is trained."""
+        """The loss of the latest steps; None for a contender that trains nothing."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure. seconds: of each contender in each round, about."""
+    """How to measure: the rounds, and the approximate seconds for each contender in a round."""
 
     rounds: int = 7
     seconds: float = 0.3
@@ -47,7 +47,12 @@ class Plan:
 
 @dataclass
 class Found:
-    """What was measured of one contender on one cell. steps: in each round; error: why there is nothing."""
+    """The measurements of one contender on one cell.
+
+    steps      run in each round
+    seconds    one value for each round
+    error      why there is no result, or ""
+    """
 
     prepare_seconds: float = 0.0
     chunk: int = 1
@@ -59,14 +64,14 @@ class Found:
 
 
 def measure_cell(cell: Cell, contenders: Mapping[str, Timed], plan: Plan) -> dict[str, Found]:
-    """All contenders on one cell. One that fails is left out from there on, with the reason."""
+    """Measure all contenders on one cell. One that fails is skipped from then on; its error is recorded."""
     found = {name: Found() for name in contenders}
     for name, contender in contenders.items():
         with _noting_errors(found[name]):
             _prepare(contender, found[name], cell, plan)
     names = list(contenders)
     for number in range(plan.rounds):
-        first = number % max(1, len(names))  # each round begins with another
+        first = number % max(1, len(names))  # each round starts with another contender
         for name in [*names[first:], *names[:first]]:
             if not found[name].error:
                 time.sleep(PAUSE)
@@ -81,7 +86,7 @@ def measure_cell(cell: Cell, contenders: Mapping[str, Timed], plan: Plan) -> dic
 
 
 def as_results(cell: Cell, found: Mapping[str, Found], roofline: Roofline | None) -> dict[str, Any]:
-    """The cell as JSON values: what it costs, and what each contender made of it."""
+    """The cell as JSON values: its operations and bytes, and each contender's results."""
     results = {name: _result(cell, one) for name, one in found.items()}
     limits = {
         "share_of_roofline": None if roofline is None else 1e6 * roofline.seconds(cell),
@@ -119,7 +124,7 @@ def _result(cell: Cell, one: Found) -> dict[str, Any]:
 
 
 def _prepare(contender: Timed, one: Found, cell: Cell, plan: Plan) -> None:
-    """Build and warm up; then find how many steps take about as long as a round should, in runs that grow."""
+    """Build and warm up, then find the number of steps that fill a round, in runs of growing length."""
     prepared = contender.prepare(cell, plan.data, plan.data_dir)
     one.prepare_seconds, one.chunk, one.notes = prepared["seconds"], prepared["chunk"], prepared["notes"]
     steps = one.chunk
@@ -136,7 +141,7 @@ def _time(contender: Timed, one: Found) -> None:
 
 
 def _check_loss(loss: float | None) -> None:
-    """NaN and infinity are no arithmetic to be timed."""
+    """ContenderError for NaN or infinity: such arithmetic must not be timed."""
     if loss is not None and not math.isfinite(loss):
         raise ContenderError(f"the loss is not finite: {loss}")
 

@@ -1,7 +1,7 @@
-"""How many threads NumPy's own OpenBLAS uses.
+"""The thread count of the OpenBLAS library in NumPy's wheels.
 
-NumPy's wheels bring OpenBLAS as a library of their own, with names of their own. Where it is not found (conda, macOS's
-Accelerate, a system NumPy) `find` returns None, and whoever asked does without.
+The wheels contain OpenBLAS under names of their own. `find` returns None for a NumPy that does not (conda, macOS's
+Accelerate, a system package).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Blas:
-    """The library's functions that tell and set its thread count."""
+    """The library's functions to read and set its thread count."""
 
     get_threads: ctypes._FuncPointer
     set_threads: ctypes._FuncPointer
@@ -24,7 +24,7 @@ class Blas:
 
 @functools.cache
 def find() -> Blas | None:
-    """NumPy's OpenBLAS, where NumPy came with one."""
+    """NumPy's bundled OpenBLAS, or None."""
     package = Path(np.__file__).parent
     for folder in (package.parent / "numpy.libs", package / ".libs", package / ".dylibs"):
         for path in sorted(folder.glob("*openblas*")) if folder.is_dir() else ():

@@ -1,5 +1,5 @@
-"""The results as a picture: for each device the ratio to the peers, the times, the share of the limits; the devices
-beside each other."""
+"""Plotting the results: for each device, the ratios to the peers, the times and the share of the limits; and a
+comparison of the devices."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Panel = Callable[[Any, Results, str], None]
 
 
 def check(path: Path) -> None:
-    """Refuse what could not be drawn later."""
+    """Check, before any work, that a plot can be written to path; InputError otherwise."""
     require_matplotlib("--plot")
     check_picture(path)
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw it into a file: a row for each device, and of the panels those that have something to show."""
+    """Draw the results into a file: a row for each device, a column for each panel that has data."""
     devices = devices_of(results)
     panels = [panel for panel in (_ratios, _batches, _widths, _shares) if _has_data(panel, results, devices)]
     rows = len(devices) + (len(devices) > 1)
@@ -39,8 +39,8 @@ def draw(results: Results, path: Path) -> None:
     grid = figure.subplots(rows, max(len(panels), 1), squeeze=False)
     for axis in grid.flat:
         cycle(axis)
-    for line, device in zip(grid, devices, strict=False):
-        for axis, panel in zip(line, panels, strict=False):
+    for row, device in zip(grid, devices, strict=False):
+        for axis, panel in zip(row, panels, strict=False):
             panel(axis, results, device)
     if len(devices) > 1:
         _devices(grid[-1, 0], results, devices)
@@ -52,45 +52,45 @@ def draw(results: Results, path: Path) -> None:
 
 
 def _has_data(panel: Panel, results: Results, devices: Sequence[str]) -> bool:
-    """Whether a panel draws anything for one of the devices: tried out on axes that nobody sees."""
-    axes_of = new_figure(1, 1).subplots(1, len(devices), squeeze=False)[0]
-    for axis, device in zip(axes_of, devices, strict=True):
+    """Whether a panel draws anything for one of the devices, found by drawing on a figure that is thrown away."""
+    scratch = new_figure(1, 1).subplots(1, len(devices), squeeze=False)[0]
+    for axis, device in zip(scratch, devices, strict=True):
         panel(axis, results, device)
-    return any(axis.has_data() for axis in axes_of)
+    return any(axis.has_data() for axis in scratch)
 
 
 def _ratios(axis: Any, results: Results, device: str) -> None:
-    """Of the best peer and of each: the geometric mean over the networks, at each batch."""
+    """Plot the time of each peer and of the best one over bpcore's: the geometric mean over the networks, by batch."""
     cells = cells_of(results, device)
     for name in [None, *peers_of(cells)]:
-        at: dict[int, list[float]] = {}
+        by_batch: dict[int, list[float]] = {}
         for cell in cells:
             ratio = best_ratio(cell) if name is None else ratio_to(cell, name)
             if ratio is not None:
-                at.setdefault(cell["batch"], []).append(ratio)
-        if at:
-            points = sorted((batch, geometric_mean(ratios)) for batch, ratios in at.items())
+                by_batch.setdefault(cell["batch"], []).append(ratio)
+        if by_batch:
+            points = sorted((batch, geometric_mean(ratios)) for batch, ratios in by_batch.items())
             style = {"color": "black", "marker": "", "linewidth": 4, "alpha": 0.5} if name is None else {"linewidth": 1}
             axis.plot(*zip(*points, strict=True), label=name or "the best peer", **style)
     if axis.has_data():
         axis.axhline(1.0, color="grey", linestyle=":")
-        _finish(axis, "a peer's time / bpcore's, mean over the networks", "batch", "times")
+        _finish(axis, "a peer's time / bpcore's, mean over the networks", "batch", "ratio")
 
 
 def _batches(axis: Any, results: Results, device: str) -> None:
-    """Time against the batch: bpcore with its quartiles, the best peer dashed."""
-    _lines(axis, results, device, "batch, ", "us a step against the batch", "batch")
+    """Plot the time against the batch: bpcore with its quartiles, the best peer dashed."""
+    _lines(axis, results, device, "batch, ", "us per step against the batch", "batch")
 
 
 def _widths(axis: Any, results: Results, device: str) -> None:
-    """Time against the width of equal hidden layers."""
-    _lines(axis, results, device, "width, ", "us a step against the width", "width")
+    """Plot the time against the width of equal hidden layers."""
+    _lines(axis, results, device, "width, ", "us per step against the width", "width")
 
 
-def _lines(axis: Any, results: Results, device: str, which: str, said: str, label: str) -> None:
-    lines = {name: line for name, line in axes(cells_of(results, device)).items() if name.startswith(which)}
+def _lines(axis: Any, results: Results, device: str, prefix: str, title: str, label: str) -> None:
+    lines = {name: line for name, line in axes(cells_of(results, device)).items() if name.startswith(prefix)}
     dashed = ""
-    looks = _looks([name.removeprefix(which) for name in lines])
+    looks = _looks([name.removeprefix(prefix) for name in lines])
     for (name, look), line in zip(looks.items(), lines.values(), strict=True):
         sizes = [size for size, _ in line]
         own = [cell["results"]["bpcore"] for _, cell in line]
@@ -103,11 +103,14 @@ def _lines(axis: Any, results: Results, device: str, which: str, said: str, labe
             dashed = " (dashed: the best peer)"
             axis.plot(*zip(*known, strict=True), linestyle="--", marker="", color=look["color"], linewidth=1)
     if axis.has_data():
-        _finish(axis, said + dashed, label, "us", log=True)
+        _finish(axis, title + dashed, label, "us", log=True)
 
 
 def _looks(names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Of "784-128-10" or "784-W-10 at batch 32", say: a marker for each network, a colour for each network or batch."""
+    """Line styles for names such as "784-128-10" or "784-W-10 at batch 32".
+
+    The marker shows the network; the colour shows the batch if the name has one, else the network.
+    """
     parts = [name.partition(" at ") for name in names]
     networks = list(dict.fromkeys(network for network, _, _ in parts))
     colours = list(dict.fromkeys(batch or network for network, _, batch in parts))
@@ -121,11 +124,11 @@ def _looks(names: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def _shares(axis: Any, results: Results, device: str) -> None:
-    """How near bpcore comes to the roofline, and (dashed) to the products alone."""
+    """Plot bpcore's share of the roofline and (dashed) of the speed of the products alone."""
     dashed = ""
     for network in dict.fromkeys(tuple(cell["network"]) for cell in cells_of(results, device)):
         cells = [cell for cell in cells_of(results, device) if tuple(cell["network"]) == network]
-        if len(cells) == 1:  # one of many widths, say: no line over the batch
+        if len(cells) == 1:  # one of many widths, for example: there is no line over the batch
             continue
         own: dict[str, Any] = {}
         for share, style in (("share_of_roofline", "-"), ("share_of_products", "--")):
@@ -141,7 +144,7 @@ def _shares(axis: Any, results: Results, device: str) -> None:
 
 
 def _devices(axis: Any, results: Results, devices: Sequence[str]) -> None:
-    """Samples a second on each device."""
+    """Plot the samples per second on each device."""
     for device, style in zip(devices, ("--", "-", ":", "-."), strict=False):
         for number, (name, line) in enumerate(axes(cells_of(results, device)).items()):
             if name.startswith("batch, "):
@@ -149,11 +152,11 @@ def _devices(axis: Any, results: Results, devices: Sequence[str]) -> None:
                 label = f"{name.removeprefix('batch, ')}, {device}"
                 axis.plot(*zip(*points, strict=True), linestyle=style, color=f"C{number % 10}", label=label)
     if axis.has_data():
-        _finish(axis, "the devices beside each other", "batch", "samples/s", log=True)
+        _finish(axis, "comparison of the devices", "batch", "samples/s", log=True)
 
 
-def _finish(axis: Any, said: str, across: str, up: str, *, log: bool = False) -> None:
+def _finish(axis: Any, title: str, x: str, y: str, *, log: bool = False) -> None:
     axis.set_xscale("log", base=2)
     if log:
         axis.set_yscale("log")
-    finish(axis, said, across, up, legend=True)
+    finish(axis, title, x, y, legend=True)

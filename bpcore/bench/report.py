@@ -1,4 +1,4 @@
-"""What is shown of the results: a table for the terminal, the same in Markdown, and the lines that sum it up."""
+"""The results as text: tables for the terminal and in Markdown, and a summary."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bpcore.bench.contenders import PEERS
 
 EAGER = "torch"
 CLIFF = 1.5
-"""A step from one size to the next larger one is a cliff where the time for an operation grows by this factor."""
+"""There is a cliff between two neighbouring sizes if the time of an operation grows by this factor."""
 
 Results = Mapping[str, Any]
 
 
 def table(results: Results, device: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: one row a cell of that device; peers with their time, and how many times bpcore's that is."""
+    """The header, and a row for each cell of a device; peers with their time and, in brackets, its ratio to ours."""
     cells = cells_of(results, device)
     peers = peers_of(cells)
     header = ["network", "batch", "us/step", "quartiles", "samples/s", "GFLOP/s", "roofline", "products", *peers]
@@ -38,7 +38,7 @@ def table(results: Results, device: str) -> tuple[list[str], list[list[str]]]:
 
 
 def print_tables(results: Results, stream: IO[str]) -> None:
-    """One table a device."""
+    """Print a table for each device."""
     from rich.console import Console
     from rich.table import Table
 
@@ -56,32 +56,31 @@ def print_tables(results: Results, stream: IO[str]) -> None:
 
 
 def markdown(results: Results) -> str:
-    """All of it as a Markdown page: how it was measured, a table a device, notes, the summary."""
+    """The results as a Markdown page: the method, a table and notes for each device, and the summary."""
     parts = [f"# bpcore bench, {results['date']}", method(results)]
     for device in devices_of(results):
         header, rows = table(results, device)
         lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
         parts.append(f"## {title(results, device)}")
         parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
-        told = versions(results, device)
-        parts.append("\n".join(f"- {line}" for line in [*told, *failures(results, device)]))
+        parts.append("\n".join(f"- {line}" for line in [*versions(results, device), *failures(results, device)]))
     parts.append("\n".join(f"- {line}" for line in summary(results)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def method(results: Results) -> str:
-    """How it was measured, in a sentence."""
+    """A paragraph that says how the results were measured."""
     return (
         f"One training step in {results['precision']}: shuffled gather of {results['data']} data, forward "
-        f"({results['activation']}), softmax cross-entropy, backward, {results['optimizer']}. Each contender in a "
-        f"process of its own, in turns; medians of {results['rounds']} rounds of {results['seconds_a_round']:g} s. "
-        f"roofline, products: the share of what the device could do, and of the speed of the matrix products alone. "
-        f"Of a peer: its time, and how many times bpcore's that is."
+        f"({results['activation']}), softmax cross-entropy, backward, {results['optimizer']}. The contenders take "
+        f"turns, each in its own process; medians of {results['rounds']} rounds of {results['seconds_a_round']:g} s. "
+        f"roofline, products: the share of the device's limit, and of the speed of the matrix products alone. "
+        f"Peers: their time in us and, in brackets, its ratio to bpcore's."
     )
 
 
 def summary(results: Results) -> list[str]:
-    """For each device the geometric means over the cells, and in how many of them bpcore is at least level."""
+    """For each device, the geometric means over the cells, and the number of cells in which no peer is faster."""
     lines = []
     for device in devices_of(results):
         cells = cells_of(results, device)
@@ -91,7 +90,7 @@ def summary(results: Results) -> list[str]:
         if best:
             lines.append(f"{device}: best peer / bpcore, geometric mean of {_cells(best)}: {geometric_mean(best):.2f}")
             level = sum(ratio >= 1.0 for ratio in best)
-            lines.append(f"{device}: bpcore is as fast as the best peer or faster in {level} of {_cells(best)}")
+            lines.append(f"{device}: bpcore is at least as fast as the best peer in {level} of {_cells(best)}")
         if eager:
             lines.append(
                 f"{device}: PyTorch eager / bpcore, geometric mean of {_cells(eager)}: {geometric_mean(eager):.2f}"
@@ -105,7 +104,7 @@ def summary(results: Results) -> list[str]:
 
 
 def cliffs(results: Results) -> list[str]:
-    """Where the time for an operation jumps from one size to the next larger one, for `--scaling`."""
+    """The sizes at which the time of an operation jumps, for `--scaling`."""
     lines = []
     for device in devices_of(results):
         for name, axis in axes(cells_of(results, device)).items():
@@ -113,17 +112,17 @@ def cliffs(results: Results) -> list[str]:
                 times = [1.0 / cell["results"]["bpcore"]["gflops"] for cell in (before, after)]
                 if times[1] >= CLIFF * times[0]:
                     lines.append(
-                        f"{device}: {name}: from {size} to {larger} the time for an operation grows "
-                        f"{times[1] / times[0]:.1f} times"
+                        f"{device}: {name}: from {size} to {larger} the time per operation grows by a factor of "
+                        f"{times[1] / times[0]:.1f}"
                     )
-        lines = lines or [f"{device}: no cliff: from no size to the next does an operation take {CLIFF} times as long"]
+        lines = lines or [f"{device}: no cliff: the time per operation never grows by a factor of {CLIFF} or more"]
     return lines
 
 
 def axes(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, Mapping[str, Any]]]]:
-    """Lines through the cells: over the batch for each network, and over the width of equal hidden layers for a batch.
+    """Series of cells by name: over the batch for each network, and over the width of equal hidden layers for a batch.
 
-    Of cells that bpcore finished, each line with two or more, sorted by size.
+    A series is a list of (size, cell), sorted by size, of two or more cells that bpcore finished.
     """
     found: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for cell in cells:
@@ -138,7 +137,7 @@ def axes(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, Mappin
 
 
 def versions(results: Results, device: str) -> list[str]:
-    """What each contender told of itself."""
+    """A line for each contender with its versions and device."""
     return [
         f"{name}: {', '.join(f'{key} {value}' for key, value in about.items())}"
         for name, about in results["contenders"][device].items()
@@ -147,7 +146,7 @@ def versions(results: Results, device: str) -> list[str]:
 
 
 def failures(results: Results, device: str) -> list[str]:
-    """What went wrong, a line each."""
+    """A line for each failure."""
     return [
         f"{network_name(cell['network'])} batch {cell['batch']}, {name}: {one['error']}"
         for cell in cells_of(results, device)
@@ -157,24 +156,24 @@ def failures(results: Results, device: str) -> list[str]:
 
 
 def title(results: Results, device: str) -> str:
-    """The device in words."""
-    told: dict[str, str] = results["contenders"][device]["bpcore"]
-    return told["device"] + (f", {told['threads']} threads" if "threads" in told else "")
+    """A description of the device."""
+    about: dict[str, str] = results["contenders"][device]["bpcore"]
+    return about["device"] + (f", {about['threads']} threads" if "threads" in about else "")
 
 
 def devices_of(results: Results) -> list[str]:
-    """The devices that there are cells of."""
+    """The devices that have cells."""
     return list(dict.fromkeys(cell["device"] for cell in results["cells"]))
 
 
 def cells_of(results: Results, device: str) -> list[Mapping[str, Any]]:
-    """Sorted by network and batch."""
+    """The cells of a device, sorted by network and batch."""
     cells = [cell for cell in results["cells"] if cell["device"] == device]
     return sorted(cells, key=lambda cell: (math.prod(cell["network"]), cell["network"], cell["batch"]))
 
 
 def peers_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The peers that have been measured, in the table's order."""
+    """The peers that have been measured, in the order of PEERS."""
     return [name for name in PEERS if any(name in cell["results"] for cell in cells)]
 
 
@@ -195,12 +194,12 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def number(value: float) -> str:
-    """Three digits or more."""
+    """A number with at least three digits."""
     return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
 
 
 def share(value: float | None) -> str:
-    """A share in percent; a dash where there is none."""
+    """A share as a percentage; a dash for None."""
     return "-" if value is None else f"{100 * value:.0f} %"
 
 
@@ -209,8 +208,8 @@ def _peer(peer: Mapping[str, Any] | None, own: Mapping[str, Any]) -> str:
         return "-"
     if "error" in peer:
         return "failed"
-    times = f" ({peer['us_per_step'] / own['us_per_step']:.2f})" if "us_per_step" in own else ""
-    return number(peer["us_per_step"]) + times
+    ratio = f" ({peer['us_per_step'] / own['us_per_step']:.2f})" if "us_per_step" in own else ""
+    return number(peer["us_per_step"]) + ratio
 
 
 def _ratios(cell: Mapping[str, Any]) -> Iterator[float]:
@@ -219,5 +218,5 @@ def _ratios(cell: Mapping[str, Any]) -> Iterator[float]:
             yield ratio
 
 
-def _cells(of: Sequence[object]) -> str:
-    return f"{len(of)} cell{'' if len(of) == 1 else 's'}"
+def _cells(values: Sequence[object]) -> str:
+    return f"{len(values)} cell{'' if len(values) == 1 else 's'}"

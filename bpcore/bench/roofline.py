@@ -1,7 +1,7 @@
-"""What the device could do: its fastest matrix product, and its bandwidth at each working-set size.
+"""The device's limits: the speed of its fastest matrix product, and its bandwidth for each size of working set.
 
-The roofline (Williams, Waterman and Patterson 2009) of a step is the larger of its operations over the one and its
-bytes over the other. Both are measured here, in the run that they are held against.
+The roofline (Williams, Waterman and Patterson 2009) gives a step's least time: its operations divided by that speed, or
+its bytes divided by the bandwidth, whichever is larger. Both are measured in the same run as the contenders.
 """
 
 from __future__ import annotations
@@ -28,48 +28,50 @@ from bpcore.bench.contenders.products import (
 
 WIDTHS = {"numpy": (1024, 2048), "cupy": (4096, 8192)}
 SIZES = {"numpy": [2**power for power in range(18, 29)], "cupy": [2**power for power in range(24, 32)]}
-"""Bytes of the three arrays of c <- a + b together. On a GPU starting less work takes longer than the work."""
+"""Bytes of the three arrays of c <- a + b together. On a GPU, smaller work would take less time than its launch."""
 
 ROUNDS = 7
-"""The fastest counts: a limit is what the device can do when nothing disturbs it."""
+"""The fastest round counts: a limit is the device's speed when nothing disturbs it."""
 
 ROUND_BYTES = {"numpy": 2**28, "cupy": 2**33}
-"""How much is moved in a round at least, so that the clock has something to measure."""
+"""The least bytes to move in a round, so that it is long enough to time."""
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """gflops: of the fastest product, at the precision of what is held against it.
+    """The limits of a device.
 
-    bandwidth: (bytes of the working set, GB/s), by size
+    gflops       of the fastest product, at the precision of the cells
+    bandwidth    pairs (bytes of the working set, GB/s), sorted by size
     """
 
     gflops: float
     bandwidth: list[tuple[int, float]]
 
     def seconds(self, cell: Cell) -> float:
-        """The least time of a step."""
+        """The least time of a step, by the larger of the two limits."""
         by_operations = cell.operations / (1e9 * self.gflops)
         return max(by_operations, cell.bytes / (1e9 * self.gigabytes_per_second(cell.working_set)))
 
     def gigabytes_per_second(self, working_set: int) -> float:
-        """The bandwidth at that size: between two measured sizes on a line over the logarithm."""
+        """The bandwidth for a working set in bytes, interpolated between measured sizes over their logarithm."""
         sizes = [math.log(size) for size, _ in self.bandwidth]
         return float(np.interp(math.log(working_set), sizes, [rate for _, rate in self.bandwidth]))
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The roofline as JSON values."""
         return asdict(self)
 
 
 def from_json(found: dict[str, Any]) -> Roofline:
-    """What `as_json` wrote."""
+    """The roofline from the values of `as_json`."""
     return Roofline(found["gflops"], [(size, rate) for size, rate in found["bandwidth"]])
 
 
 def measure(device: str, precision: str = "float32", *, quick: bool = False) -> Roofline:
-    """Some seconds of products and sums on a device that does nothing else; quick: of the smaller product, and every
-    third size.
+    """Measure a device's limits in a few seconds of products and sums.
+
+    quick: only the smaller product, and every third size.
     """
     backend = get_backend(device)
     ways = all_ways(device, precision)
@@ -84,7 +86,7 @@ def measure(device: str, precision: str = "float32", *, quick: bool = False) -> 
 
 
 def _bandwidth(backend: Backend, size: int) -> float:
-    """GB/s of c <- a + b, on one thread or on all, whichever is faster."""
+    """The bandwidth in GB/s of c <- a + b, on one thread or on all, whichever is faster."""
     numbers = size // (3 * NUMBER)
     add = array_module(backend.name).add
     choices = sorted({1, int(backend.describe().get("threads", 1))})

@@ -1,4 +1,4 @@
-"""The whole benchmark: the processes, the roofline, then cell after cell, written down after each."""
+"""The whole benchmark: start the processes, measure the roofline, then measure the cells and save after each."""
 
 from __future__ import annotations
 
@@ -27,29 +27,33 @@ AUTO = "auto"
 STOPPED_BY_CTRL_C = "stopped by Ctrl-C"
 
 BUSY = 0.5
-"""Cores at work before the benchmark begins, from which on its figures say little: a library whose threads wait for one
-another by spinning may become a hundred times slower where one of them has no core."""
+"""The load, in busy cores before the benchmark starts, above which its results are unreliable: a library whose threads
+spin while they wait for one another can become a hundred times slower if one of them gets no core."""
 
 Contenders = Mapping[str, Mapping[str, Timed]]
-"""By device and name."""
+"""Device -> name -> contender."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure. peers: "auto" for those that are installed, or names; budget: seconds, None for no end."""
+    """What to measure.
+
+    peers      "auto" for those installed, or names
+    budget     in seconds; None for no limit
+    alone      measure bpcore without the products
+    quick      measure the limits in less time
+    """
 
     cells: Sequence[Cell]
     peers: Sequence[str] | str = ()
     plan: Plan = field(default_factory=Plan)
     budget: float | None = None
     alone: bool = False
-    """bpcore without the products."""
     quick: bool = False
-    """Whether the limits are measured in less time."""
 
 
 def chosen_peers(text: str) -> Sequence[str] | str:
-    """The peers of "auto", "", or names with commas between; InputError for one that is unknown or not installed."""
+    """Parse "auto", "", or peers separated by commas; InputError for one that is unknown or not installed."""
     if text in (AUTO, ""):
         return AUTO if text else ()
     names = list(dict.fromkeys(part.strip() for part in text.split(",")))
@@ -57,22 +61,24 @@ def chosen_peers(text: str) -> Sequence[str] | str:
         if name not in PEERS:
             raise unknown_name("peer", name, [*PEERS, AUTO])
         if not PEERS[name].installed:
-            raise InputError(f"{name} is not installed: {PEERS[name].install}; --peers auto takes those that are")
+            raise InputError(f"{name} is not installed: {PEERS[name].install}; --peers auto uses those that are")
     return names
 
 
 @contextmanager
 def processes(job: Job, notify: Callable[[str], None]) -> Iterator[tuple[Contenders, dict[str, dict[str, Any]]]]:
-    """The contenders' processes, and what each tells of itself. What cannot be done is refused before any work.
+    """A context with the contenders' processes by device and name, and a description of each.
 
-    Of peers that were chosen by "auto" those that cannot run are left out, with a word to `notify`.
+    InputError, before any work, for a contender that cannot run what is asked for; peers chosen by "auto" are left out
+    instead, and `notify` gets a line about it.
     """
     devices = list(dict.fromkeys(cell.device for cell in job.cells))
     first = job.cells[0]
     wanted = [*(["bpcore"] if job.alone else OURS), *_peers(job.peers)]
-    nowhere = [name for name in wanted if name in PEERS and not any(CONTENDERS[name].on(one) for one in devices)]
-    if nowhere and job.peers != AUTO:
-        raise InputError(f"{nowhere[0]} does not run on {' or '.join(devices)}, but on {PEERS[nowhere[0]].devices[0]}")
+    misplaced = [name for name in wanted if name in PEERS and not any(CONTENDERS[name].on(one) for one in devices)]
+    if misplaced and job.peers != AUTO:
+        supported = PEERS[misplaced[0]].devices[0]
+        raise InputError(f"{misplaced[0]} does not run on {' or '.join(devices)}, but on {supported}")
     with ExitStack() as stack:
         found: dict[str, dict[str, Process]] = {}
         about: dict[str, dict[str, Any]] = {}
@@ -100,34 +106,34 @@ def run(
     notify: Callable[[str], None],
     save: Callable[[dict[str, Any]], None],
 ) -> str:
-    """Measure every cell that `results` does not have yet, and put it there. Returns why it stopped early, or "".
+    """Measure every cell that `results` does not have yet, and add it. Returns why it stopped early, or "".
 
-    save(results) is called after every cell. However small the budget, one cell is measured.
+    save(results) is called after every cell. At least one cell is measured, however small the budget.
     """
     began, measured = time.monotonic(), None
     try:
         for number, cell in enumerate(job.cells, 1):
-            there = contenders[cell.device]
-            if _done(results, cell, there):
+            on_device = contenders[cell.device]
+            if _done(results, cell, on_device):
                 continue
             if measured and job.budget is not None and time.monotonic() - began >= job.budget:
-                return f"stopped after {job.budget:g} s; the same command with --resume goes on where this one stopped"
+                return f"stopped after {job.budget:g} s; the same command with --resume continues from here"
             limits = _roofline(results, cell.device, cell.precision, notify, quick=job.quick)
             started = time.monotonic()
-            measured = as_results(cell, measure_cell(cell, there, job.plan), limits)
-            results["cells"] = [one for one in results["cells"] if not _is(one, cell)] + [measured]
+            measured = as_results(cell, measure_cell(cell, on_device, job.plan), limits)
+            results["cells"] = [one for one in results["cells"] if not _matches(one, cell)] + [measured]
             save(results)
-            took = time.monotonic() - started
-            notify(f"{number:3}/{len(job.cells)}  {_in_short(cell, measured)}  ({took:.0f} s)")
+            seconds = time.monotonic() - started
+            notify(f"{number:3}/{len(job.cells)}  {_summary(cell, measured)}  ({seconds:.0f} s)")
     except KeyboardInterrupt:
         return STOPPED_BY_CTRL_C
     return ""
 
 
 def new_results(job: Job, about: Mapping[str, Any], previous: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The results before the first cell, or those of an earlier run to go on with.
+    """The results before the first cell, including the cells of an earlier run that is resumed.
 
-    InputError where the earlier run was of another machine or of other steps: its cells could not be compared.
+    InputError if the earlier run was made on another machine or measured other steps, so that cells cannot be compared.
     """
     results: dict[str, Any] = {
         "bpcore": __version__,
@@ -142,31 +148,31 @@ def new_results(job: Job, about: Mapping[str, Any], previous: Mapping[str, Any] 
         "precision": job.cells[0].precision,
         "rounds": job.plan.rounds,
         "seconds_a_round": job.plan.seconds,
-        "contenders": {device: dict(told) for device, told in about.items()},
+        "contenders": {device: dict(known) for device, known in about.items()},
         "rooflines": {},
         "cells": [],
     }
     if previous is None:
         return results
-    for what in ("data", "activation", "optimizer", "precision"):
-        if previous[what] != results[what]:
-            raise InputError(f"the file to resume was measured with {what} {previous[what]}, not {results[what]}")
-    for device, told in results["contenders"].items():
-        before, now = previous["contenders"].get(device, {}).get("bpcore", {}), told["bpcore"]
+    for name in ("data", "activation", "optimizer", "precision"):
+        if previous[name] != results[name]:
+            raise InputError(f"the file to resume was measured with {name} {previous[name]}, not {results[name]}")
+    for device, known in results["contenders"].items():
+        before, now = previous["contenders"].get(device, {}).get("bpcore", {}), known["bpcore"]
         if before and (before["device"], before.get("threads")) != (now["device"], now.get("threads")):
             raise InputError(f"the file to resume was measured on {_machine(before)}; this is {_machine(now)}")
-    for device, told in previous["contenders"].items():
-        results["contenders"][device] = told | results["contenders"].get(device, {})
+    for device, known in previous["contenders"].items():
+        results["contenders"][device] = known | results["contenders"].get(device, {})
     return results | {"rooflines": previous["rooflines"], "cells": previous["cells"]}
 
 
 def load() -> float:
-    """How many cores were at work in the last minute, by the system's count; 0 where it does not say."""
+    """The system's load average of the last minute, in busy cores; 0 if the system does not provide it."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def read_results(path: Path) -> dict[str, Any] | None:
-    """What an earlier run wrote; None where there is no such file yet."""
+    """Read the results of an earlier run; None if the file does not exist yet."""
     if not path.exists():
         return None
     try:
@@ -174,7 +180,7 @@ def read_results(path: Path) -> dict[str, Any] | None:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for part in ("data", "activation", "optimizer", "contenders", "rooflines"):
             found[part]
-        found.setdefault("precision", "float32")  # files from before there was another
+        found.setdefault("precision", "float32")  # older files have none
         for cell in found["cells"]:
             cell["network"], cell["results"].keys()
             cell.setdefault("precision", "float32")
@@ -183,8 +189,8 @@ def read_results(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _machine(told: Mapping[str, str]) -> str:
-    return told["device"] + (f" with {told['threads']} threads" if "threads" in told else "")
+def _machine(about: Mapping[str, str]) -> str:
+    return about["device"] + (f" with {about['threads']} threads" if "threads" in about else "")
 
 
 def _peers(chosen: Sequence[str] | str) -> Sequence[str]:
@@ -193,18 +199,18 @@ def _peers(chosen: Sequence[str] | str) -> Sequence[str]:
     return chosen
 
 
-def _is(one: Mapping[str, Any], cell: Cell) -> bool:
+def _matches(one: Mapping[str, Any], cell: Cell) -> bool:
     return all(one[name] == value for name, value in cell.key().items())
 
 
 def _done(results: Mapping[str, Any], cell: Cell, wanted: Mapping[str, object]) -> bool:
-    return any(_is(one, cell) and set(wanted) <= set(one["results"]) for one in results["cells"])
+    return any(_matches(one, cell) and set(wanted) <= set(one["results"]) for one in results["cells"])
 
 
 def _roofline(
     results: dict[str, Any], device: str, precision: str, notify: Callable[[str], None], *, quick: bool
 ) -> roofline.Roofline | None:
-    """Measured once for a device, in a process of its own."""
+    """The device's limits, measured once in a separate process; None if they cannot be measured."""
     if device not in roofline.WIDTHS:
         return None
     if device not in results["rooflines"]:
@@ -213,7 +219,7 @@ def _roofline(
             try:
                 results["rooflines"][device] = process.ask("roofline", precision=precision, quick=quick)["roofline"]
             except BpcoreError as error:
-                notify(f"note: without the limits of {device}, which cannot be measured: {error}")
+                notify(f"note: the limits of {device} cannot be measured: {error}")
                 return None
         found = roofline.from_json(results["rooflines"][device])
         (small, fast), (large, slow) = found.bandwidth[0], found.bandwidth[-1]
@@ -225,9 +231,9 @@ def _roofline(
     return None if known is None else roofline.from_json(known)
 
 
-def _in_short(cell: Cell, measured: Mapping[str, Any]) -> str:
+def _summary(cell: Cell, measured: Mapping[str, Any]) -> str:
     times = [
         f"{name} {one['us_per_step']:,.1f}" if "us_per_step" in one else f"{name}: {one['error']}"
         for name, one in measured["results"].items()
     ]
-    return f"{cell.name}, {cell.device}, us a step: {', '.join(times)}"
+    return f"{cell.name}, {cell.device}, us per step: {', '.join(times)}"

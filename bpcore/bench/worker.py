@@ -1,9 +1,9 @@
-"""The process of one contender: it stays alive, and does what it is told over a pipe.
+"""The process of one contender: it stays alive and answers requests over a pipe.
 
     python -m bpcore.bench.worker NAME DEVICE
 
-A line of JSON comes in on the standard input, a line of JSON goes out on what was the standard output when the
-process began; what a framework prints goes to the standard error.
+Requests are lines of JSON on the standard input, replies are lines of JSON on the original standard output; whatever a
+framework prints goes to the standard error.
 
     {"do": "hello", "activation", "optimizer", "precision"}  -> {"about": ...}
     {"do": "prepare", "cell", "data", "data_dir"}            -> {"seconds", "chunk", "notes"}: built, compiled, run
@@ -11,7 +11,7 @@ process began; what a framework prints goes to the standard error.
     {"do": "loss"}                                           -> {"loss"}
     {"do": "roofline", "precision", "quick"}                 -> {"roofline"}
 
-What goes wrong is answered by {"error": one line, "refused": whether what the user asked for cannot be done}.
+An error is answered by {"error": one line, "refused": whether the user's request is impossible}.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Worker:
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to one request; an error is a reply too."""
-        what = dict(request)
+        arguments = dict(request)
         try:
-            reply: dict[str, Any] = getattr(self, f"_{what.pop('do')}")(**what)
+            reply: dict[str, Any] = getattr(self, f"_{arguments.pop('do')}")(**arguments)
             return reply
         except BpcoreError as error:
             return {"error": str(error), "refused": True}
@@ -57,13 +57,13 @@ class Worker:
 
     def _prepare(self, cell: dict[str, Any], data: str, data_dir: str | None) -> dict[str, Any]:
         self._contender = None
-        gc.collect()  # the last cell's arrays, before this one's are made
+        gc.collect()  # frees the last cell's arrays before this one's are allocated
         wanted = cell_from(cell)
         samples = self._samples(wanted, data, data_dir)
         kind = CONTENDERS[self.name].load()
         began = time.perf_counter()
         contender = kind(wanted, samples)
-        for _ in range(3):  # recorded, checked, replayed
+        for _ in range(3):  # the steps are recorded, checked and replayed
             contender.run(contender.chunk)
         self._contender = contender
         seconds = time.perf_counter() - began
@@ -95,15 +95,15 @@ class Worker:
 
 
 def serve(worker: Worker, requests: IO[str], replies: IO[str]) -> None:
-    """Until there are no more requests."""
+    """Answer requests until there are no more."""
     for line in requests:
         replies.write(json.dumps(worker.answer(json.loads(line))) + "\n")
         replies.flush()
 
 
 def main() -> None:
-    """Keep the pipe for the replies, and send whatever is printed elsewhere."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks; it then closes the pipe
+    """Serve requests, with the standard output kept for replies and prints redirected to the standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and then closes the pipe
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     serve(Worker(*sys.argv[1:]), sys.stdin, replies)

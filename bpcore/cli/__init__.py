@@ -1,1 +1,1 @@
-"""What the commands of `bpcore` do; bpcore/cli.py says what they are called with."""
+"""The command line: app.py declares the commands and their options, a module for each command does its work."""

@@ -1,8 +1,7 @@
-"""The command line: what each command is called with. What it does stands in bpcore/commands.
+"""The commands of `bpcore`, with their arguments, options and help texts.
 
-Exit codes: 0 done; 1 the training failed, since its loss was infinite or NaN (the last good weights are saved), or a
-gradient was found wrong; 2 what was given cannot be used, and nothing was done; 130 stopped by Ctrl-C (what was learned
-until then is saved).
+Exit codes: 0 done; 1 the loss became infinite or NaN (the last good weights are saved), or a gradient is wrong; 2 an
+argument cannot be used (nothing was done); 130 stopped by Ctrl-C (what was learned is saved).
 """
 
 from __future__ import annotations
@@ -37,38 +36,40 @@ from bpcore.training.schedules import SCHEDULES
 
 NAME = "bpcore"
 DEFAULTS = Options()
-DEFAULT_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in options.LEARNING_RATES.items()) + " where not given"
-DEFAULT_EPOCHS = f"{options.FEWEST_EPOCHS} where not given, or as many as make {options.FEWEST_STEPS} mini-batches"
+DEFAULT_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in options.LEARNING_RATES.items())
+DEFAULT_EPOCHS = (
+    f"by default {options.FEWEST_EPOCHS}, or more if that makes fewer than {options.FEWEST_STEPS} mini-batches"
+)
 DEVICES = ["auto", *ALIASES]
 
 app = typer.Typer(
     name=NAME,
     help="Train multilayer perceptrons by backpropagation, fast, on the CPU or a CUDA GPU.",
     epilog="Exit codes: 0 done; 1 the loss became infinite or NaN (the last good weights are saved), or a gradient is "
-    "wrong; 2 something given cannot be used (nothing was done); 130 stopped by Ctrl-C (what was learned is saved).",
+    "wrong; 2 an argument cannot be used (nothing was done); 130 stopped by Ctrl-C (what was learned is saved).",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
 
-def _named(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """What the shell completes an option with."""
+def _completion(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """The shell completion for an option that takes one of these names."""
     return lambda incomplete: [name for name in names if name.startswith(incomplete)]
 
 
 def _choice(panel: str, text: str, names: Iterable[str]) -> Any:
     names = list(names)
-    return _option(panel, f"{text}: {', '.join(names)}.", metavar="NAME", autocompletion=_named(names))
+    return _option(panel, f"{text}: {', '.join(names)}.", metavar="NAME", autocompletion=_completion(names))
 
 
-def _option(panel: str, text: str, *, flags: Sequence[str] = (), **how: Any) -> Any:
-    return typer.Option(*flags, help=text, rich_help_panel=panel, **how)
+def _option(panel: str, text: str, *, flags: Sequence[str] = (), **settings: Any) -> Any:
+    return typer.Option(*flags, help=text, rich_help_panel=panel, **settings)
 
 
 DATA, NETWORK, LEARNING, STOPPING, RUN = "Data", "Network", "Learning", "Stopping", "Run"
 BATCH, DIFFERENCES = "Batch", "Differences"
-WATCHING = "Watching"
-CELLS, METHOD = "What is measured", "How"
+DIAGNOSTICS = "Diagnostics"
+CELLS, METHOD = "What to measure", "Method"
 BENCH = benching.Options()
 CHECK = checking.Options()
 SOURCES = f"{', '.join(DATASETS)}, or your own .csv, .npz or folder of IDX files"
@@ -80,7 +81,7 @@ DataDir = Annotated[
     _option(DATA, "Where to look for data sets before $BPCORE_DATA_DIR and the cache.", metavar="FOLDER"),
 ]
 Device = Annotated[
-    str, _option(RUN, "auto, cpu, gpu, or a backend's name.", metavar="NAME", autocompletion=_named(DEVICES))
+    str, _option(RUN, "auto, cpu, gpu, or a backend's name.", metavar="NAME", autocompletion=_completion(DEVICES))
 ]
 Json = Annotated[
     str | None,
@@ -88,7 +89,7 @@ Json = Annotated[
 ]
 ReportFolder = Annotated[
     str | None,
-    _option(RUN, "Write a page with pictures into a folder: curves, confusion matrix, mistakes.", metavar="FOLDER"),
+    _option(RUN, "Write a web page with plots to a folder: curves, confusion matrix, mistakes.", metavar="FOLDER"),
 ]
 Quiet = Annotated[bool, _option(RUN, "Print nothing but the result.", flags=("--quiet", "-q"))]
 
@@ -110,13 +111,13 @@ def train(
     context: typer.Context,
     data: Data = DEFAULTS.data,
     data_dir: DataDir = DEFAULTS.data_dir,
-    target: Annotated[str | None, _option(DATA, "The column of a table that is to be learnt.", metavar="COLUMN")] = (
+    target: Annotated[str | None, _option(DATA, "The column of a table to predict.", metavar="COLUMN")] = (
         DEFAULTS.target
     ),
-    task: Annotated[str, _choice(DATA, "What a table's target is", TASKS)] = DEFAULTS.task,
+    task: Annotated[str, _choice(DATA, "How to treat a table's target", TASKS)] = DEFAULTS.task,
     test_fraction: Annotated[
         float,
-        _option(DATA, "Share of the samples kept for the test, if the data has no test part.", metavar="SHARE"),
+        _option(DATA, "Share of the samples held out for the test, if the data has no test part.", metavar="SHARE"),
     ] = DEFAULTS.test_fraction,
     validation: Annotated[
         float,
@@ -134,7 +135,7 @@ def train(
         float | None,
         _option(NETWORK, "Largest norm of each hidden unit's incoming weights (max-norm).", metavar="NORM"),
     ] = DEFAULTS.max_weight_norm,
-    precision: Annotated[str, _choice(NETWORK, "Of numbers and products", PRECISIONS)] = DEFAULTS.precision,
+    precision: Annotated[str, _choice(NETWORK, "Precision of numbers and products", PRECISIONS)] = DEFAULTS.precision,
     epochs: Annotated[
         int | None,
         _option(LEARNING, f"Passes over the training data; {DEFAULT_EPOCHS}.", min=1, metavar="N"),
@@ -142,48 +143,49 @@ def train(
     batch_size: Annotated[int, _option(LEARNING, "Samples in a mini-batch.", min=1, metavar="N")] = DEFAULTS.batch_size,
     optimizer: Annotated[str, _choice(LEARNING, "Optimizer", OPTIMIZERS)] = DEFAULTS.optimizer,
     learning_rate: Annotated[
-        float | None, _option(LEARNING, f"Learning rate; {DEFAULT_RATES}.", metavar="RATE")
+        float | None,
+        _option(LEARNING, f"Learning rate; by default {DEFAULT_RATES}, else the optimizer's own.", metavar="RATE"),
     ] = DEFAULTS.learning_rate,
-    schedule: Annotated[str, _choice(LEARNING, "How the learning rate changes", SCHEDULES)] = DEFAULTS.schedule,
+    schedule: Annotated[str, _choice(LEARNING, "Learning-rate schedule", SCHEDULES)] = DEFAULTS.schedule,
     momentum: Annotated[
         float | None, _option(LEARNING, "Momentum, for optimizers that have it.", metavar="SHARE")
     ] = DEFAULTS.momentum,
     weight_decay: Annotated[
         float | None, _option(LEARNING, "Decoupled weight decay, for adamw.", metavar="RATE")
     ] = DEFAULTS.weight_decay,
-    l2: Annotated[float | None, _option(LEARNING, "1/2 L2 sum W^2 is added to the loss.", metavar="L2")] = DEFAULTS.l2,
+    l2: Annotated[float | None, _option(LEARNING, "Add 1/2 L2 sum W^2 to the loss.", metavar="L2")] = DEFAULTS.l2,
     max_norm: Annotated[
-        float | None, _option(LEARNING, "Scale longer gradients down to this norm.", metavar="NORM")
+        float | None, _option(LEARNING, "Scale gradients of a larger norm down to this one.", metavar="NORM")
     ] = DEFAULTS.max_norm,
     loss: Annotated[
         str | None,
-        _choice(LEARNING, "Loss; softmax_cross_entropy for classes, squared_error for numbers where not given", LOSSES),
+        _choice(LEARNING, "Loss; by default softmax_cross_entropy for classes, squared_error for numbers", LOSSES),
     ] = DEFAULTS.loss,
     label_smoothing: Annotated[
-        float, _option(LEARNING, "Share of each label spread over all classes.", metavar="SHARE")
+        float, _option(LEARNING, "Share of each label to spread over all classes.", metavar="SHARE")
     ] = DEFAULTS.label_smoothing,
-    seed: Annotated[int, _option(LEARNING, "Of weights, shuffles and dropout.", min=0, metavar="N")] = DEFAULTS.seed,
+    seed: Annotated[int, _option(LEARNING, "Seed of weights, shuffles, dropout.", min=0, metavar="N")] = DEFAULTS.seed,
     patience: Annotated[
         int | None,
-        _option(STOPPING, "Stop when the validation loss has not improved for so many epochs.", min=1, metavar="N"),
+        _option(STOPPING, "Stop when the validation loss has not improved for N epochs.", min=1, metavar="N"),
     ] = DEFAULTS.patience,
     stop_at_loss: Annotated[
-        float | None, _option(STOPPING, "Stop when the training loss is as low as this.", metavar="LOSS")
+        float | None, _option(STOPPING, "Stop when the training loss is at or below this.", metavar="LOSS")
     ] = DEFAULTS.stop_at_loss,
     device: Device = DEFAULTS.device,
     output: Annotated[
         str | None,
-        _option(RUN, "Folder for the model and its results; a new one below runs/ where not given.", metavar="FOLDER"),
+        _option(RUN, "Folder for the model and its results; by default a new one in runs/.", metavar="FOLDER"),
     ] = DEFAULTS.output,
     resume: Annotated[
         str | None,
-        _option(RUN, "Go on with a run that was stopped, by its folder: what it was begun with stays.", metavar="RUN"),
+        _option(RUN, "Resume the run in this folder, with the settings it was started with.", metavar="RUN"),
     ] = None,
     diagnose: Annotated[
-        bool, _option(WATCHING, "Look into the layers once an epoch: gradients, updates, saturated and dead units.")
+        bool, _option(DIAGNOSTICS, "Inspect the layers once an epoch: gradients, updates, saturated and dead units.")
     ] = DEFAULTS.diagnose,
     diagnose_every: Annotated[
-        int | None, _option(WATCHING, "The same, every so many mini-batches.", min=1, metavar="N")
+        int | None, _option(DIAGNOSTICS, "Inspect the layers every N mini-batches.", min=1, metavar="N")
     ] = DEFAULTS.diagnose_every,
     report: ReportFolder = DEFAULTS.report,
     json: Json = None,
@@ -191,15 +193,15 @@ def train(
 ) -> int:
     """Train a network: on MNIST, another data set, or your own table.
 
-    The test data is evaluated once, at the end. Ctrl-C stops early and keeps what was learned; --resume goes on.
+    The test data is evaluated once, at the end. Ctrl-C stops early and keeps what was learned; --resume continues.
     """
     given = dict(locals())
     del given["context"], given["resume"]
-    said = Report(given.pop("json"), quiet=given.pop("quiet"))
+    out = Report(given.pop("json"), quiet=given.pop("quiet"))
     if resume is None:
-        return _run(training.train, Options(**given), said)
+        return _run(training.train, Options(**given), out)
     named = {name: value for name, value in given.items() if _was_given(context, name)}
-    return _run(training.resume, resume, named, said)
+    return _run(training.resume, resume, named, out)
 
 
 @app.command()
@@ -214,10 +216,10 @@ def evaluate(
 ) -> int:
     """Evaluate a model: on the test part of its own data, or on other data.
 
-    Of a table that is named, every row is evaluated.
+    If DATA is a table, all of its rows are evaluated.
     """
-    said = Report(json, quiet=quiet)
-    return _run(evaluating.evaluate, model, data, said, data_dir=data_dir, device=device, folder=report)
+    out = Report(json, quiet=quiet)
+    return _run(evaluating.evaluate, model, data, out, data_dir=data_dir, device=device, folder=report)
 
 
 @app.command()
@@ -233,7 +235,7 @@ def predict(
 ) -> int:
     """Predict classes, with their probabilities, or numbers for new images or rows.
 
-    A photographed digit is inverted, cropped and centred as MNIST's were.
+    A photographed digit is inverted, cropped and centred like MNIST's.
     """
     return _run(predicting.predict, model, files, Report(json), top=top, device=device)
 
@@ -246,38 +248,40 @@ def bench(
     batches: Annotated[str | None, _option(CELLS, "Batch sizes, such as 10,128.", metavar="SIZES")] = BENCH.batches,
     activation: Annotated[str, _choice(CELLS, "Activation of the hidden layers", ACTIVATIONS)] = BENCH.activation,
     optimizer: Annotated[str, _choice(CELLS, "Optimizer", OPTIMIZERS)] = BENCH.optimizer,
-    precision: Annotated[str, _choice(CELLS, "Of numbers and products", BENCH_PRECISIONS)] = BENCH.precision,
+    precision: Annotated[str, _choice(CELLS, "Precision of numbers and products", BENCH_PRECISIONS)] = BENCH.precision,
     device: Annotated[
-        str, _option(CELLS, "all that are here, or cpu, gpu, a backend's name; several with commas.", metavar="NAMES")
+        str, _option(CELLS, "all, or cpu, gpu, a backend's name; several separated by commas.", metavar="NAMES")
     ] = BENCH.device,
     scaling: Annotated[
-        bool, _option(CELLS, "bpcore alone against batch and width, so that a cliff shows.")
+        bool, _option(CELLS, "Measure bpcore alone over many batch sizes and widths, to find drops in speed.")
     ] = BENCH.scaling,
     peers: Annotated[
         str,
-        _option(METHOD, f"Others to measure: {', '.join(PEERS)}; or auto: those installed.", metavar="NAMES"),
+        _option(METHOD, f"Frameworks to compare with: {', '.join(PEERS)}; auto: those installed.", metavar="NAMES"),
     ] = BENCH.peers,
-    data: Annotated[str, _choice(METHOD, "Samples", BENCH_DATA)] = BENCH.data,
+    data: Annotated[str, _choice(METHOD, "Samples to train on", BENCH_DATA)] = BENCH.data,
     data_dir: DataDir = BENCH.data_dir,
-    quick: Annotated[bool, _option(METHOD, "A few cells, about a minute.")] = BENCH.quick,
+    quick: Annotated[bool, _option(METHOD, "Measure a few cells only, in about a minute.")] = BENCH.quick,
     rounds: Annotated[
-        int | None, _option(METHOD, "How often each contender has its turn.", min=1, metavar="N")
+        int | None, _option(METHOD, "How often to measure each contender.", min=1, metavar="N")
     ] = BENCH.rounds,
     budget: Annotated[
-        float | None, _option(METHOD, "Stop after the cell at hand when so much time is over.", metavar="SECONDS")
+        float | None, _option(METHOD, "Stop after the current cell once this time has passed.", metavar="SECONDS")
     ] = BENCH.budget,
     resume: Annotated[
         str | None,
-        _option(RUN, "Write the JSON there after every cell; what is in it already is not measured.", metavar="FILE"),
+        _option(
+            RUN, "Write the JSON to a file after every cell; skip the cells that are already in it.", metavar="FILE"
+        ),
     ] = BENCH.resume,
     json: Json = None,
     markdown: Annotated[str | None, _option(RUN, "Write the tables as Markdown.", metavar="FILE")] = BENCH.markdown,
     plot: Annotated[str | None, _option(RUN, "Draw the results: .svg, .png or .pdf.", metavar="FILE")] = BENCH.plot,
     quiet: Quiet = False,
 ) -> int:
-    """Measure how fast training steps are: beside other frameworks, and beside what the machine could do.
+    """Measure the speed of training steps, compared with other frameworks and with the machine's limits.
 
-    Networks x batch sizes x devices; each contender in a process of its own, in turns.
+    Cells are networks x batch sizes x devices. The contenders take turns, each in its own process.
     """
     given = dict(locals())
     report = Report(given.pop("json"), quiet=given.pop("quiet"))
@@ -287,20 +291,20 @@ def bench(
 @app.command()
 def gradcheck(
     data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help=f"{SOURCES}; random numbers where not given.")
+        str | None, typer.Argument(metavar="DATA", help=f"{SOURCES}; by default random numbers.")
     ] = CHECK.data,
     data_dir: DataDir = CHECK.data_dir,
-    target: Annotated[str | None, _option(DATA, "The column of a table that is to be learnt.", metavar="COLUMN")] = (
+    target: Annotated[str | None, _option(DATA, "The column of a table to predict.", metavar="COLUMN")] = (
         CHECK.target
     ),
     samples: Annotated[int, _option(BATCH, "Samples in the batch.", min=1, metavar="N")] = CHECK.samples,
     inputs: Annotated[
         int | None,
-        _option(BATCH, f"Features of random data; {checking.RANDOM_INPUTS} where not given.", min=1, metavar="N"),
+        _option(BATCH, f"Features of random data; by default {checking.RANDOM_INPUTS}.", min=1, metavar="N"),
     ] = CHECK.inputs,
     outputs: Annotated[
         int | None,
-        _option(BATCH, f"Outputs for random data; {checking.RANDOM_OUTPUTS} where not given.", min=1, metavar="M"),
+        _option(BATCH, f"Outputs for random data; by default {checking.RANDOM_OUTPUTS}.", min=1, metavar="M"),
     ] = CHECK.outputs,
     network: Annotated[
         str, _option(NETWORK, "Sizes of the hidden layers, such as 8,6,4; or none.", metavar="SIZES")
@@ -312,13 +316,13 @@ def gradcheck(
     dropout: Annotated[float, _option(NETWORK, "Share of hidden units dropped.", metavar="SHARE")] = CHECK.dropout,
     loss: Annotated[
         str | None,
-        _choice(NETWORK, "Loss; softmax_cross_entropy for classes, squared_error for numbers where not given", LOSSES),
+        _choice(NETWORK, "Loss; by default softmax_cross_entropy for classes, squared_error for numbers", LOSSES),
     ] = CHECK.loss,
     label_smoothing: Annotated[
-        float, _option(NETWORK, "Share of each label spread over all classes.", metavar="SHARE")
+        float, _option(NETWORK, "Share of each label to spread over all classes.", metavar="SHARE")
     ] = CHECK.label_smoothing,
     epsilon: Annotated[
-        float, _option(DIFFERENCES, "How far a point lies from the middle, at most 0.001.", metavar="STEP")
+        float, _option(DIFFERENCES, "Step of the central differences, at most 0.001.", metavar="STEP")
     ] = CHECK.epsilon,
     tolerance: Annotated[
         float, _option(DIFFERENCES, "The largest relative error that passes.", metavar="ERROR")
@@ -326,16 +330,16 @@ def gradcheck(
     directions: Annotated[
         int, _option(DIFFERENCES, "Random directions for each array of more than 64 elements.", min=1, metavar="N")
     ] = CHECK.directions,
-    seed: Annotated[int, _option(RUN, "Of data, weights, dropout and directions.", min=0, metavar="N")] = CHECK.seed,
+    seed: Annotated[int, _option(RUN, "Seed of data, weights, dropout, directions.", min=0, metavar="N")] = CHECK.seed,
     device: Device = CHECK.device,
     json: Json = None,
     quiet: Quiet = False,
 ) -> int:
     """Check backpropagation against central differences: every parameter array, and the input.
 
-    In float64. A difference with a kink in its way (ReLU, hinge) says nothing: it is skipped and counted.
+    In float64. A difference across a kink (ReLU, hinge) proves nothing: it is skipped and counted.
 
-    Exit code 1 where a gradient is wrong, or all of its differences had to be skipped.
+    The exit code is 1 if a gradient is wrong, or if all of its differences had to be skipped.
     """
     given = dict(locals())
     report = Report(given.pop("json"), quiet=given.pop("quiet"))
@@ -344,22 +348,22 @@ def gradcheck(
 
 @app.command()
 def info(json: Json = None) -> int:
-    """Show devices, versions, caches and the data sets that are here."""
+    """Show devices, versions, caches and available data sets."""
     return informing.info(Report(json))
 
 
 def _was_given(context: typer.Context, name: str) -> bool:
-    """Whether an option stood on the command line."""
+    """Whether an option was given on the command line."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; whatever a user can cause ends in one line on the standard error. Returns the exit code."""
+    """Run a command and return the exit code; a user's error is reported in one line on the standard error."""
     return exit_code(app, arguments, NAME)
 
 
 def _run(command: Callable[..., int], *arguments: Any, **options: Any) -> int:
-    """Run what a command does."""
+    """Call a command's function; Ctrl-C ends it with a message and its exit code."""
     with ended_by_ctrl_c(NAME):
         return command(*arguments, **options)

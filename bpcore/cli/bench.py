@@ -1,4 +1,4 @@
-"""`bpcore bench`: from the options to a benchmark, its table and its files."""
+"""`bpcore bench`: check the options, run the benchmark, print and write the results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECONDS, QUICK_SECONDS = 0.3, 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `bpcore bench` can be told. None: what goes with --quick, or without it."""
+    """The options of `bpcore bench` with their defaults; for None, the default depends on --quick."""
 
     networks: str | None = None
     batches: str | None = None
@@ -48,12 +48,12 @@ class Options:
 
 
 def bench(options: Options, out: Report) -> int:
-    """Measure, show, write. Returns the exit code."""
+    """Measure, print the tables and write the files. Returns the exit code."""
     job = prepare(options)
     files = _files(options, out)
     previous = None if options.resume is None else suite.read_results(as_path(options.resume))
     if (load := suite.load()) > suite.BUSY:
-        out.say(f"note: the machine is busy (load {load:.1f}): let it rest, or the figures will say little")
+        out.say(f"note: the machine is busy (load {load:.1f}): measurements on an idle machine are more reliable")
     with suite.processes(job, out.say) as (contenders, about):
         results = suite.new_results(job, about, previous)
         stopped = suite.run(job, contenders, results, notify=out.say, save=lambda found: _save(found, files))
@@ -77,7 +77,7 @@ def bench(options: Options, out: Report) -> int:
 
 
 def prepare(options: Options) -> suite.Job:
-    """Check every option, before any work."""
+    """Check every option before any work; return the benchmark to run."""
     get_activation(options.activation)
     if options.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", options.optimizer, OPTIMIZERS)
@@ -93,7 +93,7 @@ def prepare(options: Options) -> suite.Job:
         for cell in chosen:
             data.check_mnist(cell.network)
     if options.scaling and peers:
-        raise InputError("--scaling measures bpcore alone; leave --peers out")
+        raise InputError("--scaling measures bpcore alone; omit --peers")
     return suite.Job(
         cells=chosen,
         peers=peers,
@@ -118,13 +118,13 @@ def _cells(options: Options) -> list[Cell]:
         get_backend(device).at_precision(options.precision)
     if options.scaling:
         if options.networks is not None or options.batches is not None or options.quick:
-            raise InputError("--scaling has networks and batches of its own; leave --networks, --batches, --quick out")
+            raise InputError("--scaling uses its own networks and batches; omit --networks, --batches and --quick")
         return cells.scaling(devices, options.activation, options.optimizer, options.precision)
     return cells.grid(networks, list(batches), devices, options.activation, options.optimizer, options.precision)
 
 
 def _devices(text: str) -> list[str]:
-    """The backends of "all", or of names with commas between."""
+    """The names of the backends for "all" or for device names separated by commas."""
     if text == ALL:
         return [name for name, state in available_backends().items() if state == "available"]
     names = [part.strip() for part in text.split(",")]
@@ -132,7 +132,7 @@ def _devices(text: str) -> list[str]:
 
 
 def _files(options: Options, out: Report) -> list[Path]:
-    """Where the JSON goes after each cell. What cannot be written is refused."""
+    """The JSON files to write after each cell. InputError if an output file cannot be written."""
     for name in (options.resume, options.markdown, options.plot):
         if name is not None:
             check_writable_file(as_path(name))

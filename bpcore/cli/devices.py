@@ -1,4 +1,4 @@
-"""Devices as the command line names them."""
+"""Device names of the command line."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from bpcore.errors import unknown_name
 
 
 def device_names() -> list[str]:
-    """What --device takes: auto, cpu, gpu, or the name of a backend."""
+    """The names that --device accepts: auto, cpu, gpu, and the backends' names."""
     return ["auto", *ALIASES, *backend_names()]
 
 
 def choose_device(name: str) -> Backend:
-    """The backend of a device's name; a device that is asked for is never replaced by another."""
+    """The backend for a device name. If the device is not available, that is an error: there is no fall-back."""
     if name not in device_names():
         raise unknown_name("device", name, device_names())
     return get_backend(name)
 
 
 def device_row(backend: Backend) -> tuple[str, str]:
-    """Which device, and why, in one line."""
+    """A row for `columns`: the device and why it was chosen."""
     return "device", f"{backend.describe()['device']} ({backend.name}: {backend.reason})"

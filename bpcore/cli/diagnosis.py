@@ -1,4 +1,4 @@
-"""What `bpcore train --diagnose` shows in the terminal."""
+"""The terminal output of `bpcore train --diagnose`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from bpcore.inspection.diagnostics import Diagnostics, table, title
 
 
 def show(diagnostics: Diagnostics, report: Report) -> None:
-    """The last sample as a table, and what it cost. Warnings were told when they arose."""
+    """Print the last sample as a table, and the time taken. Warnings have already been printed during the run."""
     if report.quiet or not diagnostics.samples:
         return
-    from rich.console import Console  # it takes 40 ms, which other commands need not wait for
+    from rich.console import Console  # takes 40 ms to import, which other commands should not pay
     from rich.table import Table
 
     console = Console(file=report.stream, highlight=False, markup=False)

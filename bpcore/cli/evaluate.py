@@ -1,4 +1,4 @@
-"""`bpcore evaluate`: how good a saved model is."""
+"""`bpcore evaluate`: measure a saved model on test data."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from bpcore.errors import InputError
 def evaluate(
     path: str, data: str | None, report: Report, *, data_dir: str | None, device: str, folder: str | None
 ) -> int:
-    """Evaluate a model on a data set's test part, or on every row of a table. Returns the exit code.
+    """Evaluate a model on a data set's test part, or on all rows of a table. Returns the exit code.
 
-    folder: for a page with pictures, None for none
+    folder: the folder to write the report page to, or None
     """
     result_page.check(folder)
     backend = choose_device(device)
     model = open_model(path, backend)
     if data is not None and model.codec is not None:
         x, y = all_rows(as_path(data), model.codec)
-        source, what = data, f"all {len(x):,} rows"
+        source, extent = data, f"all {len(x):,} rows"
     else:
         x, y, source = _test_part(model, data, data_dir, report)
-        what = f"{len(x):,} test samples"
-    report.say(*columns([("model", str(model.path)), ("data", f"{source}: {what}"), device_row(backend)]))
+        extent = f"{len(x):,} test samples"
+    report.say(*columns([("model", str(model.path)), ("data", f"{source}: {extent}"), device_row(backend)]))
     results: dict[str, Any] = measure(model.network, x, y, model.codec)
     report.result(in_words(results, model.codec.target if model.codec else None))
     facts = {"model": str(model.path), "data": source, "samples": len(x), "device": backend.describe()["device"]}
@@ -43,7 +43,7 @@ def evaluate(
     if folder is not None:
         command = ["bpcore", "evaluate", path, *([] if data is None else [data])]
         page = result_page.write(_subject(model, x, y, results, facts, command), folder)
-        report.say(f"the page about it: {page}")
+        report.say(f"report: {page}")
     return 0
 
 
@@ -55,7 +55,7 @@ def _subject(
     facts: dict[str, Any],
     command: list[str],
 ) -> Subject:
-    """What the page of --report shows: as that of a training, without its course."""
+    """The content of the report page; unlike a training run's, it has no learning curves."""
     parameters = model.network.parameters.count
     return Subject(
         title=f"{model.path}, evaluated",
@@ -74,18 +74,18 @@ def _subject(
 def _test_part(
     model: Model, data: str | None, data_dir: str | None, report: Report
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """The test part of a data set; of the one that the model was trained on, where none is named."""
+    """The test part of the named data set, or of the one that the model was trained on: x, y, and a description."""
     if data is not None and as_path(data).suffix.lower() in CSV_SUFFIXES:
         raise InputError(
-            f"{data} is a table, but {model.path} was trained on none; name a data set, .npz or IDX folder"
+            f"{data} is a table, but {model.path} was not trained on one; name a data set, .npz or IDX folder"
         )
-    how = dict(model.data)
-    trained_on = how.pop("name", None)
+    options = dict(model.data)
+    trained_on = options.pop("name", None)
     if data is not None:
-        how = {}
+        options = {}
     elif trained_on is None:
         raise InputError(f"{model.path} does not say what it was trained on: name the data to evaluate it on")
-    dataset = load(data or trained_on, report, data_dir=data_dir, **how)
+    dataset = load(data or trained_on, report, data_dir=data_dir, **options)
     if data is None and dataset.codec is not None and dataset.codec != model.codec:
         raise InputError(
             f"{trained_on} has changed since the model was trained, so its test rows are not known; "

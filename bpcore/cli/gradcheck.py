@@ -1,4 +1,4 @@
-"""`bpcore gradcheck`: whether backpropagation gives the slopes of the loss, array by array."""
+"""`bpcore gradcheck`: compare the gradients of backpropagation with differences of the loss, array by array."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FAILED = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `bpcore gradcheck` can be told, and what it does where it is not told."""
+    """The options of `bpcore gradcheck` with their defaults."""
 
     data: str | None = None
     data_dir: str | None = None
     target: str | None = None
     samples: int = 16
-    inputs: int | None = None  # of random data: RANDOM_INPUTS and RANDOM_OUTPUTS
+    inputs: int | None = None  # None: RANDOM_INPUTS and RANDOM_OUTPUTS
     outputs: int | None = None
 
     network: str = "8,6"
@@ -48,15 +48,16 @@ class Options:
 RANDOM_INPUTS, RANDOM_OUTPUTS = 6, 4
 
 Batch = tuple[np.ndarray, np.ndarray, str]
-"""x (B, N) float64, y, and what they are in words."""
+"""x (B, N) float64, y, and a description for the user."""
 
 
 def check(options: Options, report: Report) -> int:
-    """Check, and show a table. Returns the exit code: 1 where a gradient is wrong or could not be checked."""
-    asked = training.Options(network=options.network, activation=options.activation, dropout=options.dropout)
-    hidden = training.hidden_layers(asked)
+    """Check the gradients and print a table. Returns the exit code: 1 for a gradient that is wrong or unchecked."""
+    hidden = training.hidden_layers(
+        training.Options(network=options.network, activation=options.activation, dropout=options.dropout)
+    )
     backend = choose_device(options.device)
-    loss, outputs, (x, y, said) = _data(options, report)
+    loss, outputs, (x, y, description) = _data(options, report)
     layers = [*hidden, Dense(outputs, options.output_activation)]
     network = Network(layers, inputs=x.shape[1], backend=backend, precision="float64", seed=options.seed)
     _draw_biases(network, options.seed)
@@ -70,7 +71,8 @@ def check(options: Options, report: Report) -> int:
         directions=options.directions,
         seed=options.seed,
     )
-    report.say(*columns([("data", said), device_row(backend), ("loss", loss.name)]), "", network.summary(), "")
+    rows = [("data", description), device_row(backend), ("loss", loss.name)]
+    report.say(*columns(rows), "", network.summary(), "")
     if not report.quiet:
         _show(found, report)
     report.result(_conclusion(found))
@@ -79,14 +81,14 @@ def check(options: Options, report: Report) -> int:
 
 
 def _draw_biases(network: Network, seed: int) -> None:
-    """Small biases instead of zeros: where all units below are dead, a bias of zero would stand on ReLU's kink."""
+    """Set small random biases: if all units below are dead, a bias of zero would put ReLU exactly on its kink."""
     rng = np.random.default_rng(seed)
     arrays = {name: array for name, array in network.parameters_by_name().items() if name.endswith(".b")}
     network.set_parameters({name: 0.1 * rng.standard_normal(array.shape) for name, array in arrays.items()})
 
 
 def _data(options: Options, report: Report) -> tuple[Loss, int, Batch]:
-    """The loss, the number of outputs, and one batch: of the data that was named, or random numbers."""
+    """The loss, the number of outputs, and one batch of the named data or of random numbers."""
     if options.data is None:
         if options.target is not None:
             raise InputError("--target is for a file of your own: bpcore gradcheck FILE --target COLUMN")
@@ -103,22 +105,27 @@ def _data(options: Options, report: Report) -> tuple[Loss, int, Batch]:
 
 
 def _random(options: Options, loss: Loss, inputs: int, outputs: int) -> Batch:
-    """Normal inputs, and targets as the loss takes them."""
+    """A batch of normally distributed inputs, and random targets of the kind that the loss needs."""
     rng = np.random.default_rng(options.seed)
     x = rng.standard_normal((options.samples, inputs))
-    y: np.ndarray
-    if loss.name == "squared_error":
-        y = rng.standard_normal((options.samples, outputs))
-    elif loss.name == "binary_cross_entropy":
-        y = rng.integers(0, 2, (options.samples, outputs)).astype(np.float64)
-    else:
-        y = rng.integers(0, outputs, options.samples) if outputs > 1 else np.ones((options.samples, 1))
-    return x, y, f"{options.samples} random samples"
+    return x, random_targets(loss, rng, options.samples, outputs), f"{options.samples} random samples"
+
+
+def random_targets(loss: Loss, rng: np.random.Generator, samples: int, outputs: int) -> np.ndarray:
+    """Class labels (samples,) or a matrix (samples, M) of the numbers, counts or answers that the loss predicts."""
+    match loss.rule.predicts:
+        case "number":
+            return rng.standard_normal((samples, outputs))
+        case "count":
+            return rng.poisson(2.0, (samples, outputs)).astype(np.float64)
+        case "yes_or_no":
+            return rng.integers(0, 2, (samples, outputs)).astype(np.float64)
+    return rng.integers(0, outputs, samples) if outputs > 1 else np.ones((samples, 1))
 
 
 def _show(found: GradientCheck, report: Report) -> None:
-    """One row for each array."""
-    from rich.console import Console  # it takes 40 ms, which other commands need not wait for
+    """Print a table with a row for each array."""
+    from rich.console import Console  # takes 40 ms to import, which other commands should not pay
     from rich.table import Table
 
     console = Console(file=report.stream, highlight=False)
@@ -137,14 +144,14 @@ def _conclusion(found: GradientCheck) -> str:
     bad = [array for array in found.arrays if not array.ok]
     compared = sum(array.checked for array in found.arrays)
     if bad:
-        said = ", ".join(f"{array.name} {array.verdict}" for array in bad)
-        line = f"{len(bad)} of {len(found.arrays)} gradients cannot be trusted: {said}"
+        verdicts = ", ".join(f"{array.name} {array.verdict}" for array in bad)
+        line = f"{len(bad)} of {len(found.arrays)} gradients cannot be trusted: {verdicts}"
     else:
         worst = max(found.arrays, key=lambda array: array.error)
         line = f"all {len(found.arrays)} gradients agree within {found.tolerance:g}, at worst {worst.error:.1e}"
     if not found.skipped:
         return f"{line}; {compared} differences"
-    return f"{line}; {compared} differences, and {found.skipped} more skipped, since the loss has a kink in their way"
+    return f"{line}; {compared} differences, and {found.skipped} more skipped because they cross a kink of the loss"
 
 
 def _results(options: Options, found: GradientCheck) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A web page in one file: no script, no link, nothing loaded; pictures are embedded. Texts are escaped here."""
+"""A self-contained web page: no scripts, no links, pictures embedded. The functions here escape all texts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ pre.wraps { white-space: pre-wrap; overflow-wrap: anywhere; }
 
 
 def page(title: str, parts: Sequence[str]) -> str:
-    """The whole page. parts: what the functions below give, one below the other."""
+    """The whole page; parts are the results of the functions below, from top to bottom."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -53,29 +53,29 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 def heading(text: str, level: int = 2) -> str:
-    """A heading."""
+    """A heading of level 1 to 6."""
     return f"<h{level}>{escape(text)}</h{level}>"
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph; kind "warning" stands out."""
+    """A paragraph; kind "warning" makes it stand out."""
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
 def figures(pairs: Sequence[tuple[str, str]]) -> str:
-    """What matters most, in large letters: pairs of a name and a value."""
+    """The most important values, in large type: pairs of a name and a value."""
     cells = (f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs)
     return f'<dl class="figures">{"".join(cells)}</dl>'
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
-    """A table of names and values, both to the left."""
+    """A table of names and values, both left-aligned."""
     rows = (f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in pairs)
     return f'<div class="wide"><table>{"".join(rows)}</table></div>'
 
 
 def numbers(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is a name and whose other columns are figures."""
+    """A table with names in the first column and numbers in the others."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     table = f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
@@ -83,12 +83,12 @@ def numbers(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def preformatted(text: str, *, wraps: bool = False) -> str:
-    """Text in a fixed width, its lines kept; wraps: long ones may be broken."""
+    """Text in a fixed-width font that keeps its lines; wraps allows long lines to be broken."""
     return f'<pre class="wraps">{escape(text)}</pre>' if wraps else f"<pre>{escape(text)}</pre>"
 
 
 def picture(png: bytes, width: int, alt: str, caption: str) -> str:
-    """An embedded picture, so many pixels wide where there is room. alt: what it shows, for whoever does not see it."""
+    """An embedded PNG picture, `width` pixels wide if there is room; alt describes it for those who cannot see it."""
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     image = f'<img src="{source}" width="{width}" alt="{escape(alt)}">'
     return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"

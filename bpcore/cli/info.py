@@ -1,4 +1,4 @@
-"""`bpcore info`: the devices, and why which one is chosen; versions, caches, and the data sets that are here."""
+"""`bpcore info`: devices and which one is chosen, versions, data sets, caches and environment variables."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ VARIABLES = (
 
 
 def info(report: Report) -> int:
-    """Print it, and write it where --json says. Returns the exit code."""
+    """Print the facts, and write them as JSON if --json is given. Returns the exit code."""
     facts = collect()
-    said = facts["versions"]
-    report.result(f"bpcore {said['bpcore']}, Python {said['python']}, {facts['platform']}", "", "devices")
+    versions = facts["versions"]
+    report.result(f"bpcore {versions['bpcore']}, Python {versions['python']}, {facts['platform']}", "", "devices")
     for name, device in facts["devices"].items():
         mark = "*" if name == facts["chosen"]["backend"] else " "
         if device["state"] == "available":
             report.result(f"{mark} {name}", *columns(list(device["about"].items()), indent="    "))
         else:
             report.result(f"{mark} {name}", f"    {device['state']}")
-    report.result(f"  auto takes {facts['chosen']['backend']}: {facts['chosen']['why']}")
-    packages = ", ".join(f"{name} {number}" for name, number in said.items() if name not in ("bpcore", "python"))
+    report.result(f"  auto selects {facts['chosen']['backend']}: {facts['chosen']['why']}")
+    packages = ", ".join(f"{name} {number}" for name, number in versions.items() if name not in ("bpcore", "python"))
     report.result("", f"packages  {packages}")
     report.result("", "data sets", *columns([(f"  {name}", where) for name, where in facts["data_sets"].items()]))
     report.result("", "caches", *columns([(f"  {name}", shortened(path)) for name, path in facts["caches"].items()]))
@@ -49,7 +49,7 @@ def info(report: Report) -> int:
 
 
 def collect() -> dict[str, Any]:
-    """All of it, as JSON values."""
+    """The facts as JSON values."""
     devices: dict[str, Any] = {}
     for name, state in available_backends().items():
         devices[name] = {"state": state}
@@ -58,9 +58,9 @@ def collect() -> dict[str, Any]:
     try:
         chosen = get_backend("auto")
         choice: dict[str, str | None] = {"backend": chosen.name, "why": chosen.reason}
-    except BpcoreError as error:  # BPCORE_BACKEND names one that cannot be used
+    except BpcoreError as error:  # BPCORE_BACKEND names a backend that cannot be used
         choice = {"backend": None, "why": str(error)}
-    from bpcore.kernels.build import cache_folder as kernel_folder  # brings numba, which the backends have loaded
+    from bpcore.kernels.build import cache_folder as kernel_folder  # imports Numba, which the backends have done
 
     return {
         "versions": {"bpcore": __version__, "python": platform.python_version(), **_versions()},
@@ -74,7 +74,7 @@ def collect() -> dict[str, Any]:
 
 
 def where(name: str) -> str:
-    """Where a data set of the table is, or how it would be had."""
+    """Where a built-in data set is, or how to get it."""
     if name in DOWNLOADED:
         variable = os.environ.get("BPCORE_DATA_DIR")
         bases = [Path(variable).expanduser()] if variable else []
@@ -84,10 +84,10 @@ def where(name: str) -> str:
             except BpcoreError as error:
                 return str(error)
             if folder:
-                return f"here, in {shortened(folder)}"
-        return "not here; downloaded when it is asked for"
+                return f"available in {shortened(folder)}"
+        return "not on this machine; downloaded when it is used"
     try:
-        return f"here, {DATASETS[name](None, None).source}"
+        return f"available: {DATASETS[name](None, None).source}"
     except BpcoreError as error:
         return str(error)
 

@@ -1,4 +1,4 @@
-"""How good a network is: what `train` and `evaluate` report."""
+"""The test measures that `train` and `evaluate` report."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bpcore.network import Network
 
 
 def measure(network: Network, x: np.ndarray, y: np.ndarray, codec: TableCodec | None) -> dict[str, Any]:
-    """test_loss, and test_accuracy in percent or, for regression, rmse and r2 in the target's own units.
+    """Evaluate a network: test_loss, and test_accuracy in percent or, for regression, rmse (in the target's units), r2.
 
-    rmse and r2 are lists where there are several targets. r2 is NaN where all the true values are equal.
+    With several targets, rmse and r2 are lists. r2 is NaN if all true values are equal.
     """
     evaluation = network.evaluate(x, y)
     results: dict[str, Any] = {"test_loss": evaluation.loss}
     if network.classifies:
         return results | {"test_accuracy": 100.0 * evaluation.accuracy}
-    output = network.output(x)
-    true, predicted = (codec.decode_targets(part) if codec else part.astype(np.float64) for part in (y, output))
+    true, predicted = (codec.decode_targets(part) if codec else part for part in (y, network.predict(x)))
+    true, predicted = true.astype(np.float64), predicted.astype(np.float64)
     residual = ((predicted - true) ** 2).mean(axis=0)
     spread = true.var(axis=0)
     rmse = np.sqrt(residual)
@@ -30,8 +30,18 @@ def measure(network: Network, x: np.ndarray, y: np.ndarray, codec: TableCodec | 
     return results | {"rmse": _one_or_all(rmse), "r2": _one_or_all(r2)}
 
 
+def class_scores(network: Network, x: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The scores (n, classes), and whether they are probabilities; one output becomes two scores, for no and yes."""
+    probabilities = network.loss is not None and network.loss.rule.gives_probabilities
+    scores = network.predict_proba(x) if probabilities else network.output(x)
+    if scores.shape[1] == 1:
+        no = 1.0 - scores if probabilities else -scores
+        scores = np.concatenate([no, scores], axis=1)
+    return scores, probabilities
+
+
 def in_words(results: dict[str, Any], target: str | None = None) -> str:
-    """The measures in one phrase."""
+    """The measures as one phrase; target is the name of the predicted column."""
     if "test_accuracy" in results:
         first = f"test accuracy {percent(results['test_accuracy'] / 100)}"
     else:
@@ -43,7 +53,7 @@ def in_words(results: dict[str, Any], target: str | None = None) -> str:
 
 
 def in_figures(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """The measures as pairs of a name and a value; of several targets the first."""
+    """The measures as pairs of a name and a value; with several targets, those of the first."""
     if "test_loss" not in results:
         return []
     if "test_accuracy" in results:
@@ -59,7 +69,7 @@ def _one_or_all(values: np.ndarray) -> Any:
 
 
 def _number(value: float) -> str:
-    """Four digits, and no exponent where it can be helped."""
+    """A number with four digits, without an exponent unless it is very small or large."""
     if not 1e-4 <= value < 1e9:
         return f"{value:.3e}" if value else "0"
     return f"{value:,.{max(0, 3 - math.floor(math.log10(value)))}f}"

@@ -1,4 +1,4 @@
-"""A model's file as the commands use it: the network, and what it says about the data it was trained on."""
+"""Opening a model file for a command: the network, and the description of the data it was trained on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 
 from bpcore.backends.base import Backend
 from bpcore.data.codec import TableCodec
@@ -21,12 +20,12 @@ FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and what is known of its data.
+    """A trained network and what is known about its data.
 
-    classes       the names of the outputs, None where they are numbers
-    image_shape   (height, width) where a row is an image
-    codec         how rows of a table are encoded and outputs decoded
-    data          how the data was named when the network was trained: load_dataset's arguments
+    classes       the class names; None for regression
+    image_shape   (height, width) if a row is an image, else None
+    codec         encodes rows of a table and decodes outputs; None for other data
+    data          the arguments of load_dataset for the data that it was trained on
     """
 
     path: Path
@@ -36,20 +35,9 @@ class Model:
     codec: TableCodec | None
     data: dict[str, Any]
 
-    def probabilities(self, output: np.ndarray) -> np.ndarray | None:
-        """The probability of each class from outputs (n, M), None where the loss gives none."""
-        loss = self.network.loss
-        if self.classes is None or loss is None or not loss.name.endswith("cross_entropy"):
-            return None
-        z = output.astype(np.float64)
-        if loss.name == "binary_cross_entropy":
-            return 1.0 / (1.0 + np.exp(-np.clip(z, -500.0, 500.0)))
-        e = np.exp(z - z.max(axis=1, keepdims=True))
-        return np.asarray(e / e.sum(axis=1, keepdims=True))
-
 
 def about(dataset: Dataset, data: dict[str, Any]) -> dict[str, Any]:
-    """What a model's file says about its data; `open_model` reads it."""
+    """The description of a data set to store in a model file; `open_model` reads it."""
     return {
         "dataset": dataset.name,
         "data": data,
@@ -60,24 +48,24 @@ def about(dataset: Dataset, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def open_model(path: str, backend: Backend) -> Model:
-    """The model of a file, or of the folder that `bpcore train` wrote."""
+    """Open a model file, or the one in a folder that `bpcore train` wrote."""
     file = as_path(path)
     if file.is_dir():
         file = file / FILE
     network = Network.load(file, backend=backend)
     if network.loss is None:
         raise InputError(f"{file} holds a network that has not been trained")
-    said = network.about
+    stored = network.about
     try:
-        codec = TableCodec.from_json(said["codec"]) if said.get("codec") else None
-        classes = tuple(map(str, said["classes"])) if said.get("classes") else None
-        shape = said.get("image_shape")
+        codec = TableCodec.from_json(stored["codec"]) if stored.get("codec") else None
+        classes = tuple(map(str, stored["classes"])) if stored.get("classes") else None
+        shape = stored.get("image_shape")
         image_shape = (int(shape[0]), int(shape[1])) if shape else None
-        data = dict(said.get("data") or {})
+        data = dict(stored.get("data") or {})
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise InputError(f"{file}: what it says about its data is damaged: {error}") from error
+        raise InputError(f"{file}: the description of its data is damaged: {error}") from error
     if classes is None and network.classifies:
-        classes = tuple(map(str, range(network.outputs)))
+        classes = tuple(map(str, range(max(network.outputs, 2))))  # one output says no or yes
     if image_shape is None and codec is None:
         image_shape = _square(network.inputs)
     _check_sizes(file, network, classes, image_shape, codec)
@@ -85,7 +73,7 @@ def open_model(path: str, backend: Backend) -> Model:
 
 
 def _square(inputs: int) -> tuple[int, int] | None:
-    """The shape of square images, for a model that was saved from Python and says nothing."""
+    """The shape of square images, assumed for a model that was saved from Python without a description."""
     side = math.isqrt(inputs)
     return (side, side) if side * side == inputs else None
 
@@ -97,7 +85,7 @@ def _check_sizes(
     image_shape: tuple[int, int] | None,
     codec: TableCodec | None,
 ) -> None:
-    if classes is not None and len(classes) != network.outputs:
+    if classes is not None and len(classes) != max(network.outputs, 2):
         raise InputError(f"{file} names {len(classes)} classes, but its network has {network.outputs} outputs")
     inputs = codec.inputs if codec else math.prod(image_shape) if image_shape else network.inputs
     if inputs != network.inputs:

@@ -1,4 +1,4 @@
-"""What `bpcore train` can be told: the table of all options with their defaults, and what becomes of them."""
+"""The options of `bpcore train` with their defaults, and the objects that they stand for."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from bpcore.inspection.diagnostics import Diagnostics
 from bpcore.model.activations import get_activation
 from bpcore.model.layers import Dense, Dropout, Layer
 from bpcore.model.losses import Loss
+from bpcore.training.batches import BatchPlan
 from bpcore.training.callbacks import Callback, EarlyStopping, StopAtLoss
 from bpcore.training.optimizers import Optimizer, get_optimizer
 from bpcore.training.schedules import get_schedule
 
 FEWEST_EPOCHS = 12
 FEWEST_STEPS = 1000
-"""A table of a few hundred rows makes a few steps an epoch: 12 epochs would teach a network nothing."""
+"""By default there are at least 12 epochs and at least 1000 steps: on a few hundred rows, 12 epochs are too few."""
 
 LEARNING_RATES = {"adam": 0.003, "adamw": 0.003}
-"""Where none is given: a peak for one_cycle, found on 10,000 held-out training images of MNIST. Optimizers that are
-not here take their own."""
+"""The default rates: peaks for one_cycle, found on 10,000 held-out training images of MNIST. Other optimizers use their
+own default."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `bpcore train` can be told, and what it does where it is not told."""
+    """The options of `bpcore train` with their defaults."""
 
     data: str | None = None
     data_dir: str | None = None
@@ -45,13 +46,13 @@ class Options:
     loss: str | None = None  # softmax_cross_entropy for classes, squared_error for numbers
     label_smoothing: float = 0.0
     optimizer: str = "adam"
-    learning_rate: float | None = None  # None: of LEARNING_RATES, else the optimizer's own
+    learning_rate: float | None = None  # None: from LEARNING_RATES, else the optimizer's own
     momentum: float | None = None
     weight_decay: float | None = None
     l2: float | None = None
     max_norm: float | None = None
     schedule: str = "one_cycle"
-    epochs: int | None = None  # None: FEWEST_EPOCHS, or more where they would be fewer than FEWEST_STEPS steps
+    epochs: int | None = None  # None: FEWEST_EPOCHS, or more to make at least FEWEST_STEPS steps
     batch_size: int = 128
     patience: int | None = None
     stop_at_loss: float | None = None
@@ -62,12 +63,12 @@ class Options:
     output: str | None = None
 
     diagnose: bool = False
-    diagnose_every: int | None = None  # steps; None: once an epoch
+    diagnose_every: int | None = None  # in steps; None: once an epoch
     report: str | None = None
 
 
 def hidden_sizes(text: str) -> list[int]:
-    """The sizes of the hidden layers: "512", "512,256" or "512-256"; "none" for no hidden layer."""
+    """Parse the sizes of the hidden layers: "512", "512,256" or "512-256"; "none" for no hidden layer."""
     if text.strip().lower() == "none":
         return []
     sizes = [part.strip() for part in re.split("[,-]", text)]
@@ -79,12 +80,12 @@ def hidden_sizes(text: str) -> list[int]:
 
 
 def hidden_layers(options: Options) -> list[Layer]:
-    """The layers below the last, each with its dropout."""
+    """The hidden layers, each followed by its dropout."""
     get_activation(options.activation)
     dropout = Dropout(options.dropout)
     sizes = hidden_sizes(options.network)
     if options.max_weight_norm is not None and not sizes:
-        raise InputError("--max-weight-norm bounds the weights of hidden units, and --network none has no such units")
+        raise InputError("--max-weight-norm bounds the weights of hidden units, and --network none has no hidden units")
     layers: list[Layer] = []
     for size in sizes:
         layers.append(Dense(size, options.activation, max_weight_norm=options.max_weight_norm))
@@ -94,7 +95,7 @@ def hidden_layers(options: Options) -> list[Layer]:
 
 
 def chosen_optimizer(options: Options) -> Optimizer:
-    """The optimizer with the settings that were given; it refuses those that it has not."""
+    """The optimizer with the given settings; InputError for a setting that it does not have."""
     names = ("learning_rate", "momentum", "weight_decay", "l2", "max_norm")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.optimizer in LEARNING_RATES:
@@ -103,7 +104,7 @@ def chosen_optimizer(options: Options) -> Optimizer:
 
 
 def check_names(options: Options) -> None:
-    """Refuse what no function below looks at before the data is there."""
+    """Check, before the data is loaded, the options that the other functions here do not check."""
     if options.data is None and (options.target is not None or options.task != "auto"):
         raise InputError("--target and --task are for a file of your own: bpcore train FILE --target COLUMN")
     get_schedule(options.schedule)
@@ -112,26 +113,25 @@ def check_names(options: Options) -> None:
     if options.precision not in PRECISIONS:
         raise unknown_name("precision", options.precision, PRECISIONS)
     shares = {"validation": "a share of the training data", "test_fraction": "a share of the samples"}
-    for name, what in shares.items():
+    for name, meaning in shares.items():
         if not 0.0 <= (share := getattr(options, name)) < 1.0:
-            raise InputError(f"{name}={share}; accepted: {what}, 0 <= share < 1")
+            raise InputError(f"{name}={share}; accepted: {meaning}, 0 <= share < 1")
 
 
 def default_epochs(samples: int, batch_size: int) -> int:
-    """How many epochs where none are given."""
-    steps = -(-samples // batch_size)
-    return max(FEWEST_EPOCHS, -(-FEWEST_STEPS // steps))
+    """The number of epochs if none is given."""
+    return max(FEWEST_EPOCHS, -(-FEWEST_STEPS // BatchPlan(samples, batch_size).steps))
 
 
 def diagnostics(options: Options) -> Diagnostics | None:
-    """The callback that looks into the layers, where it is wanted."""
+    """The callback that inspects the layers; None if not asked for."""
     if not options.diagnose and options.diagnose_every is None:
         return None
     return Diagnostics(options.diagnose_every)
 
 
 def command_line(options: Options, data: str) -> str:
-    """The command that trains the same again: what differs from the defaults; where results went is left out."""
+    """The command that reproduces a run: the options that differ from the defaults, without those for output files."""
     words = ["bpcore", "train", data]
     for one in fields(Options):
         value = getattr(options, one.name)
@@ -153,12 +153,11 @@ def stopping(options: Options) -> list[Callback]:
 
 
 def chosen_loss(options: Options, dataset: Dataset) -> Loss:
-    """The loss that was named, or the one that goes with the targets."""
+    """The loss that was named, or the default for the kind of targets."""
     name = options.loss or ("squared_error" if dataset.classes is None else "softmax_cross_entropy")
-    if dataset.classes is None and name != "squared_error":
-        if name == "poisson":
-            raise InputError(
-                "poisson takes counts as they are, but numbers are scaled here; use squared_error, or Python"
-            )
+    loss = Loss(name, options.label_smoothing)
+    if dataset.classes is None and loss.rule.predicts == "count":
+        raise InputError(f"{name} takes counts as they are, but numbers are scaled here; use squared_error, or Python")
+    if dataset.classes is None and loss.rule.classifies:
         raise InputError(f"{name} is for classes, but the target of {dataset.name} is a number; use squared_error")
-    return Loss(name, options.label_smoothing)
+    return loss

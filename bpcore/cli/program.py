@@ -1,4 +1,4 @@
-"""How a program ends: in one line and an exit code, whatever its user has caused, and never in a traceback."""
+"""Running a Typer program: a user's error ends in one line and an exit code, never in a traceback."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Annotated, Any
 import typer
 
 from bpcore.errors import BpcoreError
-from bpcore.training.run import NonFiniteLossError
+from bpcore.training.nonfinite import NonFiniteLossError
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 Count = Annotated[int, typer.Option(min=1)]
-"""An option of a program: how many of something, one or more."""
+"""The type of an option that is an integer of 1 or more."""
 
 
 def run(function: Callable[..., Any]) -> None:
-    """Let a function be a program: its parameters are the options of the command line.
+    """Run a function as a program whose command-line options are the function's parameters.
 
-    What bpcore refuses ends in its one line and exit code 2, a loss that is not finite in exit code 1, Ctrl-C in 130.
+    A BpcoreError ends in one line and exit code 2, a loss that is not finite in exit code 1, Ctrl-C in 130.
     """
     name = Path(sys.argv[0]).name
 
@@ -39,7 +39,7 @@ def run(function: Callable[..., Any]) -> None:
 
 
 def exit_code(app: typer.Typer, arguments: Sequence[str] | None, name: str) -> int:
-    """Run a Typer program; whatever a user can cause ends in one line on the standard error."""
+    """Run a Typer program and return the exit code; a user's error becomes one line on the standard error."""
     try:
         code = app(None if arguments is None else list(arguments), prog_name=name, standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -55,7 +55,7 @@ def exit_code(app: typer.Typer, arguments: Sequence[str] | None, name: str) -> i
 
 @contextmanager
 def ended_by_ctrl_c(name: str) -> Iterator[None]:
-    """Say that it was. Typer would make an exit code of Ctrl-C without a word."""
+    """Print a line on Ctrl-C and exit with its code; Typer would exit without a word."""
     try:
         yield
     except KeyboardInterrupt:
@@ -63,7 +63,7 @@ def ended_by_ctrl_c(name: str) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-_UsageError: Any = typer.BadParameter.__mro__[1]  # typer gives it no name of its own
+_UsageError: Any = typer.BadParameter.__mro__[1]  # click's UsageError, which Typer does not export
 
 
 def _error(name: str, message: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""What a command tells: lines for people, and a JSON file for programs."""
+"""A command's output: lines of text for people, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STANDARD_OUTPUT = "-"
 
 
 class Report:
-    """Where the words and the numbers of one command go.
+    """The output of one command.
 
-    json    a file for the results, "-" for the standard output (the words then go to the standard error); None: none
-    quiet   whether to leave out all words but the result
+    json    a file for the results, "-" for the standard output (text then goes to the standard error), or None
+    quiet   whether to print only the result
 
-    A file that cannot be written is refused here, before any work is done.
+    InputError, before any work is done, for a file that cannot be written.
     """
 
     def __init__(self, json: str | None = None, *, quiet: bool = False) -> None:
@@ -33,17 +33,17 @@ class Report:
             check_writable_file(as_path(json))
 
     def say(self, *lines: str) -> None:
-        """Words that --quiet leaves out."""
+        """Print lines, unless --quiet was given."""
         if not self.quiet:
             self.result(*lines)
 
     def result(self, *lines: str) -> None:
-        """What the command was called for."""
+        """Print lines of the result, even with --quiet."""
         for line in lines:
             print(line, file=self.stream, flush=True)
 
     def write(self, results: dict[str, Any]) -> None:
-        """Write the results where --json says."""
+        """Write the results as JSON, if --json was given."""
         if self.json == STANDARD_OUTPUT:
             sys.stdout.write(to_json(results))
         elif self.json is not None:
@@ -51,18 +51,18 @@ class Report:
 
 
 def write_json(path: Path, results: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file, completely or not at all."""
     with replaced(path) as file:
         file.write(to_json(results).encode())
 
 
 def to_json(results: dict[str, Any]) -> str:
-    """JSON as its standard has it: what is not a finite number becomes null."""
+    """Standard JSON: NaN and infinities, which it does not have, become null."""
     return json.dumps(_finite(results), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def check_writable_file(path: Path) -> None:
-    """Refuse a file that could not be written later."""
+    """InputError for a file that cannot be written."""
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file")
     if not path.parent.is_dir():
@@ -71,7 +71,7 @@ def check_writable_file(path: Path) -> None:
 
 
 def check_writable_folder(folder: Path) -> None:
-    """Refuse a folder in which no file can be made."""
+    """InputError for a folder in which no file can be created."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -86,12 +86,12 @@ def columns(rows: list[tuple[str, str]], indent: str = "") -> list[str]:
 
 
 def percent(share: float) -> str:
-    """A share of 0 to 1 in percent, two decimals."""
+    """A share in 0..1 as a percentage with two decimals."""
     return f"{100 * share:.2f} %"
 
 
 def shortened(path: str | os.PathLike[str]) -> str:
-    """A path with ~ for the home folder."""
+    """A path with the home folder replaced by ~."""
     text, home = os.fspath(path), str(Path.home())
     return "~" + text[len(home) :] if text.startswith(home + os.sep) else text
 

@@ -1,4 +1,4 @@
-"""The folder that a training run writes its model and results into."""
+"""The folder for a training run's model and results."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PARENT = Path("runs")
 
 @contextmanager
 def run_folder(output: str | None, name: str = "", *, option: str = "--output") -> Iterator[Path]:
-    """The folder that was named, else a new one: runs/NAME-1, runs/NAME-2, ...
+    """The folder `output` or, for None, a new one: runs/NAME-1, runs/NAME-2, ...
 
-    Made before the training, so that one that cannot be written is known then; taken away again if nothing came of it.
-    InputError where it cannot be made or written; option: what names another.
+    It is created before the training, so that a folder that cannot be written is found at once, and removed again if
+    it is still empty at the end. InputError, naming the option that chooses it, if it cannot be created or written.
     """
     made: list[Path] = []
     try:
@@ -32,12 +32,12 @@ def run_folder(output: str | None, name: str = "", *, option: str = "--output") 
         yield folder
     finally:
         for one in reversed(made):
-            with suppress(OSError):  # it is not empty
+            with suppress(OSError):  # a folder with files in it stays
                 one.rmdir()
 
 
 def _make_numbered(base: Path, made: list[Path], option: str) -> Path:
-    """Make the first of NAME-1, NAME-2, ... that is not there."""
+    """Create the first of NAME-1, NAME-2, ... that does not exist."""
     number = 1
     while True:
         folder = base.with_name(f"{base.name}-{number}")
@@ -47,18 +47,19 @@ def _make_numbered(base: Path, made: list[Path], option: str) -> Path:
 
 
 def _make(folder: Path, made: list[Path], option: str) -> bool:
-    """Make a folder and those above it; note which were made. Whether it was not there before."""
+    """Create a folder and its parents, and append the new ones to made; False if it already existed."""
     if folder.is_dir():
         return False
     try:
         _make(folder.parent, made, option)
         folder.mkdir()
     except FileExistsError as error:
-        if folder.is_dir():  # another run made it a moment ago
+        if folder.is_dir():  # another run created it a moment ago
             return False
-        raise InputError(f"the folder {folder} cannot be made: a file has that name; {option} names another") from error
+        reason = "a file has that name"
+        raise InputError(f"the folder {folder} cannot be created: {reason}; choose another with {option}") from error
     except OSError as error:
-        why = error.strerror or error
-        raise InputError(f"the folder {folder} cannot be made: {why}; {option} names another") from error
+        reason = error.strerror or str(error)
+        raise InputError(f"the folder {folder} cannot be created: {reason}; choose another with {option}") from error
     made.append(folder)
     return True

@@ -1,4 +1,4 @@
-"""`bpcore train`: from the options to a trained model in a folder."""
+"""`bpcore train`: check the options, train a network, and write the model and its results to a folder."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ from bpcore.inspection.diagnostics import Diagnostics
 from bpcore.model.layers import Dense
 from bpcore.model.losses import Loss
 from bpcore.network import Network
+from bpcore.training.batches import BatchPlan
 from bpcore.training.callbacks import Callback
 from bpcore.training.history import History
+from bpcore.training.interrupts import STOPPED_BY_CTRL_C
+from bpcore.training.nonfinite import NonFiniteLossError
 from bpcore.training.optimizers import Optimizer
 from bpcore.training.progress import Compilation, Progress, duration
-from bpcore.training.run import STOPPED_BY_CTRL_C, NonFiniteLossError, Run
+from bpcore.training.run import Run
 
 RESULTS = "results.json"
 DIAGNOSTICS = "diagnostics.json"
@@ -45,10 +48,10 @@ Part = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Job:
-    """A training run of which everything has been checked.
+    """A training run, completely checked.
 
-    options    without anything left open
-    begun      where it begins: at the weights that are drawn, or where another run was left
+    options    with every default filled in
+    begun      the state it starts from: freshly drawn weights, or the state of a run that is resumed
     """
 
     options: Options
@@ -65,9 +68,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Learned:
-    """What came of it. seconds: from the first step to the last, of which compile_seconds went into compiling.
+    """The outcome of a training run.
 
-    Of a run that went on: the history of the whole, the times and samples of this part.
+    history           of the whole run, including the part before it was resumed
+    seconds           from the first step to the last, since it was resumed
+    compile_seconds   the part of them spent compiling
+    samples           the number of samples trained on in that time
     """
 
     history: History
@@ -77,7 +83,7 @@ class Learned:
 
 
 def resume(run: str, named: Mapping[str, Any], report: Report) -> int:
-    """Go on with a run that was left; named: the options that were given. Returns the exit code."""
+    """Resume a run; named: the options given on the command line. Returns the exit code."""
     begun, folder = resuming.read(run)
     return train(begun.goes_on_with(named, folder), report, begun)
 
@@ -101,7 +107,7 @@ def train(options: Options, report: Report, begun: Begun | None = None) -> int:
     _conclude(job, results, folder, report)
     if options.report is not None:
         page = result_page.write(_subject(job, learned, results), options.report)
-        report.say(f"the page about it: {page}")
+        report.say(f"report: {page}")
     return INTERRUPTED if learned.history.stopped == STOPPED_BY_CTRL_C else 0
 
 
@@ -114,7 +120,7 @@ def prepare(options: Options, report: Report, begun: Begun | None = None) -> Job
     diagnostics = chosen.diagnostics(options)
     backend = choose_device(options.device)
     with run_folder(options.output, "run"):
-        pass  # a folder that cannot be written is known before anything is downloaded
+        pass  # a folder that cannot be written is reported before anything is downloaded
     result_page.check(options.report)
     dataset = load(
         options.data,
@@ -139,15 +145,15 @@ def prepare(options: Options, report: Report, begun: Begun | None = None) -> Job
     )
     source = {"target": options.target, "task": options.task, "test_fraction": options.test_fraction}
     network.about = about(dataset, {"name": options.data or dataset.name} | source)
-    settled = replace(options, loss=loss.name, learning_rate=optimizer.learning_rate, epochs=epochs)
-    begun = replace(begun or Begun(options, mark), options=replace(settled, data=network.about["data"]["name"]))
+    complete = replace(options, loss=loss.name, learning_rate=optimizer.learning_rate, epochs=epochs)
+    begun = replace(begun or Begun(options, mark), options=replace(complete, data=network.about["data"]["name"]))
     network.set_parameters(begun.weights)
-    return Job(settled, begun, dataset, training, held_out, network, optimizer, loss, callbacks, diagnostics)
+    return Job(complete, begun, dataset, training, held_out, network, optimizer, loss, callbacks, diagnostics)
 
 
 def learn(job: Job, folder: Path, report: Report) -> Learned:
-    """Train the network, show how it goes, and keep in the folder what it takes to go on."""
-    options, watch = job.options, _Watch()
+    """Train the network, show its progress, and save in the folder the state to resume from."""
+    options, clock = job.options, _Clock()
     assert options.epochs is not None
     with (
         Progress(report.stream) as progress,
@@ -173,7 +179,7 @@ def learn(job: Job, folder: Path, report: Report) -> Learned:
                 *([] if report.quiet else [progress]),
                 *([] if job.diagnostics is None else [job.diagnostics]),
                 *job.callbacks,
-                watch,
+                clock,
                 Keep(folder / resuming.FILE, job.begun, tell),
             ],
             seed=options.seed,
@@ -181,11 +187,11 @@ def learn(job: Job, folder: Path, report: Report) -> Learned:
             shift=job.dataset.shift,
             start=job.begun.state,
         )
-    return Learned(history, watch.seconds, compilation.seconds, watch.samples)
+    return Learned(history, clock.seconds, compilation.seconds, clock.samples)
 
 
 def collect(job: Job, learned: Learned) -> dict[str, Any]:
-    """The results as JSON values. Accuracies are in percent; the test's are left out where there is no test data."""
+    """The results as JSON values, accuracies in percent; without test data there are no test measures."""
     dataset, network, history = job.dataset, job.network, learned.history
     tested = len(dataset.x_test) > 0
     return {
@@ -217,14 +223,16 @@ def collect(job: Job, learned: Learned) -> dict[str, Any]:
 
 
 def hold_out(dataset: Dataset, share: float) -> tuple[Part, Part | None]:
-    """The training data without the share that is held out for validation, and that share; None where it is 0."""
+    """Split the training data into a part to train on and a share held out for validation (None if the share is 0)."""
     x, y = dataset.x_train, dataset.y_train
     if share == 0:
         return (x, y), None
     labels = None if dataset.classes is None else y
     kept, held = split(len(x), labels, share, seed=SPLIT_SEED)
     if len(held) == 0:
-        raise InputError(f"validation={share} of {len(x)} training samples is not a single one")
+        raise InputError(
+            f"validation={share} holds out none of the {len(x)} training samples; accepted: a larger share"
+        )
     return (x[kept], y[kept]), (x[held], y[held])
 
 
@@ -232,8 +240,9 @@ def _introduce(job: Job, report: Report) -> None:
     options, dataset, samples = job.options, job.dataset, len(job.training[0])
     validation = f"{len(job.held_out[0]):,} validation, " if job.held_out else ""
     kind = "numbers to predict" if dataset.classes is None else f"{len(dataset.classes)} classes"
-    batch = min(options.batch_size, samples)
-    plan = f"{_count(options.epochs or 0, 'epoch')}, {_count(-(-samples // batch), 'batch', 'batches')} of {batch}"
+    batches = BatchPlan(samples, options.batch_size)
+    steps, batch = _count(batches.steps, "batch", "batches"), batches.batch_size
+    plan = f"{_count(options.epochs or 0, 'epoch')}, {steps} of {batch}"
     rows = [
         ("data", f"{dataset.name} ({dataset.source})"),
         ("", f"{samples:,} training, {validation}{len(dataset.x_test):,} test samples; {kind}"),
@@ -242,11 +251,11 @@ def _introduce(job: Job, report: Report) -> None:
         ("", f"{job.loss.name}, {plan}"),
     ]
     if job.begun.state.epoch:
-        rows.append(("", f"goes on after epoch {job.begun.state.epoch}"))
+        rows.append(("", f"resumes after epoch {job.begun.state.epoch}"))
     report.say(*columns(rows), "", job.network.summary(), "")
     if options.batch_size > samples:
         report.say(
-            f"note: the batch size {options.batch_size} is above the {samples} training samples: a batch is all of them"
+            f"note: the batch size {options.batch_size} exceeds the {samples} training samples: a batch is all of them"
         )
 
 
@@ -261,12 +270,12 @@ def _conclude(job: Job, results: dict[str, Any], folder: Path, report: Report) -
     compiled = f" ({results['compile_seconds']:.1f} s to compile)" if results["compile_seconds"] else ""
     rate = f"{results['samples_per_second']:,.0f} samples/s"
     report.result(f"{tested}; trained in {results['train_seconds']:.1f} s{compiled}, {rate}")
-    what = "IMAGE" if job.dataset.image_shape else "ROWS.csv" if codec else None
-    report.say(f"saved in {folder}" + (f"; use it: bpcore predict {folder} {what}" if what else ""))
+    argument = "IMAGE" if job.dataset.image_shape else "ROWS.csv" if codec else None
+    report.say(f"saved in {folder}" + (f"; use it: bpcore predict {folder} {argument}" if argument else ""))
 
 
 def _subject(job: Job, learned: Learned, results: dict[str, Any]) -> Subject:
-    """What the page of --report shows."""
+    """The content of the report page."""
     options, dataset, history, data = job.options, job.dataset, learned.history, results["dataset"]
     parts = (f"{data[f'{part}_samples']:,} {part}" for part in ("train", "validation", "test"))
     facts = [
@@ -283,7 +292,7 @@ def _subject(job: Job, learned: Learned, results: dict[str, Any]) -> Subject:
         ("bpcore", __version__),
     ]
     if job.begun.state.epoch:
-        facts.append(("resumed", f"after epoch {job.begun.state.epoch}; the time is that of the epochs since"))
+        facts.append(("resumed", f"after epoch {job.begun.state.epoch}; the time covers the epochs since then"))
     figures = [
         *in_figures(results),
         ("epochs", str(len(history))),
@@ -307,7 +316,7 @@ def _subject(job: Job, learned: Learned, results: dict[str, Any]) -> Subject:
 
 
 def _settings(config: dict[str, Any]) -> str:
-    """A name and its settings, those apart that are not set."""
+    """The name in a config, followed by its settings other than None, 0 and the like."""
     others = (f"{name} {value}" for name, value in config.items() if name != "name" and value)
     return ", ".join([config["name"], *others])
 
@@ -317,29 +326,29 @@ def _count(number: int, one: str, many: str | None = None) -> str:
 
 
 class _TellStreaming(Callback):
-    """Says so where the training data does not lie on the device."""
+    """Tells the user if the training data is streamed because it does not fit on the device."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
 
     def on_begin(self, run: Run) -> None:
-        """Before the first row of numbers."""
+        """Print the line before the first row of the progress table."""
         if run.feed.streamed:
             self._report.say(f"the training data is larger than the device's memory: {run.feed.describe()}", "")
 
 
-class _Watch(Callback):
-    """The time from the first step to the last, and the number of samples learnt from."""
+class _Clock(Callback):
+    """Measures the time from the first step to the last, and counts the samples trained on."""
 
     seconds = 0.0
     samples = 0
 
     def on_begin(self, run: Run) -> None:
-        """Start."""
+        """Start the clock."""
         self._began, self._first = time.perf_counter(), run.epoch
 
     def on_end(self, run: Run) -> None:
-        """Stop."""
+        """Stop the clock and count the samples."""
         self.seconds = time.perf_counter() - self._began
         count = run.samples.x.shape[0]
         of_this_epoch = 0 if run.batch == run.steps_per_epoch else run.batch * run.batch_size

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,7 @@ from bpcore.errors import counted
 from bpcore.inspection.advice import MAY_PASS, advice, short
 from bpcore.inspection.probe import DiagnosticSample, Probe
 from bpcore.training.callbacks import Callback
-
-if TYPE_CHECKING:
-    from bpcore.training.run import Run
+from bpcore.training.run import Run
 
 
 class Diagnostics(Callback):

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from bpcore.backends.base import Samples
 from bpcore.errors import InputError, InputTypeError
-from bpcore.kernels import counter
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss, get_loss
 from bpcore.training import samples
+from bpcore.training.batches import BatchPlan, batch_for
 
 LARGEST_EPSILON = 1e-3
 """A longer way from point to point shows the curvature of the loss, not its slope."""
@@ -134,12 +135,9 @@ def gradcheck(
     if directions < 1:
         raise InputError(f"directions={directions!r}; accepted: an integer of 1 or more")
     chosen = get_loss(loss)
-    features = samples.check_features(np.asarray(x, np.float64), network.dtype)
-    network.build(features.shape[1])
-    network.reserve(len(features))
-    targets = samples.check_targets(y, chosen, len(features), network.outputs, network.dtype)
-    weights = samples.check_weights(sample_weight, len(features), network.dtype)
-    probe = _Probe(network, chosen, features, targets, weights, epsilon, seed)
+    data = samples.prepare(network, np.asarray(x, np.float64), y, chosen, sample_weight)
+    network.reserve(len(data.x))
+    probe = _Probe(network, chosen, data, epsilon, seed)
     rng = np.random.default_rng(seed)
     checks = []
     for name, gradient in probe.gradients().items():
@@ -176,30 +174,18 @@ def _random(shape: tuple[int, ...], rng: np.random.Generator) -> Iterator[np.nda
 class _Probe:
     """The loss of one batch, with one array moved by a little."""
 
-    def __init__(
-        self,
-        network: LayerStack,
-        loss: Loss,
-        x: np.ndarray,
-        targets: np.ndarray,
-        weights: np.ndarray | None,
-        epsilon: float,
-        seed: int,
-    ) -> None:
-        self.network, self.chosen, self.x, self.epsilon = network, loss, x, epsilon
-        backend = network.backend
-        data = samples.to_device(backend, x, targets, weights, 1.0, 0.0)
-        self.control = backend.control(1, network.dtype, seed=seed)
-        counters = backend.to_numpy(self.control.counters).copy()
-        counters[counter.BATCH_SIZE] = len(x)
-        backend.write(counters, self.control.counters)
-        self.batch = samples.batch_for(backend, data, len(x), network.dtype)
-        backend.gather(data, self.control, self.batch)
+    def __init__(self, network: LayerStack, loss: Loss, data: Samples, epsilon: float, seed: int) -> None:
+        self.network, self.loss, self.epsilon = network, loss, epsilon
+        backend, rows = network.backend, len(data.x)
+        self.control = backend.control(1, network.dtype)
+        backend.write(BatchPlan(rows, rows).counters(seed=seed), self.control.counters)
+        self.batch = batch_for(backend, data, rows, network.dtype)
+        backend.gather(samples.to_device(backend, data), self.control, self.batch)
 
     def gradients(self) -> dict[str, np.ndarray]:
         """Every gradient by backpropagation."""
         network, backend = self.network, self.network.backend
-        delta = network.loss_and_delta(self.batch, self.chosen, self.control, training=True)
+        delta = network.loss_and_delta(self.batch, self.loss, self.control, training=True)
         by_input = network.backward(delta, wants_input=True)
         found = {name: np.array(backend.to_numpy(view.grad)) for name, view in network.parameters.views.items()}
         return found | {"x": np.array(backend.to_numpy(by_input))}
@@ -235,7 +221,7 @@ class _Probe:
         found = []
         for move in moves:
             backend.write(before + self.epsilon * move, array)
-            self.network.loss_and_delta(self.batch, self.chosen, self.control, training=True)
+            self.network.loss_and_delta(self.batch, self.loss, self.control, training=True)
             found.append(float(backend.to_numpy(self.control.losses)[0]))
         backend.write(before, array)
         return found

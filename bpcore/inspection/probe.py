@@ -9,19 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bpcore.backends import memory
 from bpcore.backends.base import Samples
 from bpcore.backends.metering import bytes_of
-from bpcore.kernels import counter
 from bpcore.model.layers import Activated, Layer, Maxout, walk
-from bpcore.training.samples import batch_for, to_device
-
-if TYPE_CHECKING:
-    from bpcore.training.run import Run
+from bpcore.training.batches import BatchPlan, batch_for
+from bpcore.training.run import Run
+from bpcore.training.samples import to_device
 
 NEAR_ZERO = 0.01
 """A derivative below this in size is that of a saturated unit: a sigmoid beyond 0.01 or 0.99, a tanh beyond 0.995."""
@@ -96,16 +94,15 @@ class Probe:
         params = self.network.parameters.params
         data = _some_rows(run, rows)
         self.rows: int = data.x.shape[0]
+        batches = bytes_of(
+            lambda meter: (to_device(meter, data), batch_for(meter, data, self.rows, self.dtype)), self.backend
+        )
         needs = {
             "copies of parameters and optimizer state": (params.size + run.state.size) * self.dtype.itemsize,
-            "batch buffers": self.network.bytes_for(self.rows)
-            + bytes_of(
-                lambda meter: (to_device(meter, *_arrays(data)), batch_for(meter, data, self.rows, self.dtype)),
-                self.backend,
-            ),
+            "batch buffers": self.network.bytes_for(self.rows) + batches,
         }
         memory.require(self.backend, self.dtype, needs, "fewer rows, or no diagnostics")
-        self.samples = to_device(self.backend, *_arrays(data))
+        self.samples = to_device(self.backend, data)
         self.batch = batch_for(self.backend, self.samples, self.rows, self.dtype)
         # The update is to take the learning rate of the step at hand from the run's own table.
         own = self.backend.control(1, self.dtype)
@@ -128,25 +125,25 @@ class Probe:
             epoch=step / run.steps_per_epoch,
             loss=float(backend.to_numpy(self.control.losses)[0]),
             gradient_norm=_together(norm.gradient for norm in norms.values()),
-            learning_rate=float(run.learning_rates[next_step]) * run.learning_rate_scale,
+            learning_rate=run.learning_rate_at(next_step),
             layers=tuple(self._layers(norms)),
         )
 
     def _set_counters(self, step: int) -> None:
-        counters = np.zeros(counter.COUNTERS, np.int64)
-        counters[counter.STEP] = step + self.run.extra_steps
-        counters[counter.FIRST_STEP] = self.run.first_step
-        counters[counter.EPOCH] = step // self.run.steps_per_epoch
-        counters[counter.BATCH_SIZE] = self.rows
-        counters[counter.SEED] = self.run.settings.seed
-        counters[counter.FIRST_BAD] = -1
+        timetable = self.run.timetable
+        counters = BatchPlan(self.rows, self.rows).counters(
+            step=step + timetable.extra_steps,
+            first_step=timetable.first_step,
+            epoch=step // self.run.steps_per_epoch,
+            seed=self.run.settings.seed,
+        )
         self.backend.write(counters, self.control.counters)
 
     def _update_copies(self) -> None:
         """The update that the gradients at hand would make, on copies of the parameters and of the state."""
         self.backend.copy(self.network.parameters.params, self.params)
         self.backend.copy(self.run.state, self.state)
-        self.run.update(self.params, self.state, self.control)
+        self.run.step.update(self.params, self.state, self.control)
 
     def _norms(self) -> dict[str, _Norms]:
         """Of each trainable array by its name; added up in float64, so that small squares are not lost."""
@@ -216,10 +213,6 @@ def _some_rows(run: Run, wanted: int) -> Samples:
         rows = np.sort(rng.choice(counted, min(count, len(counted)), replace=False))
         x, targets, weights = (None if a is None else np.ascontiguousarray(a[rows]) for a in arrays)
     return Samples(x, targets, weights, data.scale, data.shift)
-
-
-def _arrays(data: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, float, float]:
-    return data.x, data.targets, data.weights, data.scale, data.shift
 
 
 def _with_norms(sample: LayerSample, norms: dict[str, _Norms]) -> LayerSample:

@@ -18,10 +18,8 @@ from bpcore.kernels.losses import ANY_NUMBERS, LOSSES, Link, LossRule, Predicts,
 
 _BUILT_IN = frozenset(LOSSES)
 
-Answer = Literal["output", "softmax", "sigmoid", "label", "yes_or_no"]
-"""What a network is asked for: its output, what a link makes of it, or what follows from it."""
-
-_ASKED_FOR: dict[Link, Answer] = {"identity": "output", "exp": "output", "softmax": "softmax", "sigmoid": "sigmoid"}
+Answer = Link | Literal["label", "yes_or_no"]
+"""What a network is asked for: its output through a link, the index of the largest, or which of them are above zero."""
 
 
 class Loss:
@@ -84,9 +82,9 @@ class Loss:
         """What rebuilds this loss: Loss(**config)."""
         return {"name": self.name} | {setting.name: getattr(self, setting.name) for setting in self.rule.settings}
 
-    def classifies(self, targets: np.ndarray) -> bool:
-        """Whether a network that is trained on these targets tells classes: of labels it always does."""
-        return targets.ndim == 1 or self.rule.classifies
+    def classifies(self, *, labels: bool) -> bool:
+        """Whether a network that is trained on class labels, or on a matrix of targets, predicts classes or answers."""
+        return labels or self.rule.classifies
 
     def check_targets(self, matrix: np.ndarray, name: str) -> None:
         """InputError where a target matrix (samples, M) of finite numbers is none that this loss takes."""
@@ -99,18 +97,7 @@ class Loss:
         """What a network that was trained with this loss is asked for to predict."""
         if self.rule.predicts == "yes_or_no":
             return "yes_or_no"
-        if classifies:
-            return "label"
-        return self.link
-
-    @property
-    def link(self) -> Answer:
-        """What a network is asked for so that the link is applied; e^output is left to `numbers`."""
-        return _ASKED_FOR[self.rule.link]
-
-    def numbers(self, answers: np.ndarray) -> np.ndarray:
-        """The numbers that the answers of a network stand for that does not classify."""
-        return np.exp(answers) if self.rule.link == "exp" else answers
+        return "label" if classifies else self.rule.link
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,9 +174,9 @@ def register_loss(
     settings    bpcore.kernels.losses.Setting, one for each number that the row function reads as settings.NAME
     several     whether a network of one output is refused
 
-    The row function is compiled in float32 at once. InputError where it cannot be (NumPy's functions, which no GPU
-    kernel can call, exceptions, lists), where a value would widen to float64 (the message names it), where a declaration
-    is none of the above, or where the name is one of bpcore's own.
+    The row function is compiled in float32 at once. InputError if it cannot be (NumPy's functions, which no GPU kernel
+    can call, exceptions, lists), if a value would widen to float64 (the message names it), if a declaration is none of
+    the above, or if the name is one of bpcore's own.
     """
     from bpcore.kernels import check
 

@@ -1,16 +1,16 @@
-"""NumPy on the device at hand: a script that changes one line runs on a GPU.
+"""NumPy's names on the current device: with one changed line a NumPy script runs on a GPU.
 
     import bpcore.numpy as np
 
     x = np.ones((1000, 1000), np.float32)
     print(np.linalg.norm(x @ x))
 
-The arrays are real ones, numpy.ndarray or cupy.ndarray, and on the CPU the functions are NumPy's own. The names are
-those of the Python array API standard 2025.12 and all others that NumPy has; a function takes NumPy's arguments and the
-standard's. The device is the one given to `use`, or $BPCORE_BACKEND, else a GPU where one can be used.
+Arrays are plain numpy.ndarray or cupy.ndarray, and on the CPU the functions are NumPy's own. All names of NumPy and of
+the Python array API standard 2025.12 are here; functions take NumPy's arguments and the standard's. The device is the
+one given to `use`, else $BPCORE_BACKEND, else a GPU if one can be used.
 
-What CuPy lacks is computed on the host, with one warning for each name. A seed gives the same random numbers on both
-devices, because NumPy draws them. `transfers()` lists what crossed between host and device, and where.
+What CuPy lacks is computed on the host, with one warning per name. A seed gives the same random numbers on both
+devices, because NumPy draws them. `transfers()` lists what was copied between host and device, and by which line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bpcore.numpy.choice import use as use
 from bpcore.numpy.namespace import Namespace
 
 if TYPE_CHECKING:
-    from numpy import *  # noqa: F403  what checkers and editors are shown: NumPy's names and types
+    from numpy import *  # noqa: F403  type checkers and editors see NumPy's names and types
 else:
     from bpcore.numpy import fft, linalg, random, testing  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""The border between host and device: what crosses it, for which line of the script, and whether it may."""
+"""Copies between host and device: counted by line of the script, and allowed or refused."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ POLICIES = ("warn", "raise", "ignore")
 
 Direction = Literal["to host", "to device"]
 Why = Literal["fallback", "argument", "creation", "random", "by nature", "asked for"]
-"""fallback    the device lacks it, so NumPy computed it on the host
-argument    an array or a list on the host was given to a function of the device
-creation    an array was made of numbers on the host
-random      numbers were drawn by NumPy, so that a seed gives the same ones on every device
+"""fallback    the device lacks the function, so NumPy computed it on the host
+argument    a host array or list was passed to a function that runs on the device
+creation    an array was created from numbers on the host
+random      NumPy drew the numbers, so that a seed gives the same ones on every device
 by nature   printing, files, comparisons in tests
 asked for   to_numpy"""
 
 _FOLDERS = tuple(os.path.dirname(file) + os.sep for file in (__file__, np.__file__, array_api_compat.__file__))
 
 computing_on_host: ContextVar[bool] = ContextVar("computing_on_host", default=False)
-"""While NumPy computes on the host and calls a function of the user's, that function's names are NumPy's as well."""
+"""True while NumPy computes on the host: a user's function that NumPy calls then also gets NumPy's functions."""
 
 
 class FallbackWarning(UserWarning):
-    """Something that the device lacks was computed on the host."""
+    """The device lacks a function, which was computed on the host instead."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What one function in one line of a script sent across: how many arrays, and how many bytes in all."""
+    """The arrays that one function, called from one line of a script, copied: their number and total bytes."""
 
     place: str
     """file:line"""
     name: str
-    """The function, as "block" or "linalg.multi_dot"."""
+    """The function, such as "block" or "linalg.multi_dot"."""
     direction: Direction
     why: Why
     arrays: int
     bytes: int
 
     def __str__(self) -> str:
-        what = f"{self.arrays} arrays" if self.arrays > 1 else "1 array"
-        return f"{self.place}: {self.name}: {what}, {bytes_in_words(self.bytes)} {self.direction} ({self.why})"
+        count = f"{self.arrays} arrays" if self.arrays > 1 else "1 array"
+        return f"{self.place}: {self.name}: {count}, {bytes_in_words(self.bytes)} {self.direction} ({self.why})"
 
 
 def _line() -> tuple[str, int]:
-    """The file and line that called into bpcore.numpy, however deep in NumPy that is."""
+    """The file and line of the script that called bpcore.numpy, skipping frames of this package and of NumPy."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDERS):
         frame = frame.f_back
@@ -66,7 +66,7 @@ def _line() -> tuple[str, int]:
 
 
 class Border:
-    """The only way for bpcore.numpy between the host and a device; it counts, and holds what fallback= says."""
+    """Makes and counts every copy of bpcore.numpy between the host and one device, as the `fallback` policy allows."""
 
     def __init__(self, backend: Backend, fallback: Policy) -> None:
         self.backend = backend
@@ -75,12 +75,12 @@ class Border:
         self._crossed: dict[tuple[str, str, Direction, Why], tuple[int, int]] = {}
 
     def transfers(self) -> list[Transfer]:
-        """All that crossed; the largest first."""
+        """All copies so far, largest first."""
         found = [Transfer(*key, *counts) for key, counts in self._crossed.items()]
         return sorted(found, key=lambda transfer: -transfer.bytes)
 
     def allow(self, name: str, problem: str) -> None:
-        """Warn, or raise InputError, before something crosses that the user may not expect to; once for each name."""
+        """Warn (once per name) or raise InputError, as the policy says, before a copy that the user may not expect."""
         if self._fallback == "raise":
             raise InputError(f"bpcore.numpy.{name} {problem}; fallback='raise' forbids it")
         if self._fallback == "warn" and name not in self._warned:
@@ -88,14 +88,14 @@ class Border:
             warnings.warn_explicit(f"bpcore.numpy.{name} {problem}", FallbackWarning, *_line())
 
     def count(self, name: str, direction: Direction, why: Why, size: int) -> None:
-        """One array of so many bytes crossed."""
+        """Count the copy of one array of `size` bytes."""
         file, line = _line()
         key = (f"{file}:{line}", name, direction, why)
         arrays, before = self._crossed.get(key, (0, 0))
         self._crossed[key] = (arrays + 1, before + size)
 
     def bring(self, host: np.ndarray, name: str, why: Why) -> Array:
-        """An array from the host on the device, in the same memory order."""
+        """Copy an array from the host to the device, in the same memory order."""
         self.count(name, "to device", why, host.nbytes)
         if host.flags.f_contiguous and not host.flags.c_contiguous:
             return self.backend.asarray(host.T).T
@@ -113,10 +113,10 @@ class Border:
         writes: Iterable[int | str] = (),
         back: bool = True,
     ) -> Any:
-        """function(*args, **kwargs) by NumPy on the host: device arrays go there, and the results come back.
+        """Call a NumPy function on the host: copy device arrays there, and the results back.
 
-        writes   the arguments that the function writes into, by place or keyword; one that it returns need not be told
-        back     whether results come back
+        writes   the arguments that the function writes into, by position or keyword; one that it returns may be omitted
+        back     whether to copy results to the device
         """
         crossing = _Crossing(self, name, why, problem)
         host_args, host_kwargs = crossing.fetch(args), crossing.fetch(kwargs)
@@ -130,28 +130,28 @@ class Border:
         return crossing.bring(result) if back else result
 
     def fits(self, host: np.ndarray) -> bool:
-        """Whether a device can hold it: booleans and numbers of up to 64 bits (complex: 128), no subclasses."""
+        """Whether a device can hold the array: booleans, numbers of up to 64 bits (complex: 128), no subclasses."""
         return type(host) is np.ndarray and host.dtype.kind in "biufc" and host.dtype.char not in "gG"
 
 
 def written(args: tuple[Any, ...], kwargs: dict[str, Any], writes: Iterable[int | str]) -> list[Any]:
-    """The arguments that a function writes into, of those that were given."""
+    """The given arguments that a function writes into."""
     by_place = [args[which] for which in writes if isinstance(which, int) and which < len(args)]
     return by_place + [kwargs[which] for which in writes if isinstance(which, str) and which in kwargs]
 
 
 class _Crossing:
-    """One call that is computed on the host."""
+    """The copies of one call that is computed on the host."""
 
     def __init__(self, border: Border, name: str, why: Why, problem: str) -> None:
         self._border, self._name, self._why, self._problem = border, name, why, problem
         self._pairs: dict[int, tuple[Array, np.ndarray]] = {}
-        """Each array of the device, and its copy on the host; by the identity of either."""
+        """Pairs of a device array and its host copy, by the id of either."""
         self._written: list[np.ndarray] = []
-        """What the function wrote into and is on the device again, or was on the host from the beginning."""
+        """Host arrays that the function wrote into and that are already back, or were on the host from the start."""
 
     def fetch(self, value: Any) -> Any:
-        """The value with copies on the host in place of device arrays; itself where there are none in it."""
+        """The value with device arrays replaced by host copies; the same object if it holds none."""
         if self._border.backend.owns(value):
             if id(value) not in self._pairs:
                 self._allow()
@@ -162,7 +162,7 @@ class _Crossing:
         return _mapped(self.fetch, value)
 
     def bring(self, value: Any) -> Any:
-        """The value with device arrays in place of NumPy's; what a device cannot hold stays as it is."""
+        """The value with host arrays replaced by device arrays; what a device cannot hold stays as it is."""
         if id(value) in self._pairs:
             array, host = self._pairs[id(value)]
             self.write_back(array, host)
@@ -175,7 +175,7 @@ class _Crossing:
         return _mapped(self.bring, value)
 
     def write_back(self, value: Any, host: Any) -> None:
-        """What the function wrote into the copy, into the value itself."""
+        """Copy what the function wrote into the host copy to the value itself."""
         if isinstance(host, np.ndarray):
             if value is not host and not any(host is one for one in self._written):
                 new = self._border.bring(host, self._name, self._why)
@@ -193,7 +193,7 @@ class _Crossing:
 
 
 def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
-    """The function at each element of a list, a tuple or a dict; the same object where nothing changes."""
+    """Apply the function to each element of a list, tuple or dict; the same object if nothing changes."""
     if isinstance(value, dict):
         changed = {key: function(one) for key, one in value.items()}
         return value if all(changed[key] is value[key] for key in value) else type(value)(changed)

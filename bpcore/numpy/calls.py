@@ -1,7 +1,7 @@
-"""A call of NumPy's, made by the device: its arguments as the device's function takes them.
+"""Makes a NumPy call on the device, with the arguments arranged as the device's function takes them.
 
-It is tried on the device's module (CuPy), then on what array-api-compat makes of that. Where neither takes the
-arguments, or the device says that it cannot (NotImplementedError, TypeError), the call is unfit for the device.
+The device's module (CuPy) is tried first, then array-api-compat's version of it. If neither accepts the arguments, or
+the device refuses (NotImplementedError, TypeError), UnfitError tells the caller to compute on the host.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ ARRAYS = _words(
     "indices m mask max mean min object p prepend q sample seq_of_zeros sorter src test_elements to_begin to_end u v "
     "val values w weights where x x1 x2 xp y z"
 )
-"""NumPy's parameters that take an array or a list."""
+"""Names of NumPy parameters that take an array or a list."""
 
 NOT_ARRAYS = _words("histogram2d.bins histogramdd.bins")
-"""Where a parameter of that name takes other things."""
+"""Exceptions to ARRAYS: function.parameter."""
 
 SEQUENCES = _words("args arrays arys choicelist choices condlist keys multi_index tup xi")
-"""NumPy's parameters that take several arrays."""
+"""Names of NumPy parameters that take several arrays."""
 
 WEAK = _words("choicelist choices condition object")
-"""Where a plain number is no array of a dtype of its own; elsewhere in first place it is one."""
+"""Parameters where a plain number has no dtype of its own; elsewhere a number as first argument becomes an array."""
 
 STANDARD_FIRST = _words("broadcast_arrays ceil floor meshgrid trunc")
-"""Where array-api-compat gives what NumPy gives and CuPy does not: tuples, and whole numbers that stay integers."""
+"""Functions where array-api-compat follows NumPy and CuPy does not: results are tuples, and integers stay integers."""
 
 NAMED_RESULTS = _words("linalg.eig linalg.eigh linalg.qr linalg.slogdet linalg.svd")
-"""Functions whose results NumPy names, where CuPy's are plain tuples."""
+"""Functions that return a named tuple in NumPy and a plain tuple in CuPy."""
 
 
 class UnfitError(Exception):
-    """The device does not take this call; the reason in words. Never raised to a user."""
+    """The device cannot make this call; the message says why. Never reaches a user."""
 
 
 class Calls:
-    """Makes calls on the device of one border."""
+    """Makes NumPy calls on one device; the border copies their arguments."""
 
     def __init__(self, border: Border) -> None:
         self.border = border
@@ -59,7 +59,7 @@ class Calls:
         self.no_such = f"the {border.backend.name} backend has no such function"
 
     def candidates(self, path: str, name: str) -> list[Any]:
-        """The device's objects of that name, the one to be tried first in front."""
+        """The device's objects of that name, in the order in which to try them."""
         found = []
         for module in (self.xp, self._standard):
             space = getattr(module, path, None) if path else module
@@ -69,7 +69,7 @@ class Calls:
         return found[::-1] if name in STANDARD_FIRST else found
 
     def call(self, name: str, host: Any, candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The call of NumPy's function `host` by the first of the candidates that takes it; else UnfitError."""
+        """Make a call of NumPy's function `host` with the first candidate that accepts it; else raise UnfitError."""
         if not candidates:
             raise UnfitError(self.no_such)
         problem = ""
@@ -99,10 +99,11 @@ class Calls:
     def arguments(
         self, name: str, host: Any, candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[list[Any], dict[str, Any]]:
-        """What goes by place and what by name; lists and host arrays have become arrays of the device.
+        """Positional and keyword arguments for the device, with lists and host arrays copied to it.
 
-        By place go NumPy's parameters without a default: CuPy has them in the same order, often under other names. The
-        others have the same names, now and then in another order. TypeError where NumPy does not take the call.
+        NumPy's parameters without a default become positional: CuPy has them in the same order, often under other
+        names. The others become keywords: CuPy has the same names, sometimes in another order. TypeError if NumPy
+        itself would refuse the call.
         """
         if isinstance(host, np.ufunc):
             return [*(self.operand(name, value) for value in args[: host.nin]), *args[host.nin :]], kwargs
@@ -122,9 +123,9 @@ class Calls:
         return value
 
     def operand(self, name: str, value: Any, *, number: bool = False) -> Any:
-        """An array or a list of the host as an array of the device, and with `number` a plain number too.
+        """Copy a host array or a list to the device, with `number` also a plain number; other values stay as they are.
 
-        UnfitError where it holds what a device cannot hold: text, objects, dates.
+        UnfitError if a device cannot hold the dtype: text, objects, dates.
         """
         if isinstance(value, list | tuple) and self.has_arrays(value):
             return tried(self.xp.asarray, value)
@@ -139,7 +140,7 @@ class Calls:
         return self.border.bring(host, name, "argument")
 
     def has_arrays(self, value: Any) -> bool:
-        """Whether there are arrays of the device in it."""
+        """Whether the value is or contains a device array."""
         if isinstance(value, list | tuple):
             return any(map(self.has_arrays, value))
         if isinstance(value, dict):
@@ -148,7 +149,7 @@ class Calls:
 
 
 def tried(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """function(*args, **kwargs); UnfitError with the first line of what it says, where it says that it cannot."""
+    """Call the function; turn NotImplementedError and TypeError into UnfitError with the first line of the message."""
     try:
         return function(*args, **kwargs)
     except (NotImplementedError, TypeError) as error:
@@ -156,14 +157,14 @@ def tried(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _named(name: str, host: Any, result: Any) -> Any:
-    """A result with NumPy's names in place of a plain tuple."""
+    """The result as NumPy's named tuple where NumPy returns one."""
     return type(host(np.eye(1)))(*result) if name in NAMED_RESULTS and type(result) is tuple else result
 
 
 def _alike(host: Any, candidate: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...] | None:
-    """NumPy's names for the arguments by place, where the device's function takes such a call just as it is written.
+    """NumPy's names of the positional arguments, if the device's function takes the call exactly as written.
 
-    That is so for most calls, and saves them most of the work. None where it is not so, or not known.
+    Most calls are like this and skip most of the work. None if the call must be rearranged, or a signature is unknown.
     """
     known, theirs = standard.signature(host), standard.signature(candidate)
     if known is None or theirs is None or isinstance(host, np.ufunc):
@@ -182,7 +183,7 @@ def _alike(host: Any, candidate: Any, args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def _first_bound(candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
-    """The arguments with the names that the device's function gives them, where NumPy's does not tell its own."""
+    """The arguments bound to the device function's signature, for NumPy functions that have no signature."""
     for signature in filter(None, map(standard.signature, candidates)):
         try:
             return signature.bind(*args, **kwargs)
@@ -192,7 +193,7 @@ def _first_bound(candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _by_place_and_name(bound: inspect.BoundArguments) -> tuple[list[Any], dict[str, Any]]:
-    """Parameters without a default by place, the others by name."""
+    """Split the arguments: parameters without a default by position, the others by name."""
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for key, value in bound.arguments.items():
@@ -209,9 +210,9 @@ def _by_place_and_name(bound: inspect.BoundArguments) -> tuple[list[Any], dict[s
 
 
 def _fitting(candidate: Any, host: Any, positional: list[Any], named: dict[str, Any]) -> dict[str, Any] | None:
-    """The keywords for this function; None where it does not take the call.
+    """The keywords to pass to this function; None if it does not accept the call.
 
-    Keywords that it has not are left out where they ask for what it does anyway: NumPy's default.
+    Keywords that it lacks are dropped if they have NumPy's default value.
     """
     theirs, known = standard.signature(candidate), standard.signature(host)
     if theirs is None:

@@ -1,4 +1,4 @@
-"""Which device the names of bpcore.numpy stand for."""
+"""The choice of the device that bpcore.numpy computes on."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _when_changed: list[Callable[[], None]] = []
 
 
 def use(backend: str | Backend = "auto", *, fallback: Policy = "warn") -> None:
-    """Choose the device, from now on and in all modules; names that were imported singly before stay as they are.
+    """Choose the device for all modules of the process; names imported singly before (from ... import) do not change.
 
-    backend   as for bpcore.get_backend: "numpy", "cupy", another package's, "auto", or a backend that exists
-    fallback  what happens where the device lacks something, and it would be computed on the host: "warn" once for each
-              name, "raise" InputError, or "ignore"
+    backend   as for bpcore.get_backend: "numpy", "cupy", a name from another package, "auto", or a backend object
+    fallback  what to do before computing on the host what the device lacks: "warn" once per name, "raise" InputError,
+              or "ignore"
 
-    The list of transfers begins anew. InputError or MissingExtraError where the backend cannot be used.
+    Clears the list of transfers. InputError or MissingExtraError if the backend cannot be used.
     """
     global _chosen, _device
     if not isinstance(backend, str | Backend):
@@ -40,31 +40,31 @@ def use(backend: str | Backend = "auto", *, fallback: Policy = "warn") -> None:
 
 
 def at_hand() -> Device | None:
-    """The device chosen, or None for the CPU; the first to ask chooses "auto" where nobody has chosen."""
+    """The chosen device, or None for the CPU; chooses "auto" on first use if `use` was not called."""
     if not _chosen:
         use()
     return _device
 
 
 def on_change(changed: Callable[[], None]) -> None:
-    """Have this called whenever a device is chosen."""
+    """Register a function to call whenever a device is chosen."""
     _when_changed.append(changed)
 
 
 def backend_name() -> str:
-    """The name of the backend at hand: "numpy", "cupy", ..."""
+    """The name of the current backend: "numpy", "cupy", ..."""
     device = at_hand()
     return "numpy" if device is None else device.border.backend.name
 
 
 def transfers() -> list[Transfer]:
-    """What crossed between host and device since the last `use`, by line of the script; the largest first."""
+    """Copies between host and device since the last `use`, by line of the script, largest first."""
     device = at_hand()
     return [] if device is None else device.border.transfers()
 
 
 def to_numpy(array: Any) -> np.ndarray:
-    """The array on the host: itself on the CPU, a copy from a device; for plotting, files, other libraries."""
+    """The array on the host, for plotting, files and other libraries: itself on the CPU, else a copy."""
     device = at_hand()
     if device is None or not device.border.backend.owns(array):
         return np.asarray(array)

@@ -1,4 +1,4 @@
-"""NumPy's names for a device: its own function where it has one that takes the call, else NumPy's on the host."""
+"""NumPy's names on a device: the device's own function if it accepts the call, else NumPy's on the host."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from bpcore.numpy.drawing import Drawing
 from bpcore.numpy.ufuncs import Ufunc
 
 CREATION = {"array", "asanyarray", "asarray", "ascontiguousarray", "asfortranarray", "copy", "require"}
-"""Made on the host, where they are made of what is on the host."""
+"""Computed on the host if their arguments are on the host."""
 
 TEXT = {"array2string", "array_repr", "array_str", "format_float_positional", "format_float_scientific"}
 FILES = {"frombuffer", "fromfile", "fromregex", "fromstring", "genfromtxt", "load", "loadtxt"}
 FILES |= {"save", "savetxt", "savez", "savez_compressed"}
 BY_NATURE = TEXT | FILES | {"fromfunction", "fromiter", "min_scalar_type", "ndenumerate"}
-"""Computed on the host in any case, as is numpy.testing: text, files, and what goes element by element in Python."""
+"""Always computed on the host, like numpy.testing: text, files, and functions that loop over elements in Python."""
 
 DEVICE_OBJECTS = {"__array_namespace_info__", "broadcast", "c_", "flatiter", "mgrid", "ogrid", "poly1d", "r_"}
-"""No functions, but the device's own all the same."""
+"""Names that are not functions and yet are taken from the device."""
 
 WRITES: dict[str, list[int | str]] = {
     "copyto": [0, "dst"],
@@ -40,7 +40,7 @@ WRITES: dict[str, list[int | str]] = {
 
 
 class Device:
-    """Everything that bpcore.numpy offers while a device is at hand."""
+    """The contents of bpcore.numpy while a device is chosen."""
 
     def __init__(self, backend: Backend, fallback: Policy) -> None:
         self.border = Border(backend, fallback)
@@ -53,7 +53,7 @@ class Device:
         }
 
     def find(self, path: str, name: str) -> Any:
-        """What NumPy's name in numpy.<path> stands for on this device."""
+        """The object for a name in numpy.<path> on this device."""
         if path == "random":
             return self._drawing.find(name)
         host = standard.find(path, name)
@@ -75,7 +75,7 @@ class Device:
         return self._function(path, name, host, candidates)
 
     def _function(self, path: str, name: str, host: Callable[..., Any], candidates: list[Any]) -> Callable[..., Any]:
-        """A function of NumPy's, with its name, signature and documentation."""
+        """A function with the name, signature and docstring of NumPy's that runs on the device if it can."""
         whole = f"{path}.{name}" if path else name
         always: Why | None = "by nature" if path == "testing" or name in BY_NATURE else None
         guard = self._singular_matrices_raise if path == "linalg" else nullcontext
@@ -103,7 +103,7 @@ class Device:
         return function
 
     def _singular_matrices_raise(self) -> AbstractContextManager[None]:
-        """CuPy looks for what makes NumPy raise LinAlgError only where it is told to: it has to wait for that."""
+        """Make CuPy raise LinAlgError as NumPy does; by default it skips the check, which waits for the device."""
         if self._calls.xp.__name__ != "cupy":
             return nullcontext()
         import cupyx
@@ -112,12 +112,12 @@ class Device:
 
 
 class _Vectorize(np.vectorize):
-    """numpy.vectorize: a function of Python's for each element, so on the host."""
+    """numpy.vectorize; it calls a Python function for each element, so it runs on the host."""
 
     _border: Border
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.vectorize, with arrays of the device."""
+        """As numpy.vectorize, with device arrays."""
         if computing_on_host.get():
             return super().__call__(*args, **kwargs)
         return self._border.on_host("vectorize", super().__call__, args, kwargs, why="by nature")

@@ -1,7 +1,7 @@
-"""Random numbers for a device: drawn on the host by NumPy, and put on the device.
+"""Random numbers for a device, drawn by NumPy on the host so that a seed gives the same numbers on every device.
 
-So a seed gives the same numbers on every device. What is drawn counts as a transfer (`random`), without a warning.
-Single numbers (no size given) are Python's and cross nothing.
+Copying them to the device counts as a transfer (`random`), without a warning. Single numbers (no size given) are Python
+numbers and are not copied.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from bpcore.numpy.border import Border, computing_on_host
 
 NO_NUMBERS = frozenset({"bytes", "get_state", "seed", "set_state", "spawn"})
-"""Methods that draw none: they stay NumPy's."""
+"""Methods that draw no numbers; these are NumPy's own."""
 
 WRITES: dict[str, list[int | str]] = {"shuffle": [0, "x"]}
 """Methods that write into an argument other than `out`."""
 
 
 class Drawing:
-    """numpy.random's names for one device."""
+    """The contents of numpy.random for one device."""
 
     def __init__(self, border: Border) -> None:
         self._border = border
@@ -30,7 +30,7 @@ class Drawing:
         self._random_state = _generators(border, np.random.RandomState)
 
     def find(self, name: str) -> Any:
-        """The object of that name: a function, or a class of generators, that draws for the device."""
+        """The object of that name; functions and generator classes return device arrays."""
         host = getattr(np.random, name)
         if name == "Generator":
             return self._generator
@@ -54,7 +54,7 @@ class Drawing:
         return default_rng
 
     def _function(self, name: str, host: Callable[..., Any]) -> Callable[..., Any]:
-        """One of the functions that draw from NumPy's global generator."""
+        """A function that draws from NumPy's global generator and returns a device array."""
 
         @functools.wraps(host)
         def function(*args: Any, **kwargs: Any) -> Any:
@@ -71,10 +71,10 @@ def _draw(border: Border, name: str, host: Callable[..., Any], args: tuple[Any, 
 
 
 def _generators(border: Border, base: type) -> type:
-    """A subclass of NumPy's Generator or RandomState whose numbers come to the device."""
+    """A subclass of NumPy's Generator or RandomState whose methods return device arrays."""
 
     def start(self: Any, *args: Any, **kwargs: Any) -> None:
-        # What draws is a plain generator: NumPy's methods call one another, and expect numbers on the host.
+        # A plain generator draws, because NumPy's methods call one another and expect numbers on the host.
         self._plain = base(*args, **kwargs)
         base.__init__(self, self._plain._bit_generator)  # type: ignore[misc]
 

@@ -1,4 +1,4 @@
-"""numpy.fft and the array API's extension `fft`, on the device at hand."""
+"""numpy.fft and the array API's `fft` extension on the current device."""
 
 from __future__ import annotations
 

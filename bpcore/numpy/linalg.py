@@ -1,4 +1,4 @@
-"""numpy.linalg and the array API's extension `linalg`, on the device at hand."""
+"""numpy.linalg and the array API's `linalg` extension on the current device."""
 
 from __future__ import annotations
 

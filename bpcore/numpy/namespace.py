@@ -1,4 +1,4 @@
-"""The names of one of NumPy's modules, found for the device at hand when they are first asked for."""
+"""The names of one NumPy module, resolved for the current device when first used."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from bpcore.numpy import choice, standard
 
 
 class Namespace:
-    """What a module of this package offers: `find` is its __getattr__, `names` its __dir__.
+    """The contents of a module of this package: `find` is its __getattr__, `names` its __dir__.
 
     path    the module within NumPy: "" or "linalg", ...
-    within  the module's globals(), where a name is kept once it is found, so that it costs nothing afterwards
-    own     names of its own that the module has beside NumPy's
+    within  the module's globals(), which keep each name once found, so that later uses cost nothing
+    own     names that the module defines in addition to NumPy's
     """
 
     _all: ClassVar[list[Namespace]] = []
@@ -24,7 +24,7 @@ class Namespace:
         self._all.append(self)
 
     def find(self, name: str) -> Any:
-        """The object of that name for the device at hand; AttributeError where NumPy and the standard have none."""
+        """The object of that name on the current device; AttributeError if neither NumPy nor the standard has it."""
         if name == "__all__":
             return standard.names(self._path)
         if name.startswith("__") and name not in standard.names(self._path):
@@ -36,12 +36,12 @@ class Namespace:
         return value
 
     def names(self) -> list[str]:
-        """All names, whether they were asked for or not."""
+        """All names, whether or not they have been used."""
         return sorted({*standard.names(self._path), *self._own})
 
     @classmethod
     def forget(cls) -> None:
-        """Another device was chosen: every name is to be found anew."""
+        """Drop all names found so far, because another device was chosen."""
         for namespace in cls._all:
             for name in namespace._found:
                 del namespace._within[name]

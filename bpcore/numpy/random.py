@@ -1,4 +1,4 @@
-"""numpy.random on the device at hand: the same seed gives the same numbers on every device (drawing.py)."""
+"""numpy.random on the current device: a seed gives the same numbers on every device (see drawing.py)."""
 
 from __future__ import annotations
 

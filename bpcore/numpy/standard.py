@@ -1,7 +1,7 @@
-"""NumPy's names, and what the Python array API standard has beyond them.
+"""NumPy's names, with the keywords and results that the Python array API standard adds.
 
-NumPy conforms to the standard from 2.1 on but for a few keywords and results, which come from array-api-compat; here
-NumPy's function takes both its own arguments and the standard's. Nearly everything is NumPy's own object.
+From 2.1 on NumPy conforms to the standard except for a few keywords and results, which array-api-compat provides. The
+functions made here take both NumPy's arguments and the standard's; nearly all other names are NumPy's own objects.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from typing import Any
 import numpy as np
 
 VERSION = "2025.12"
-"""Of the standard: https://data-apis.org/array-api/2025.12/."""
+"""The version of the standard: https://data-apis.org/array-api/2025.12/."""
 
 ADDED = {"": ("__array_api_version__", "__array_namespace_info__")}
-"""Names that numpy.__all__ has not, or not in all versions."""
+"""Names that numpy.__all__ lacks, at least in some versions."""
 
 KEYWORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "": {"sort": ("descending",), "argsort": ("descending",)},
     "fft": {"fftfreq": ("dtype", "device"), "rfftfreq": ("dtype", "device")},
 }
-"""Keywords of the standard that NumPy's function of that name has not, or not in all versions."""
+"""Keywords of the standard that NumPy's function lacks, at least in some versions."""
 
 INSTEAD = {"linalg": ("eig", "eigvals")}
-"""Where results differ, the standard's: eigenvalues are always complex, as CuPy's are."""
+"""Functions whose results follow the standard instead of NumPy: eigenvalues are always complex, as in CuPy."""
 
 
 def numpy_module(path: str) -> ModuleType:
-    """numpy itself for "", or numpy.linalg, ..."""
+    """numpy itself if the path is "", else numpy.<path>."""
     return importlib.import_module(f"numpy.{path}" if path else "numpy")
 
 
 def compat_module(path: str) -> ModuleType:
-    """What array-api-compat makes of it; loaded where it is needed alone, for it loads all of NumPy."""
+    """The array-api-compat version of that module; loaded only when needed, because it loads all of NumPy."""
     return importlib.import_module(f"array_api_compat.numpy.{path}" if path else "array_api_compat.numpy")
 
 
 def names(path: str) -> list[str]:
-    """Every public name of NumPy's module and of the standard."""
+    """Every public name of a NumPy module and of the standard."""
     module = numpy_module(path)
     public = getattr(module, "__all__", None) or [name for name in dir(module) if not name.startswith("_")]
     return sorted({*public, *ADDED.get(path, ())})
 
 
 def find(path: str, name: str) -> Any:
-    """NumPy's object of that name, where need be made to take the standard's keywords as well."""
+    """NumPy's object of that name, extended by the standard's keywords where it lacks them."""
     if not path and name in _OWN:
         return _OWN[name]
     if not path and name == "__array_namespace_info__":
@@ -66,7 +66,7 @@ def find(path: str, name: str) -> Any:
 
 @functools.cache
 def signature(function: Any) -> inspect.Signature | None:
-    """A function's signature; None where it does not tell it, as some of C do not."""
+    """A function's signature; None if it has none, as some functions written in C."""
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):
@@ -76,7 +76,7 @@ def signature(function: Any) -> inspect.Signature | None:
 def _with_keywords(
     own: Callable[..., Any], standard: Callable[..., Any], keywords: list[str], *, always: bool = False
 ) -> Callable[..., Any]:
-    """NumPy's function with these keywords beside its own; where one is given, or always, the standard's computes."""
+    """NumPy's function with added keywords; if one of them is given, or `always`, the standard's function is called."""
     known, theirs = inspect.signature(own), inspect.signature(standard).parameters
     extra = [theirs[keyword].replace(kind=inspect.Parameter.KEYWORD_ONLY) for keyword in keywords]
 
@@ -95,7 +95,7 @@ def _with_keywords(
 
 
 def _stable(argsort: Callable[..., Any]) -> Callable[..., Any]:
-    """numpy.argsort, which leaves equals in their order unless told how to sort: as the standard has it, and CuPy."""
+    """numpy.argsort that is stable unless told how to sort, as the standard requires and CuPy does."""
 
     @functools.wraps(argsort)
     def function(*args: Any, **kwargs: Any) -> Any:
@@ -108,11 +108,11 @@ def _stable(argsort: Callable[..., Any]) -> Callable[..., Any]:
 
 
 NOTHING: Any = inspect.signature(np.clip).parameters["a_min"].default
-"""By which NumPy tells that an argument was not given."""
+"""NumPy's default for an argument that was not given."""
 
 
 def clip_by(function: Callable[..., Any]) -> Callable[..., Any]:
-    """numpy.clip by a function that takes a, a_min, a_max; bounds may be named as in NumPy and as in the standard."""
+    """numpy.clip on top of a function of (a, a_min, a_max); bounds may have NumPy's names or the standard's."""
 
     def clip(
         a: Any,
@@ -131,7 +131,7 @@ def clip_by(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _bounds(low: Any, high: Any, a_min: Any, a_max: Any) -> tuple[Any, Any]:
-    """One bound of each pair of names; None where neither was given."""
+    """The lower and upper bound, each from whichever of its two names was given; None if neither was."""
     if (low is not NOTHING and a_min is not NOTHING) or (high is not NOTHING and a_max is not NOTHING):
         raise ValueError("clip() got a bound by both of its names, min and a_min or max and a_max")
     low, high = (a_min if low is NOTHING else low), (a_max if high is NOTHING else high)
@@ -139,7 +139,7 @@ def _bounds(low: Any, high: Any, a_min: Any, a_max: Any) -> tuple[Any, Any]:
 
 
 class _OfArrays(type):
-    """NumPy's class that takes an array as well, for the limits of its dtype; isinstance sees NumPy's."""
+    """Lets NumPy's finfo and iinfo also take an array, for its dtype; isinstance checks against NumPy's class."""
 
     def __call__(cls, dtype: Any) -> Any:
         is_array = not isinstance(dtype, type) and hasattr(dtype, "dtype")
@@ -150,11 +150,11 @@ class _OfArrays(type):
 
 
 class finfo(np.finfo, metaclass=_OfArrays):  # noqa: N801
-    """numpy.finfo, of a dtype or of an array."""
+    """numpy.finfo of a dtype or an array."""
 
 
 class iinfo(np.iinfo, metaclass=_OfArrays):  # noqa: N801
-    """numpy.iinfo, of a dtype or of an array."""
+    """numpy.iinfo of a dtype or an array."""
 
 
 _OWN = {"clip": clip_by(np.clip), "finfo": finfo, "iinfo": iinfo, "__array_api_version__": VERSION}

@@ -1,4 +1,4 @@
-"""numpy.testing: comparisons of arrays of the device at hand, made on the host."""
+"""numpy.testing for arrays of the current device; comparisons run on the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NumPy's ufuncs for a device."""
+"""NumPy's ufuncs on a device."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bpcore.numpy.calls import Calls, UnfitError, tried
 from bpcore.numpy.standard import NOTHING, signature
 
 REDUCTIONS = {"maximum": "max", "minimum": "min", "logical_and": "all", "logical_or": "any"}
-"""Functions of the device that are a ufunc's `reduce`."""
+"""Functions of the device that do what a ufunc's `reduce` does."""
 
 
 class Ufunc:
-    """A ufunc of NumPy's on a device: the call and its five methods, with `out=` and `where=`.
+    """A NumPy ufunc on a device: the call and its five methods, with `out=` and `where=`.
 
-    Where the device's ufunc has not the method, or not for this dtype, NumPy computes it on the host.
+    If the device's ufunc lacks the method, or refuses the dtype, NumPy computes the result on the host.
     """
 
     def __init__(self, calls: Calls, path: str, name: str, host: np.ufunc) -> None:
@@ -47,11 +47,11 @@ class Ufunc:
             where = self._operand(options.pop("where", True))
             masked = where is not True
             if masked and (self._host.nout > 1 or len(args) > self._host.nin):
-                raise UnfitError("where= with several outputs, or with one that is given by its place")
+                raise UnfitError("where= with several outputs, or with an output passed by position")
             out = options.pop("out", None) if masked else None
             result = self._calls.call(self._name, self._host, self._candidates, args, options)
             if out is None:
-                return result  # what `where` leaves out is undefined, in NumPy as well
+                return result  # elements outside `where` are undefined, in NumPy too
             out = out[0] if isinstance(out, tuple) else out
             self._calls.xp.copyto(out, result, where=where)
             return out
@@ -106,7 +106,7 @@ class Ufunc:
         return self._try(on_device, "outer", (A, B), kwargs, ["out"])
 
     def at(self, a: Any, indices: Any, b: Any = None, /) -> None:
-        """As numpy.ufunc.at: a[indices] is changed in place, once for each time that an index occurs."""
+        """As numpy.ufunc.at: changes a[indices] in place, once for each occurrence of an index."""
         operands = (b,) if self._host.nin == 2 else ()
 
         def on_device() -> Any:
@@ -134,7 +134,7 @@ class Ufunc:
         kwargs: dict[str, Any],
         writes: list[int | str],
     ) -> Any:
-        """On the device, or else by NumPy on the host."""
+        """Compute on the device, or on the host if the device cannot."""
         host = getattr(self._host, method)
         if computing_on_host.get():
             return host(*args, **kwargs)
@@ -147,5 +147,5 @@ class Ufunc:
 
 
 def _without(given: dict[str, Any], **defaults: Any) -> dict[str, Any]:
-    """What was given and is not the default."""
+    """The given arguments without those that have their default."""
     return {key: value for key, value in given.items() if key not in defaults or value is not defaults[key]}

@@ -1,4 +1,4 @@
-"""The functional face: each operation of a training step as one function of arrays.
+"""The operations of a training step as functions of arrays.
 
     from bpcore import ops
 
@@ -7,18 +7,18 @@
     dV, dc = ops.matmul(a, loss.delta, transpose_a=True), loss.bias_grad
     ops.update(V, dV, state, "adam", step=0)              # in place
 
-What the arrays are decides where it runs: NumPy's on the CPU, CuPy's on the GPU, those of another package's backend
-there. Arrays of other libraries (PyTorch, JAX, anything with DLPack) come in without a copy, and what goes out is a
-numpy.ndarray or a cupy.ndarray. All arrays of one call are on one device and, labels apart, of one dtype, float32 or
-float64: nothing is moved to another device, and no number rounded, behind the caller's back.
+The arrays decide where a function runs: NumPy's on the CPU, CuPy's on the GPU, those of another package's backend on
+its device. Arrays of other libraries (PyTorch, JAX, anything with DLPack) are taken without a copy; results are
+numpy.ndarray or cupy.ndarray. All arrays of one call must be on one device and, except for labels, have one dtype,
+float32 or float64. No function moves arrays to another device or rounds them on its own.
 
-No argument is changed but `out` and what is said to be changed. `out` must have the shape and dtype of the result, be
-one that may be written to, and share no element with another argument, unless its function says that it may be that
-argument. Arguments may be views of any layout; where neither the rows nor the columns of a matrix are contiguous, a
-product takes a copy. Arrays of no elements give results of none. Labels are integers of any size.
+Functions write only to `out`, and to arguments that they are documented to change. `out` must be writable, have the
+shape and dtype of the result, and share no element with another argument, unless the function says that it may be that
+argument. Arguments may be views of any layout; a product copies a matrix if neither its rows nor its columns are
+contiguous. Empty arrays give empty results. Labels are integers of any size.
 
 InputError for shapes, values and `out`; InputTypeError for types, dtypes and devices. Shapes: B batch, N inputs, M
-outputs. Functions of single elements take vectors as well.
+outputs. Elementwise functions take vectors as well.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the functions of bpcore.ops ask of their arguments: every check stands here, and is made before any work."""
+"""The checks that the functions of bpcore.ops make on their arguments, all before any work."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bpcore.errors import InputError, InputTypeError
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 OPTIONAL = ("b", "bias", "parameter", "weights")
-"""The arguments that may be None, for not given."""
+"""The arguments that may be None, meaning not given."""
 
 
 class Call:
-    """One call of an operation: its backend, its dtype, and its arrays as that backend's own.
+    """One call of an operation: its backend, its dtype, and its arguments as arrays of that backend.
 
-    arrays      the arguments by their names; one of OPTIONAL that is None was not given
-    integers    the names of those that hold integers; all the others are of one dtype, float32 or float64
+    arrays      the arguments by their names; one of OPTIONAL may be None, and is then left out
+    integers    the names of those that hold integers; all others must have one dtype, float32 or float64
     """
 
     def __init__(self, name: str, integers: Sequence[str] = (), **arrays: object) -> None:
@@ -34,7 +34,7 @@ class Call:
         self._outputs: dict[str, Array] = {}
 
     def numbers(self, names: Sequence[str]) -> None:
-        """These arguments are of one dtype, float32 or float64, which is the dtype of the call."""
+        """Check that these arguments have one dtype, float32 or float64, and make it the dtype of the call."""
         numbers = [(name, self.arrays[name]) for name in names]
         for name, array in numbers:
             if array.dtype not in DTYPES:
@@ -49,22 +49,22 @@ class Call:
             self.dtype = of_first
 
     def __getitem__(self, name: str) -> Array:
-        """An argument."""
+        """The argument with this name."""
         return self.arrays[name]
 
     def get(self, name: str) -> Array | None:
-        """An argument that may not have been given."""
+        """The argument with this name, or None if it was not given."""
         return self.arrays.get(name)
 
     def matrix(self, name: str) -> Array:
-        """An argument that must be a matrix."""
+        """The argument with this name, which must be a matrix."""
         array = self.arrays[name]
         if len(array.shape) != 2:
             raise InputError(f"{self.name}: {name} has shape {array.shape}; accepted: a matrix (rows, columns)")
         return array
 
     def elements(self, name: str) -> Array:
-        """An argument that must be a matrix or a vector."""
+        """The argument with this name, which must be a matrix or a vector."""
         array = self.arrays[name]
         if len(array.shape) not in (1, 2):
             raise InputError(
@@ -74,7 +74,7 @@ class Call:
         return array
 
     def expect(self, name: str, shape: tuple[int, ...], beside: str) -> None:
-        """An argument must have this shape, where it was given."""
+        """Check the shape of an argument, if it was given; `beside` names the argument that the shape follows from."""
         array = self.arrays.get(name)
         if array is not None and array.shape != shape:
             raise InputError(
@@ -92,10 +92,10 @@ class Call:
         may_be: Sequence[str] = (),
         in_rows: bool = False,
     ) -> Array:
-        """Where a result goes: a new array, or `out` if it can be written to as it is.
+        """The array for a result: a new one, or `out` after checking it.
 
-        may_be      the names of arguments in whose place it may be written
-        in_rows     whether each row must be contiguous, as a product wants it
+        may_be      the names of arguments that `out` may be itself
+        in_rows     whether each row must be contiguous, as the result of a product
         """
         wanted = self.dtype if dtype is None else np.dtype(dtype)
         if out is None:
@@ -124,11 +124,11 @@ class Call:
         if not getattr(flags, "aligned", True):
             raise InputError(f"{self.name}: {name} is not aligned in memory")
         if _meets_itself(out):
-            raise InputError(f"{self.name}: several elements of {name} are in one place, as np.broadcast_to makes them")
+            raise InputError(f"{self.name}: several elements of {name} share memory, as after np.broadcast_to")
         return out
 
     def apart(self, name: str, array: Array, may_be: Sequence[str] = ()) -> None:
-        """An array that is written to must share no element with the arguments, or with what else is written."""
+        """Check that an array to be written shares no element with an argument or another output."""
         others = [item for item in self.arrays.items() if item[0] != name]
         for other, argument in (*others, *self._outputs.items()):
             if other in may_be and same_place(array, argument):
@@ -138,41 +138,41 @@ class Call:
                 raise InputError(f"{self.name}: {name} overlaps {other} in memory{exactly}")
 
     def written(self, name: str) -> Array:
-        """An argument that the call changes; it must be contiguous."""
+        """The argument with this name, which the call changes in place; it must be writable and contiguous."""
         array = self._writable(name, self._given[name], self.arrays[name].shape, self.dtype)
         if not is_contiguous(array):
-            raise InputError(f"{self.name}: {name} is changed in place, and must be contiguous")
+            raise InputError(f"{self.name}: {name} is changed in place and must be contiguous")
         self.apart(name, array)
         return array
 
 
 def as_matrix(array: Array) -> Array:
-    """A vector as a matrix of one row; a matrix as it is."""
+    """A vector as a matrix of one row; a matrix unchanged."""
     return array if len(array.shape) == 2 else array.reshape(1, array.shape[0])
 
 
 def for_product(call: Call, name: str) -> Array:
-    """A matrix whose rows or columns are contiguous: itself, or a copy."""
+    """An argument as a matrix with contiguous rows or columns: itself if it has them, else a copy."""
     array = call.matrix(name)
     return array if _rows_are_contiguous(array) or _rows_are_contiguous(array.T) else call.backend.asarray(array)
 
 
 def number(call: str, name: str, value: object) -> float:
-    """A finite real number."""
+    """Check that a value is a finite real number."""
     if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
         raise InputError(f"{call}: {name}={value!r}; accepted: a finite number")
     return float(value)
 
 
 def natural(call: str, name: str, value: object, below: int) -> int:
-    """An integer from 0 on."""
+    """Check that a value is an integer from 0 to `below` - 1."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < below:
         raise InputError(f"{call}: {name}={value!r}; accepted: an integer from 0 to {below - 1}")
     return int(value)
 
 
 def is_contiguous(array: Array) -> bool:
-    """Whether the elements lie in memory one after the other, the last index first."""
+    """Whether an array is C-contiguous."""
     step = array.dtype.itemsize
     for length, stride in zip(reversed(array.shape), reversed(array.strides), strict=True):
         if length > 1 and stride != step:
@@ -182,14 +182,14 @@ def is_contiguous(array: Array) -> bool:
 
 
 def _rows_are_contiguous(array: Array) -> bool:
-    """Whether each row is contiguous, and the next one begins behind it."""
+    """Whether each row is contiguous, and the next one begins after its end."""
     (rows, columns), (by_row, by_column) = array.shape, array.strides
     size = array.dtype.itemsize
     return bool(array.size == 0 or ((columns == 1 or by_column == size) and (rows == 1 or by_row >= columns * size)))
 
 
 def _meets_itself(array: Array) -> bool:
-    """Whether two elements may lie in one place: each stride must pass all that the smaller ones reach."""
+    """Whether two elements of an array may share memory: some stride is shorter than the extent of the smaller ones."""
     reach = array.dtype.itemsize
     for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
         if stride < reach:

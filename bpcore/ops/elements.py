@@ -1,4 +1,4 @@
-"""Element by element: products, sums, dropout."""
+"""Elementwise functions: products, sums, dropout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bpcore.ops.arguments import Call, as_matrix, natural
 from bpcore.ops.steps import control_of
 
 LAYERS = 2**32 - 1
-"""Layers are numbered below this; the last number's random words belong to the shuffle (bpcore.kernels.counter)."""
+"""Layer numbers are below this; its own random words are used for the shuffle (bpcore.kernels.counter)."""
 
 
 def hadamard(a: Array, b: Array, *, out: Array | None = None) -> Array:
@@ -26,12 +26,12 @@ def add(a: Array, b: Array, *, out: Array | None = None) -> Array:
 
 
 def dropout(x: Array, rate: float, *, seed: int, step: int = 0, layer: int = 0, out: Array | None = None) -> Array:
-    """Each element of x (B, M) is 0 with probability `rate`, else x / (1 - rate); `out` may be x.
+    """Set each element of x (B, M) to 0 with probability `rate`, and divide the others by 1 - rate; `out` may be x.
 
-    The mask is a function of seed, step, layer and the element's place, the same on every device: the way back is the
-    same call on the delta, and nothing is kept. Count steps, and number the layers, so that each draws another mask.
-    seed and step from 0 to 2^63 - 1. N. Srivastava et al., "Dropout: a simple way to prevent neural networks from
-    overfitting" (2014).
+    The mask is a function of seed, step, layer and the element's place, the same on every device. So the backward pass
+    is the same call on the delta, and nothing is stored. Give each step and each layer its own number, so that each
+    draws another mask. seed and step: from 0 to 2^63 - 1. N. Srivastava et al., "Dropout: a simple way to prevent
+    neural networks from overfitting" (2014).
     """
     call = Call("dropout", x=x)
     if isinstance(rate, bool) or not isinstance(rate, Real) or not 0.0 <= rate < 1.0:

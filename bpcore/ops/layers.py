@@ -1,4 +1,4 @@
-"""A layer and its way back: products, activations, delta (BP2) and the bias gradient (BP4)."""
+"""A layer forward and backward: products, activations, delta (BP2) and the bias gradient (BP4)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bpcore.ops.arguments import Call, as_matrix, for_product, number
 
 
 class Saved(NamedTuple):
-    """A layer's output, and what `delta` needs on the way back: the same array, or the activation's input z."""
+    """A layer's output, and the array that `delta` needs: the output itself, or the activation's input z."""
 
     a: Array
     saved: Array
 
 
 class Deltas(NamedTuple):
-    """dL/dz (B, M), its column sums, and the gradient of the activation's parameter where it is a learned one."""
+    """dL/dz (B, M), its column sums, and the gradient of the activation's parameter if that is learned."""
 
     delta: Array
     bias_grad: Array
@@ -38,9 +38,9 @@ def matmul(
     beta: float = 0.0,
     out: Array | None = None,
 ) -> Array:
-    """alpha op(a) @ op(b) + beta out, where op transposes a matrix if told to, without a copy.
+    """alpha op(a) @ op(b) + beta out, where op is the transposition, if asked for; a transposed matrix is not copied.
 
-    `out` overlaps neither a nor b, and its rows are contiguous. beta other than 0 needs an `out`.
+    `out` must overlap neither a nor b, and have contiguous rows. beta other than 0 needs an `out`.
     """
     call = Call("matmul", a=a, b=b)
     alpha, beta = number("matmul", "alpha", alpha), number("matmul", "beta", beta)
@@ -70,10 +70,10 @@ def linear(
 ) -> Array:
     """f(x @ W + b) for x (B, N), W (N, M), b (M,): a product, and one pass for bias and activation.
 
-    activation      a name of the table, also one of your own (bpcore.register_activation)
-    parameter       the activation's slope or scale, (M,) or a number; the table's where not given
+    activation      the name of an activation, built in or registered (bpcore.register_activation)
+    parameter       the activation's slope or scale, (M,) or a number; by default the activation's own
 
-    The rows of `out` are contiguous. For training see `linear_saving`.
+    `out` must have contiguous rows. For training use `linear_saving`.
     """
     return linear_saving(x, W, b, activation, parameter=parameter, out=out).a
 
@@ -87,7 +87,7 @@ def linear_saving(
     parameter: Array | float | None = None,
     out: Array | None = None,
 ) -> Saved:
-    """As `linear`, with what `delta` needs on the way back: the output itself, or z = x @ W + b in an own array."""
+    """As `linear`, with the array that `delta` needs: the output itself, or z = x @ W + b in an array of its own."""
     call, entry = _with_activation("linear", activation, parameter, x=x, W=W, b=b)
     shape = check_product(call.matrix("x"), call.matrix("W"), None, False, False)
     _check_columns(call, shape[1], "W")
@@ -119,7 +119,7 @@ def activate_saving(
     parameter: Array | float | None = None,
     out: Array | None = None,
 ) -> Saved:
-    """As `activate`, with what `delta` needs: the output itself, or z + bias in an array of its own."""
+    """As `activate`, with the array that `delta` needs: the output itself, or z + bias in an array of its own."""
     call, entry = _with_activation("activate", activation, parameter, z=z, bias=bias)
     z = call.elements("z")
     _check_columns(call, z.shape[-1], "z")
@@ -140,7 +140,7 @@ def activate_saving(
 
 
 def saves(activation: str) -> str:
-    """What `delta` needs of this activation: its "output" a, or its "input" z."""
+    """Which array `delta` needs for this activation: its "output" a or its "input" z."""
     return get_activation(activation).saves
 
 
@@ -154,17 +154,17 @@ def delta(
     bias_grad: Array | None = None,
     parameter_grad: Array | None = None,
 ) -> Deltas:
-    """delta * f'(saved) for dL/da (B, M) (BP2), and its column sums (BP4), in one pass.
+    """dL/dz = delta * f'(saved), for delta = dL/da (B, M) (BP2), and its column sums (BP4), in one pass.
 
-    saved           (B, M), what the `_saving` functions gave: a or z, see `saves`
-    parameter       as it was on the way there
+    saved           (B, M), as the `_saving` functions returned it: a or z, see `saves`
+    parameter       as in the forward pass
     out             for the result; it may be delta
     bias_grad       (M,), for the column sums
-    parameter_grad  (M,), for the gradient of a parameter that is learned
+    parameter_grad  (M,), for the gradient of a learned parameter
     """
     call, entry = _with_activation("delta", activation, parameter, delta=delta, saved=saved)
     if parameter_grad is not None and not entry.learned:
-        raise InputError(f"delta: {activation} learns no parameter, so there is nothing to write to parameter_grad")
+        raise InputError(f"delta: {activation} has no learned parameter, so there is no parameter_grad")
     delta, saved = call.matrix("delta"), call["saved"]
     columns = delta.shape[1]
     call.expect("saved", delta.shape, "delta")
@@ -187,7 +187,7 @@ def delta(
 
 
 def column_sums(x: Array, *, out: Array | None = None) -> Array:
-    """The sum of each column of x (B, M), always added in the same order: the bias gradient where delta is dL/dz."""
+    """The sum of each column of x (B, M), always added up in the same order; of dL/dz, that is the bias gradient."""
     call = Call("column_sums", x=x)
     x = call.matrix("x")
     out = call.out(out, x.shape[1:])
@@ -204,13 +204,13 @@ def _with_activation(
 
 
 def _check_columns(call: Call, columns: int, beside: str) -> None:
-    """Bias and parameter have one number for each column."""
+    """Check that bias and parameter, if given, have one number for each column."""
     for name in ("b", "bias", "parameter"):
         call.expect(name, (columns,), beside)
 
 
 def _bias(call: Call, columns: int) -> Array:
-    """The bias that was given, or zeros."""
+    """The bias, or zeros if none was given."""
     for name in ("b", "bias"):
         bias = call.get(name)
         if bias is not None:
@@ -219,7 +219,7 @@ def _bias(call: Call, columns: int) -> Array:
 
 
 def _parameter(call: Call, columns: int, parameter: Array | float | None) -> Array | None:
-    """The activation's parameter as one number for each column; None for the table's."""
+    """The activation's parameter as one number for each column; None for its default."""
     if isinstance(parameter, Real):
         return call.backend.full((columns,), number(call.name, "parameter", parameter), call.dtype)
     return call.get("parameter")

@@ -1,4 +1,4 @@
-"""The end of a network: probabilities, labels, and every loss with its delta (BP1)."""
+"""The outputs of a network: probabilities, labels, and losses with their delta (BP1)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from bpcore.ops.steps import control_of
 
 
 class LossAndDelta(NamedTuple):
-    """A loss as `loss` gives it, all of it on the device.
+    """The results of `loss`, all on the device.
 
     value       (), the mean loss of the batch; float(value) waits for the device
     delta       (B, M), d value / dz
     bias_grad   (M,), the column sums of delta
-    correct     () int64, how many samples were classified rightly
+    correct     () int64, how many samples were classified correctly
     """
 
     value: Array
@@ -32,26 +32,26 @@ class LossAndDelta(NamedTuple):
 
 
 def softmax(z: Array, *, out: Array | None = None) -> Array:
-    """e^z / sum e^z, for each row of z (B, M), or for z (M,). `out` may be z."""
+    """e^z / sum e^z for each row of z (B, M), or for z (M,). `out` may be z."""
     return _over_rows("softmax", z, out, Backend.softmax)
 
 
 def log_softmax(z: Array, *, out: Array | None = None) -> Array:
-    """z - log sum e^z, for each row of z (B, M), or for z (M,). `out` may be z."""
+    """z - log sum e^z for each row of z (B, M), or for z (M,). `out` may be z."""
     return _over_rows("log_softmax", z, out, Backend.log_softmax)
 
 
 def loss(
     z: Array, targets: Array, loss: str | Loss, *, weights: Array | None = None, out: Array | None = None
 ) -> LossAndDelta:
-    """The mean loss of outputs z (B, M), before a softmax or sigmoid, and the last layer's delta (BP1), in one pass.
+    """The mean loss of outputs z (B, M), without softmax or sigmoid, and the last layer's delta (BP1), in one pass.
 
-    targets     labels, integers (B,), or a matrix (B, M) such as the loss takes it: shares that sum to one, numbers
-                from 0 to 1, one-hot rows, ... Labels on the CPU are checked; on a GPU that would take a wait, and a
-                label that is no column counts as a target of zeros. The numbers of a matrix are not checked
-    loss        a name of the table (bpcore.model.losses.LOSSES), or a loss with its settings, such as
+    targets     labels, integers (B,), or a matrix (B, M) such as the loss takes: shares that sum to one, numbers from 0
+                to 1, one-hot rows, ... Labels on the CPU are checked; on a GPU a check would wait for the device, and a
+                label outside 0 to M - 1 counts as a target of zeros. The numbers of a matrix are not checked
+    loss        the name of a loss (bpcore.model.losses.LOSSES), or a loss with its settings, such as
                 bpcore.SoftmaxCrossEntropy(label_smoothing=0.1)
-    weights     (B,), of the samples in the mean, zero or more and not all zero
+    weights     (B,), the weights of the samples in the mean: zero or more, and not all zero
     out         for the delta; it may be z
 
     bpcore.kernels.losses has the formulas.
@@ -60,7 +60,7 @@ def loss(
     call = Call("loss", ["targets"], z=z, targets=targets, weights=weights)
     z = call.matrix("z")
     if 0 in z.shape:
-        raise InputError(f"loss: z has shape {z.shape}; a mean over no samples, or of no outputs, is none")
+        raise InputError(f"loss: z has shape {z.shape}; a mean needs at least one sample and one output")
     call.expect("weights", z.shape[:1], "z")
     labels = len(call["targets"].shape) == 1
     call.expect("targets", z.shape[:1] if labels else z.shape, "z")
@@ -80,7 +80,7 @@ def loss(
 
 
 def one_hot(labels: Array, classes: int, *, dtype: Any = np.float32, out: Array | None = None) -> Array:
-    """(B, classes): 1 in the column of each label, an integer (B,), else 0; all 0 for a label that is no column."""
+    """A matrix (B, classes), 1 in the column of each label, integers (B,), else 0; all 0 for a label outside."""
     call = Call("one_hot", ["labels"], labels=labels)
     classes = natural("one_hot", "classes", classes, 2**31)
     if dtype not in DTYPES:
@@ -91,21 +91,21 @@ def one_hot(labels: Array, classes: int, *, dtype: Any = np.float32, out: Array 
 
 
 def argmax(z: Array, *, out: Array | None = None) -> Array:
-    """The label of each row of z (B, M), int64 (B,): where it is largest, the first of equals, the first NaN if any."""
+    """The column of each row's maximum in z (B, M), int64 (B,): the first of equals; the first NaN if any."""
     call = Call("argmax", z=z)
     z = call.matrix("z")
     if z.shape[1] == 0:
-        raise InputError(f"argmax: z has shape {z.shape}; rows of no outputs have no largest one")
+        raise InputError(f"argmax: z has shape {z.shape}; rows without outputs have no largest one")
     out = call.out(out, z.shape[:1], np.int64)
     return call.backend.argmax(z, out)
 
 
 def accuracy(z: Array, labels: Array) -> float:
-    """The share of the rows of z (B, M) that are largest at their label, an integer (B,). It waits for the device."""
+    """The share of rows of z (B, M) with their maximum at their label, integers (B,). It waits for the device."""
     call = Call("accuracy", ["labels"], z=z, labels=labels)
     z = call.matrix("z")
     if 0 in z.shape:
-        raise InputError(f"accuracy: z has shape {z.shape}; of no samples, or of no outputs, there is none")
+        raise InputError(f"accuracy: z has shape {z.shape}; it needs at least one sample and one output")
     call.expect("labels", z.shape[:1], "z")
     backend = call.backend
     right = backend.to_numpy(backend.argmax(z)) == backend.to_numpy(_integers(call, "labels"))
@@ -116,14 +116,14 @@ def _over_rows(name: str, z: Array, out: Array | None, compute: Callable[[Backen
     call = Call(name, z=z)
     z = call.elements("z")
     if z.shape[-1] == 0:
-        raise InputError(f"{name}: z has shape {z.shape}; a row of no outputs has no {name}")
+        raise InputError(f"{name}: z has shape {z.shape}; a row without outputs has no {name}")
     out = call.out(out, z.shape, may_be=["z"])
     compute(call.backend, as_matrix(z), as_matrix(out))
     return out
 
 
 def _integers(call: Call, name: str) -> Array:
-    """Labels as the kernels read them: int64 (B,)."""
+    """An argument of integer labels as the kernels read it: int64 (B,)."""
     array = call[name]
     if len(array.shape) != 1 or array.dtype.kind not in "iu":
         raise InputTypeError(
@@ -133,7 +133,7 @@ def _integers(call: Call, name: str) -> Array:
 
 
 def _labels(call: Call, name: str, columns: int) -> Array:
-    """Labels that are looked at where that takes no wait."""
+    """An argument of labels; they are checked where that does not wait for a device."""
     if columns == 1:
         raise InputError(f"{call.name}: z has one column; give {name} as a matrix (rows, 1), not as labels")
     labels = _integers(call, name)

@@ -1,7 +1,7 @@
-"""The control block of one step, which a function makes of its arguments.
+"""Build the control block of a single step from a function's arguments.
 
-A training run keeps its block on the device for all its steps. A function has one step, so what it needs goes there
-with the call: the integers in one transfer, the numbers in another.
+A training run keeps its control block on the device for all its steps. A function has one step, so its block is sent
+with the call: the integers in one transfer, the other numbers in another.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ def control_of(
     integers: Iterable[int] = (),
     numbers: Iterable[float] = (),
 ) -> tuple[Control, Array, Array]:
-    """A control block with one slot, and more integers and numbers that the kernel reads, in arrays of their own.
+    """Make a control block with one slot; return it with `integers` and `numbers` as device arrays, sent with it.
 
-    rates   the learning rate and the optimizer's two factors, of step 0
+    rates   the learning rate and the optimizer's two factors for this step
     """
-    counters = [0] * counter.COUNTERS
-    counters[counter.SEED], counters[counter.STEP], counters[counter.FIRST_BAD] = seed, step, -1
+    counters = counter.counters(seed=seed, step=step)
     whole = call.backend.asarray(np.array([*counters, 0, *integers], np.int64))
     real = call.backend.asarray(np.array([0.0, 0.0, 0.0, *rates, 1.0, 0.0, *numbers]), call.dtype)
     stop = counter.COUNTERS

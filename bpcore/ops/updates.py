@@ -1,4 +1,4 @@
-"""An optimizer's step: parameters and state are changed in place."""
+"""An optimizer's step, which updates parameters and state in place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bpcore.training.optimizers import Optimizer, get_optimizer
 
 
 def optimizer_state(params: Array, optimizer: str | Optimizer) -> Array:
-    """The state that `update` keeps for parameters of any shape, before the first step: zeros (states, *shape)."""
+    """The initial state for `update`: zeros (states, *shape), for parameters of any shape."""
     call = Call("optimizer_state", params=params)
     return call.backend.full((get_optimizer(optimizer).rule.states, *call["params"].shape), 0.0, call.dtype)
 
@@ -29,22 +29,22 @@ def update(
     decayed: bool = True,
     learning_rate_factor: float = 1.0,
 ) -> Array:
-    """One step of an optimizer: params and state are changed in one pass; returns params.
+    """Make one step of an optimizer: update params and state in one pass, and return params.
 
-    params                  of any shape, contiguous; best all parameters of a network in one array, with views for each
-    grads                   their gradients; left as they are
-    state                   of `optimizer_state`
-    optimizer               a name (bpcore.training.optimizers.OPTIMIZERS), or an optimizer with settings, such as
+    params                  of any shape, contiguous; ideally all parameters of a network in one array, with views
+    grads                   their gradients; not changed
+    state                   as made by `optimizer_state`
+    optimizer               the name of an optimizer (bpcore.training.optimizers.OPTIMIZERS), or one with settings:
                             bpcore.Adam(learning_rate=0.01, max_norm=1.0)
     step                    the number of steps before this one: 0 at the first
-    decayed                 whether the optimizer's l2 and weight_decay apply to these parameters; of biases they do not
+    decayed                 whether the optimizer's l2 and weight_decay apply to these parameters; False for biases
     learning_rate_factor    a schedule's factor on the learning rate
 
-    max_norm is held against the norm of these gradients together.
+    The optimizer's max_norm applies to the norm of all these gradients together.
     """
     chosen = get_optimizer(optimizer)
     if chosen.penalty:
-        raise InputError("update: a penalty is shared out over a batch's sample weights, which are not here; give l2")
+        raise InputError("update: a penalty is divided by a batch's sum of weights, which is unknown here; give l2")
     call = Call("update", params=params, grads=grads, state=state)
     step = natural("update", "step", step, 2**63 - 1)
     factor = number("update", "learning_rate_factor", learning_rate_factor)

@@ -1,15 +1,17 @@
-"""bpcore as a scikit-learn estimator: MLPClassifier and MLPRegressor with scikit-learn's own parameters, and more.
+"""bpcore as scikit-learn estimators: MLPClassifier and MLPRegressor, with scikit-learn's parameters and more.
 
 from bpcore.sklearn import MLPClassifier
 
 MLPClassifier((256, 128), activation="gelu", dropout=0.2, device="gpu").fit(x, y, X_val=x_val, y_val=y_val)
 
-parameters.py   from an estimator's parameters to layers, weights, optimizer and schedule
-inputs.py       arrays of any kind, on the host or on a device; sparse rows, made dense batch by batch
-engine.py       the network at work behind an estimator; what it knows crosses to the host by name
-epochs.py       what scikit-learn does at the end of an epoch: scores, best weights, when to stop
-lbfgs.py        the solver that sees all samples at once
-perceptron.py   what the two estimators share: fit, partial_fit, the way to a prediction
+parameters.py   makes layers, first weights, optimizer and schedule from an estimator's parameters
+inputs.py       arrays of any library, on the host or on a device; sparse rows, made dense batch by batch
+engine.py       the network behind an estimator; parameters are copied to and from the host
+increments.py   reuses the run of the previous partial_fit
+epochs.py       the end of an epoch as in scikit-learn: scores, best weights, when to stop
+lbfgs.py        the full-batch solver
+estimator.py    the base of both estimators: parameters, checked data, predictions
+perceptron.py   training of both estimators: fit and partial_fit
 classifier.py   MLPClassifier
 regressor.py    MLPRegressor
 """

@@ -1,4 +1,4 @@
-"""The classifier: one class for each sample, or several labels that hold or do not."""
+"""MLPClassifier: one class per sample (binary or multiclass), or any number of labels per sample (multilabel)."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from sklearn.utils.validation import check_is_fitted
 
 from bpcore.backends.base import Backend
 from bpcore.errors import InputError
-from bpcore.model.losses import Loss
+from bpcore.model.losses import Answer, Loss
 from bpcore.sklearn import inputs
 from bpcore.sklearn.perceptron import Perceptron
-from bpcore.training.evaluation import Answer
 
 
 class MLPClassifier(ClassifierMixin, Perceptron):
-    """A multilayer perceptron that classifies, with the cross-entropy as its loss.
+    """Multilayer perceptron classifier trained with the cross-entropy loss.
 
-    Parameters and fitted attributes are those of sklearn.neural_network.MLPClassifier, with the same meaning. More:
+    Parameters and fitted attributes have the meaning they have in sklearn.neural_network.MLPClassifier. In addition:
 
     activation       any of bpcore's activations, or a list with one for each hidden layer
     learning_rate    also a name or an object of bpcore.training.schedules, over max_iter epochs, for both adam and sgd
-    device           "auto", "cpu", "gpu", a backend's name, or a backend (which no pickle can hold)
-    precision        "auto": that of X; "float32", "float64", "tf32" and "bfloat16" (a GPU's)
-    dropout          the share of each hidden layer's outputs that is dropped in training, or a list of shares
-    max_weight_norm  the largest norm of each hidden unit's incoming weights (max-norm, as in bpcore.Dense), or a list
-                     with one for each hidden layer; None for no bound
+    device           "auto", "cpu", "gpu", a backend's name, or a backend object (which cannot be pickled)
+    precision        "auto": that of X; or "float32", "float64", and on a GPU "tf32" or "bfloat16"
+    dropout          the fraction of each hidden layer's outputs to drop in training, or a list of fractions
+    max_weight_norm  upper bound on the norm of each hidden unit's incoming weights (max-norm, as in bpcore.Dense), or a
+                     list with one for each hidden layer; None for no bound
     class_weight     {class: weight} or "balanced", multiplied with the sample weights
-    restore_best     whether the best weights come back at the end, by the validation score, or the loss where there is
-                     none; None: with early_stopping
+    restore_best     whether to restore the best weights at the end, judged by the validation score, or by the loss if
+                     there is none; None: only with early_stopping
     callbacks        bpcore.Callback objects; with X_val and y_val they find val_loss in the run's history
 
-    coefs_ and intercepts_ lie on the host, and what is put there is what predicts; slopes_ holds the learned parameters
-    of hidden layers (None for most). momentum is below 1. partial_fit goes on where the last epoch stood, shuffles and
-    optimizer included: N calls are one fit of N epochs, also with early_stopping, which after its stop trains no more.
+    coefs_ and intercepts_ are host arrays, and assigning to them changes predictions; slopes_ holds the learned
+    activation parameters of hidden layers (None for most). momentum must be below 1. partial_fit continues from the end
+    of the last epoch, with its shuffle and optimizer state: N calls equal one fit of N epochs. With early_stopping,
+    calls after the stop train no more.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -125,9 +125,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         X_val: Any = None,
         y_val: Any = None,
     ) -> Self:
-        """One epoch over the given data, with the optimizer as the last epoch left it.
+        """Train one epoch on the given data, continuing with the optimizer state of the last epoch.
 
-        classes   all classes that will come; needed at the first call, unless y says which of several labels hold
+        classes   all classes that any call will pass; required at the first call, unless y is multilabel
         """
         known = None if classes is None else unique_labels(inputs.to_host(classes))
         if hasattr(self, "coefs_"):
@@ -144,13 +144,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if kind not in ("binary", "multiclass", "multilabel-indicator"):
             check_classification_targets(y)
         if kind.endswith("multioutput"):
-            raise InputError(f"y is {kind}; accepted: one class for each sample, or a matrix of zeros and ones")
+            raise InputError(f"y is {kind}; accepted: one class per sample, or a matrix of zeros and ones")
         several = kind == "multilabel-indicator"
         found = unique_labels(y)
         if fresh:
             self.classes_, self._several = found if classes is None else classes, several
         elif several != self._several:
-            raise InputError("y once had one class for each sample, once several labels; one of the two is needed")
+            raise InputError("y had one class per sample in one call and several labels in another; use one of the two")
         self._require_known(found, all_of_them=several)
         count = len(self.classes_)
         self.n_outputs_ = count if several or count > 2 else 1
@@ -160,7 +160,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return numbers if count > 2 else numbers[:, None].astype(float)
 
     def _require_known(self, found: np.ndarray, *, all_of_them: bool) -> None:
-        """Refuse classes that are not known; of several labels each needs its column."""
+        """Raise InputError for unknown classes, and for multilabel targets with another number of columns."""
         if len(np.setdiff1d(found, self.classes_)) or (all_of_them and len(found) != len(self.classes_)):
             raise InputError(f"`y` has classes not in `self.classes_`: y has {found}, known are {self.classes_}")
 
@@ -172,41 +172,39 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return of_classes if weights is None else weights * of_classes
 
     def _loss(self) -> Loss:
-        return Loss("softmax_cross_entropy" if self._out_activation() == "softmax" else "binary_cross_entropy")
-
-    def _out_activation(self) -> str:
-        return "logistic" if self._several or self.n_outputs_ == 1 else "softmax"
+        yes_or_no = self._several or self.n_outputs_ == 1
+        return Loss("binary_cross_entropy" if yes_or_no else "softmax_cross_entropy")
 
     def _score_answer(self) -> Answer:
-        return "label" if self.out_activation_ == "softmax" else "yes_or_no"
+        return self._loss().answer(classifies=True)
 
     def _score_of(self, answers: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
         return float(accuracy_score(targets.astype(np.int64), answers, sample_weight=weights))
 
     def predict(self, X: Any) -> Any:
-        """The class of each sample (samples,), or which of several labels hold (samples, labels)."""
+        """Predict the class of each sample (samples,), or 0 or 1 for each label (samples, labels)."""
         check_is_fitted(self)
-        said, x = self._answer(X, self._score_answer(), "predict")
+        answers, x = self._answer(X, self._score_answer(), "predict")
         if not self._several:
-            said = self.classes_[np.minimum(said.reshape(len(said)), len(self.classes_) - 1)]
-        return inputs.to_place_of(said, x)
+            answers = self.classes_[np.minimum(answers.reshape(len(answers)), len(self.classes_) - 1)]
+        return inputs.to_place_of(answers, x)
 
     def predict_proba(self, X: Any) -> Any:
-        """Probabilities (samples, classes), in the order of classes_; of several labels each has its own."""
+        """Predict probabilities (samples, classes) in the order of classes_; multilabel: one for each label."""
         check_is_fitted(self)
-        shares, x = self._probabilities(X, "predict_proba")
-        return inputs.to_place_of(shares, x)
+        probabilities, x = self._probabilities(X, "predict_proba")
+        return inputs.to_place_of(probabilities, x)
 
     def predict_log_proba(self, X: Any) -> Any:
         """The logarithms of predict_proba."""
         check_is_fitted(self)
-        shares, x = self._probabilities(X, "predict_log_proba")
+        probabilities, x = self._probabilities(X, "predict_log_proba")
         with np.errstate(divide="ignore"):
-            return inputs.to_place_of(np.log(shares), x)
+            return inputs.to_place_of(np.log(probabilities), x)
 
     def _probabilities(self, X: Any, method: str) -> tuple[np.ndarray, Any]:
-        shares, x = self._answer(X, "softmax" if self.out_activation_ == "softmax" else "sigmoid", method)
-        return np.hstack([1 - shares, shares]) if shares.shape[1] == 1 and not self._several else shares, x
+        found, x = self._answer(X, self._link(), method)
+        return np.hstack([1 - found, found]) if found.shape[1] == 1 and not self._several else found, x
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

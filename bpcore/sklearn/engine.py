@@ -1,4 +1,4 @@
-"""The network at work behind an estimator. It is never pickled: what an estimator knows lies on the host."""
+"""The network behind an estimator. It is never pickled: an estimator keeps its parameters on the host."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from bpcore.backends.samples import Samples
 from bpcore.errors import InputError
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.layers import Dense
+from bpcore.model.losses import Answer, Loss
 from bpcore.sklearn.increments import Increments
 from bpcore.sklearn.inputs import for_samples
 from bpcore.sklearn.parameters import Parameters, Shape
-from bpcore.training.evaluation import EVALUATION_BATCH, Answer, Predictor
+from bpcore.training.passes import EVALUATION_BATCH
+from bpcore.training.prediction import Predictor
+from bpcore.training.samples import prepare
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a network is built from: device a name or a backend, precision as Network has it."""
+    """Everything a network is built from; device is a name or a backend, precision as in Network."""
 
     shape: Shape
     device: str | Backend
@@ -30,10 +33,10 @@ class Plan:
 
 
 class Engine:
-    """A network with the buffers that it needs, and a lock: two threads may ask one estimator.
+    """A network with its buffers, and a lock, because two threads may call one estimator's predict.
 
-    example      an array like those that the estimator was fitted with; None where that is not known
-    increments   the runs of its partial fits
+    example      an array of the library and device that the estimator was fitted with; None if unknown
+    increments   the runs of partial_fit
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -50,7 +53,7 @@ class Engine:
         self._dense = [layer.number for layer in self.network.layers if isinstance(layer, Dense)]
 
     def write(self, parameters: Parameters) -> None:
-        """Bring parameters from the host into the network. InputError where they have other shapes."""
+        """Copy parameters from the host into the network. InputError if their shapes differ."""
         network, views = self.network, self.network.parameters.views
         slopes = [*parameters.slopes, None]
         given = zip(self._dense, parameters.coefs, parameters.intercepts, slopes, strict=True)
@@ -60,11 +63,11 @@ class Engine:
                     continue
                 out = views[name].value
                 if np.shape(array) != out.shape:
-                    raise InputError(f"layer {number + 1} holds {out.shape}, but {np.shape(array)} was given")
+                    raise InputError(f"layer {number + 1} has shape {out.shape}, but {np.shape(array)} was given")
                 network.backend.write(np.require(array, network.dtype, ["C"]), out)
 
     def read(self) -> Parameters:
-        """Copies on the host of everything that is trained."""
+        """Copies of all trained parameters on the host."""
         backend, views = self.network.backend, self.network.parameters.views
 
         def copy_of(name: str) -> np.ndarray:
@@ -74,12 +77,15 @@ class Engine:
         return Parameters([copy_of(f"{n}.W") for n in self._dense], [copy_of(f"{n}.b") for n in self._dense], slopes)
 
     def predict(self, parameters: Parameters, x: Any, answer: Answer) -> np.ndarray:
-        """What a network with these parameters says of each row of x, on the host."""
-        samples = self.unlabelled(x)
+        """The network's answer for each row of x with these parameters, on the host."""
+        samples = self.samples(x)
         with self._lock:
             self.write(parameters)
             return Predictor(self.network, samples, answer, EVALUATION_BATCH).predict()
 
-    def unlabelled(self, x: Any) -> Samples:
-        """Samples without targets."""
-        return Samples(for_samples(x, self.network.backend), np.zeros(x.shape[0], np.int64))
+    def samples(
+        self, x: Any, targets: np.ndarray | None = None, loss: Loss | None = None, weights: np.ndarray | None = None
+    ) -> Samples:
+        """Samples of features that scikit-learn has checked. Without targets and loss, for prediction."""
+        x = for_samples(x, self.network.backend)
+        return prepare(self.network, x, targets, loss, weights, features_checked=True, scale=1.0)

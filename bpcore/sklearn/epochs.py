@@ -1,4 +1,4 @@
-"""What happens at the end of an epoch, as scikit-learn has it: loss, score, the best weights, and when to stop."""
+"""The end of an epoch as in scikit-learn: record the loss and score, keep the best weights, decide when to stop."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from bpcore.training.callbacks import Callback
 from bpcore.training.run import Run
 
 Score = Callable[[], float]
-"""The score of the network as it is, over the validation data."""
+"""Returns the score of the network's current weights on the validation data."""
 
 SMALLEST_RATE = 1e-6
-"""Where an adaptive learning rate has come down to this, training stops."""
+"""Training stops once an adaptive learning rate has fallen to this value."""
 
 HAS_STOPPED = "no improvement"
-"""Begins the reason of a run that stopped by itself."""
+"""The first words of the reason when early stopping ended a run."""
 
 
 class Epochs(Callback):
-    """Keeps the estimator's fitted attributes, and stops the run.
+    """Callback that updates the estimator's fitted attributes after each epoch and stops the run.
 
-    estimator      its n_iter_, loss_, loss_curve_, t_, best_loss_, validation_scores_ and the like are kept
-    score          of the validation data, where there is any
-    restores       whether the best weights come back at the end
-    loss_share     what the loss of the core is multiplied by for scikit-learn's: that one takes the mean over outputs
+    estimator      receives n_iter_, loss_, loss_curve_, t_, best_loss_, validation_scores_ and the like
+    score          the validation score; None without validation data
+    restores       whether to restore the best weights at the end
+    loss_share     factor from bpcore's loss to scikit-learn's, which takes the mean over outputs
     """
 
     def __init__(self, estimator: Any, score: Score | None, *, restores: bool, loss_share: float) -> None:
@@ -36,11 +36,11 @@ class Epochs(Callback):
         self.improved = False
 
     def on_begin(self, run: Run) -> None:
-        """Ask for the best weights."""
+        """Tell the run whether to restore the best weights."""
         run.restore_best = self.keeps_best
 
     def on_epoch_end(self, run: Run) -> None:
-        """One read of the losses, and of the scores where there are any."""
+        """Record the epoch's loss and score, keep the weights if they are the best, and stop without improvement."""
         estimator = self.estimator
         estimator.n_iter_ += 1
         estimator.t_ += run.samples.x.shape[0]
@@ -58,15 +58,13 @@ class Epochs(Callback):
             self._stop(run)
 
     def _loss(self, run: Run) -> float:
-        """The batches' losses, each with the penalty, in the mean over samples."""
+        """The mean over samples of the batch losses, penalty included."""
         losses, penalties = (run.backend.to_numpy(slots) for slots in (run.control.losses, run.control.penalties))
-        rows = np.full(run.steps_per_epoch, run.batch_size)
-        if run.short_rows:
-            rows[-1] = run.short_rows
-        return float(np.average(losses.astype(float) * self.loss_share + penalties, weights=rows))
+        sizes = run.batches.sizes()
+        return float(np.average(losses.astype(float) * self.loss_share + penalties, weights=sizes))
 
     def _note_score(self) -> tuple[bool, bool]:
-        """Whether the score has risen by tol, and whether it is the best. A NaN is no step back: it tells nothing."""
+        """Whether the score rose by tol, and whether it is the best so far. A NaN counts as an improvement."""
         estimator, best = self.estimator, self.estimator.best_validation_score_
         assert self.score is not None
         score = self.score()
@@ -77,7 +75,7 @@ class Epochs(Callback):
         return not score < best + estimator.tol, score > best
 
     def _note_loss(self) -> tuple[bool, bool]:
-        """Whether the loss has fallen by tol, and whether it is the best."""
+        """Whether the loss fell by tol, and whether it is the lowest so far."""
         estimator = self.estimator
         best = math.inf if estimator.best_loss_ is None else estimator.best_loss_
         if not estimator.early_stopping:
@@ -85,10 +83,10 @@ class Epochs(Callback):
         return not estimator.loss_ > best - estimator.tol, estimator.loss_ < best
 
     def _stop(self, run: Run) -> None:
-        """Stop, or go on with a fifth of the learning rate where it is adaptive."""
+        """Stop the run; an adaptive learning rate is divided by 5 instead, until it reaches SMALLEST_RATE."""
         estimator = self.estimator
-        what = "validation score" if self.score and estimator.early_stopping else "training loss"
-        reason = f"{HAS_STOPPED} of the {what} by more than {estimator.tol:g} in {estimator.n_iter_no_change} epochs"
+        watched = "validation score" if self.score and estimator.early_stopping else "training loss"
+        reason = f"{HAS_STOPPED} of the {watched} by more than {estimator.tol:g} in {estimator.n_iter_no_change} epochs"
         adaptive = estimator.learning_rate == "adaptive" and estimator.solver == "sgd"
         if adaptive and estimator.learning_rate_init * run.learning_rate_scale > SMALLEST_RATE:
             run.scale_learning_rate(run.learning_rate_scale / 5.0)

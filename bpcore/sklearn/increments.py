@@ -1,11 +1,10 @@
-"""Runs of partial_fit: the one before is begun again where the next has as many samples of the same kind.
+"""Reuses the run of the previous partial_fit if the new samples have the same number and types.
 
-To make the buffers of a run and to record its step takes as long as some dozens of steps; a small partial fit has one.
+Allocating a run's buffers and recording its step takes as long as dozens of steps; a small partial_fit makes one step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,40 +13,36 @@ import numpy as np
 from bpcore.backends.arrays import Array
 from bpcore.backends.samples import Samples
 from bpcore.model.layer_stack import LayerStack
-from bpcore.training.callbacks import Callback
-from bpcore.training.run import Run, Settings, TrainingState
+from bpcore.training.run import Run
+from bpcore.training.settings import Asked, Settings, TrainingState
 
 KEPT_BYTES = 2**26
-"""The samples of a run that is kept take no more. A larger one has many steps, and is worth a recording of its own."""
+"""The largest samples, in bytes, of a run that is kept. A larger one has many steps and is worth a new recording."""
 
 
 class Increments:
-    """The last run of a network's partial fits. Its samples lie on the device, in arrays of its own."""
+    """Keeps the last partial_fit run of a network, whose samples are in device arrays that belong to the run."""
 
     def __init__(self, network: LayerStack) -> None:
         self._network, self._backend = network, network.backend
         self._last: Run | None = None
 
-    def run(self, samples: Samples, settings: Settings, callbacks: Sequence[Callback], start: TrainingState) -> Run:
-        """The next one, with the network's weights as they are."""
+    def run(self, samples: Samples, settings: Settings, asked: Asked, start: TrainingState) -> Run:
+        """The last run, reused, or a new one, over these samples and from the network's current weights."""
         last, self._last = self._last, None
         if not self._may_be_kept(samples):
-            return Run(self._network, samples, settings, None, callbacks, start)
-        if (
-            last is None
-            or _kind(samples) != _kind(last.samples)
-            or not last.can_begin_again(settings, callbacks, start)
-        ):
-            last = Run(self._network, self._copied(samples), settings, None, callbacks, start)
+            return Run(self._network, samples, settings, None, asked, start)
+        if last is None or _kind(samples) != _kind(last.samples) or not last.can_begin_again(settings, asked, start):
+            last = Run(self._network, self._copied(samples), settings, None, asked, start)
         else:
             for array, out in zip(_arrays(samples), _arrays(last.samples), strict=True):
                 self._bring(array, out)
-            last.begin_again(settings, callbacks, start)
+            last.begin_again(settings, start)
         self._last = last
         return last
 
     def _may_be_kept(self, samples: Samples) -> bool:
-        """Whether they are few, and arrays: rows in compressed form bring a feed of their own."""
+        """Whether the samples are small dense arrays; sparse rows have their own feed."""
         dense = all(isinstance(array, np.ndarray) or self._backend.owns(array) for array in _arrays(samples))
         return dense and sum(array.size * array.dtype.itemsize for array in _arrays(samples)) <= KEPT_BYTES
 
@@ -70,5 +65,5 @@ def _arrays(samples: Samples) -> list[Array]:
 
 
 def _kind(samples: Samples) -> list[Any]:
-    """What must be alike for a recorded step to serve other samples."""
+    """What two sets of samples must have in common to share a recorded step."""
     return [*((array.shape, array.dtype) for array in _arrays(samples)), samples.scale, samples.shift]

@@ -1,6 +1,6 @@
-"""Arrays of any kind: where they lie, how they come to the host and back; sparse rows, made dense chunk by chunk.
+"""Input arrays of any library and device: copies to the host and back, and sparse rows made dense chunk by chunk.
 
-Under scikit-learn's array API dispatch X may be an array of another library, on another device; everything follows X.
+Under scikit-learn's array API dispatch X may be an array of another library, on another device; results follow X.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from bpcore.backends.samples import Samples
 from bpcore.kernels import counter, cpu, spec
 
 CHUNK_BYTES = 2**23
-"""How much of a sparse matrix is dense at a time: small enough to stay in a cache on its way."""
+"""The part of a sparse matrix that is dense at a time: small enough to stay in cache while it is copied."""
 
 
 def float_dtypes(x: Any, precision: str) -> list[Any]:
-    """The types that X may keep, in X's own namespace; the first is what others are converted to. uint8 stays."""
+    """The dtypes of X's namespace that X may keep; others are converted to the first one. uint8 is always kept."""
     xp, _ = get_namespace(x)
     names = {"auto": ("float64", "float32", "uint8"), "float64": ("float64", "uint8")}
     return [getattr(xp, name) for name in names.get(precision, ("float32", "uint8"))]
 
 
 def to_host(array: Any) -> Any:
-    """An array of another library, under dispatch, as NumPy's; whatever else as it is."""
+    """Under array API dispatch, copy an array of another library to NumPy; return anything else unchanged."""
     if array is None or not get_config()["array_api_dispatch"]:
         return array
     _, is_array = get_namespace(array)
@@ -37,7 +37,7 @@ def to_host(array: Any) -> Any:
 
 
 def to_place_of(result: np.ndarray, x: Any) -> Any:
-    """A result, in the namespace and on the device of X; strings stay with NumPy."""
+    """Move a result to the library and device of X; strings and objects stay NumPy arrays."""
     xp, is_array, device = get_namespace_and_device(x)
     if not is_array or result.dtype.kind in "OUS":
         return result
@@ -45,13 +45,13 @@ def to_place_of(result: np.ndarray, x: Any) -> Any:
 
 
 def example_of(x: Any) -> Any:
-    """One number that lies where X does, to hold later arrays against; None for lists and sparse rows."""
+    """One element of X on its device, to compare later arrays with; None for lists and sparse rows."""
     xp, is_array = get_namespace(x)
     return xp.asarray(x[:1, :1], copy=True) if is_array else None
 
 
 def for_samples(x: Any, backend: Backend) -> Any:
-    """Checked features for Samples: where they are, if that is the backend's device, else on the host."""
+    """Checked features for Samples: left on the backend's device if they are there, else on the host."""
     if backend.owns(x):
         return backend.asarray(x)
     if hasattr(x, "tocsr"):
@@ -60,20 +60,20 @@ def for_samples(x: Any, backend: Backend) -> Any:
 
 
 class SparseRows:
-    """Features (samples, N) in compressed sparse rows on the host, in place of an array in Samples."""
+    """Features (samples, N) as compressed sparse rows on the host; stands in for the array of Samples."""
 
     def __init__(self, rows: Any) -> None:
         self.rows, self.shape, self.dtype = rows, rows.shape, rows.dtype
 
     def feed(self, backend: Backend, samples: Samples, dtype: np.dtype[Any], batch_size: int) -> Feed:
-        """What brings the samples to the steps."""
+        """The feed that copies these samples to the device."""
         return SparseFeed(backend, samples, dtype, batch_size)
 
 
 class SparseFeed(Feed):
-    """Feeds a run with sparse samples: the rows of a few batches, in the epoch's order, are made dense at a time.
+    """Feeds a run with sparse samples: makes the rows of a few batches dense at a time, in the epoch's order.
 
-    As in backends/streaming.py, the step reads a chunk with the shuffle switched off, whose first batch is counted.
+    As in backends/streaming.py, the step reads a chunk with the shuffle off, and FIRST_BATCH counts where it begins.
     """
 
     streamed = True
@@ -94,7 +94,7 @@ class SparseFeed(Feed):
         self.batches = -(-count // batch_size)
 
     def begin(self, counters: np.ndarray, control: Control, *, another: bool = False) -> None:
-        """As Feed.begin; the epoch's order is made on the host."""
+        """As Feed.begin; computes the epoch's order on the host."""
         self._order = order_of(counters, self._host.x.shape[0])
         on_device = counters.copy()
         on_device[counter.SHUFFLE] = 0
@@ -102,7 +102,7 @@ class SparseFeed(Feed):
         self._control, self._ends = control, 0
 
     def ready(self, batch: int) -> int:
-        """As Feed.ready: where the batch is not in the chunk at hand, the next chunk is made."""
+        """As Feed.ready; fills the next chunk if the batch is not in the current one."""
         if batch >= self._ends:
             first = batch * self._batch_size
             self._take(self._order[first : first + self._chunk_batches * self._batch_size])
@@ -113,7 +113,7 @@ class SparseFeed(Feed):
         return self._ends - batch
 
     def describe(self) -> str:
-        """Where the samples are, in words."""
+        """A description of where the samples are."""
         return f"sparse in host memory, made dense {self._dense.shape[0]:,} samples at a time"
 
     def _take(self, rows: np.ndarray) -> None:
@@ -128,7 +128,7 @@ class SparseFeed(Feed):
 
 
 def order_of(counters: np.ndarray, samples: int) -> np.ndarray:
-    """The epoch's order of so many samples, int64 (samples,): what the step's own gather makes of their numbers."""
+    """The epoch's order of the samples, int64 (samples,), from the same gather kernel that the step uses."""
     first = counters.copy()
     first[counter.BATCH] = 0
     order = np.empty(samples, np.int64)

@@ -1,57 +1,52 @@
-"""The solver that sees all samples at once: scipy's L-BFGS-B on the host, loss and gradient from the device."""
+"""The full-batch solver: scipy's L-BFGS-B on the host, with loss and gradient from the device."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
-from bpcore.backends.samples import Samples
-from bpcore.kernels import counter
+from bpcore.backends.samples import Batch, Samples
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss
 from bpcore.training import placement
-from bpcore.training.samples import batch_for
+from bpcore.training.batches import BatchPlan, batch_for
+from bpcore.training.replay import BatchSteps, Replay
 
 ROWS_AT_A_TIME = 4096
-"""The gradient of all samples is added up from so many at a time, so that no buffer grows with the data."""
+"""The gradient is summed over batches of this many samples, so that no buffer grows with the data."""
 
 
 class Objective:
-    """The loss over all samples and its gradient, as functions of the flat parameters (P,) float64.
+    """The loss over all samples and its gradient as functions of the flat parameters (P,) float64.
 
-    alpha: 1/2 alpha sum W^2, divided by the sum of the sample weights, is added to the mean loss.
+    alpha: the penalty 1/2 alpha sum W^2, divided by the sum of the sample weights, is added to the mean loss.
     """
 
     def __init__(self, network: LayerStack, samples: Samples, loss: Loss, alpha: float) -> None:
         self.network, self.loss, self.alpha = network, loss, alpha
         backend, parameters = network.backend, network.parameters
-        count = samples.x.shape[0]
-        size = min(ROWS_AT_A_TIME, count)
+        self._batches = BatchPlan(samples.x.shape[0], ROWS_AT_A_TIME)
+        size = self._batches.batch_size
         wish = placement.Wish("training data", samples, size)
         (self.feed,) = placement.feeds(
             backend, network.dtype, [wish], lambda: {"batch buffers": network.bytes_for(size)}
         )
         network.reserve(size)
-        self._firsts = np.arange(0, count, size)
-        weights = np.ones(count) if samples.weights is None else np.asarray(samples.weights, float)
-        self._totals = np.add.reduceat(weights, self._firsts)
+        weights = np.ones(self._batches.samples) if samples.weights is None else np.asarray(samples.weights, float)
+        self._totals = np.add.reduceat(weights, np.arange(0, self._batches.samples, size))
         self._share = self._totals / self._totals.sum()
         self._weights = slice(parameters.weights.shape[0])
-        self._control = backend.control(len(self._firsts), network.dtype)
-        self._start = np.zeros(counter.COUNTERS, np.int64)
-        self._start[counter.BATCH_SIZE] = size
-        self._start[counter.FIRST_BAD] = -1
+        self._control = backend.control(self._batches.steps, network.dtype)
+        self._start = self._batches.counters()
         full = batch_for(backend, samples, size, network.dtype)
-        batches = [full] * (count // size) + [full.rows(count % size)] * bool(count % size)
-        self._steps = {batch.x.shape[0]: self._recorded(batch) for batch in batches[:1] + batches[-1:]}
-        self._rows = [batch.x.shape[0] for batch in batches]
+        short = full.rows(self._batches.short_rows)
+        self._steps = BatchSteps(self._batches, self._recorded(full), self._recorded(short))
 
-    def _recorded(self, batch: Any) -> Callable[[int], None]:
+    def _recorded(self, batch: Batch) -> Replay:
         def step() -> None:
             self.network.backend.gather(self.feed.samples, self._control, batch)
             self.network.backward(self.network.loss_and_delta(batch, self.loss, self._control, training=False))
@@ -67,7 +62,7 @@ class Objective:
         return data + self.penalty(flat), gradient
 
     def penalty(self, flat: np.ndarray) -> float:
-        """1/2 alpha sum W^2 over the sum of the sample weights."""
+        """The penalty: 1/2 alpha sum W^2, divided by the sum of the sample weights."""
         weights = flat[self._weights]
         return float(0.5 * self.alpha * (weights @ weights) / self._totals.sum())
 
@@ -78,9 +73,9 @@ class Objective:
         gradient = np.zeros(flat.shape)
         try:
             self.feed.begin(self._start, self._control)
-            for batch, (rows, share) in enumerate(zip(self._rows, self._share, strict=True)):
+            for batch, share in enumerate(self._share):
                 self.feed.ready(batch)
-                self._steps[rows](1)
+                self._steps.run(batch, 1)
                 if share:
                     gradient += share * backend.to_numpy(parameters.grads)
         finally:
@@ -90,7 +85,7 @@ class Objective:
 
 
 def minimize(estimator: Any, objective: Objective) -> scipy.optimize.OptimizeResult:
-    """Run scipy's solver from the network's parameters; its result is written into the network."""
+    """Run scipy's solver from the network's current parameters, and write the result into the network."""
 
     def say(intermediate_result: Any) -> None:
         print(f"loss {intermediate_result.fun:.8f}")

@@ -1,4 +1,4 @@
-"""From an estimator's parameters to layers, first weights, an optimizer and a schedule."""
+"""Makes layers, first weights, optimizer and schedule from an estimator's parameters."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from bpcore.training.optimizers import Adam, Momentum, Nesterov, Optimizer
 from bpcore.training.schedules import Constant, Schedule, factors_of, get_schedule
 
 OWN_NAMES = {"logistic": "sigmoid"}
-"""What scikit-learn calls by another name."""
+"""scikit-learn's activation names that differ from bpcore's."""
 
 GLOROT = ("identity", "logistic", "sigmoid", "tanh", "relu")
-"""The activations that scikit-learn knows: with these, the first weights are its own for the same random_state."""
+"""The activations that scikit-learn has; with these, the first weights equal scikit-learn's for a random_state."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The layers of a perceptron: its sizes from the inputs to the outputs, and what each hidden one has beside that.
+    """The shape of a perceptron: sizes from inputs to outputs, then one entry per hidden layer in each other field.
 
-    norms: the largest of each unit's incoming weights, None for no bound
+    norms: upper bound on the norm of each unit's incoming weights; None for no bound
     """
 
     sizes: tuple[int, ...]
@@ -37,7 +37,7 @@ class Shape:
     norms: tuple[float | None, ...]
 
     def layers(self) -> list[Layer]:
-        """The stack; its weights are written later."""
+        """The layers, with zero weights that are written later."""
         layers: list[Layer] = []
         hidden = zip(self.sizes[1:-1], self.activations, self.dropout, self.norms, strict=True)
         for outputs, activation, rate, norm in hidden:
@@ -48,7 +48,7 @@ class Shape:
 
 
 def hidden_sizes(hidden_layer_sizes: Any) -> tuple[int, ...]:
-    """The sizes of the hidden layers; one number stands for one layer, none for none."""
+    """The sizes of the hidden layers; one number means one layer, an empty sequence none."""
     sizes = np.atleast_1d(np.asarray(hidden_layer_sizes))
     if sizes.size and (sizes.ndim != 1 or sizes.dtype.kind not in "iu" or (sizes <= 0).any()):
         raise InputError(f"hidden_layer_sizes must be > 0, got {hidden_layer_sizes!r}; accepted: positive integers")
@@ -56,7 +56,7 @@ def hidden_sizes(hidden_layer_sizes: Any) -> tuple[int, ...]:
 
 
 def shape_of(sizes: tuple[int, ...], activation: Any, dropout: Any, max_weight_norm: Any) -> Shape:
-    """The shape with these sizes. What else is given: one for all hidden layers, or a list with one for each."""
+    """The shape with these sizes; the other arguments are one value for all hidden layers, or a list."""
     hidden = len(sizes) - 2
     activations = _for_each("activation", activation, hidden)
     for name in activations:
@@ -78,7 +78,7 @@ def _for_each(name: str, value: Any, hidden: int) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Everything that is trained, on the host: W (N, M) and b (M,) of each layer, slopes (M,) of hidden ones."""
+    """All trained parameters on the host: W (N, M) and b (M,) of each layer, slopes (M,) of each hidden layer."""
 
     coefs: list[np.ndarray]
     intercepts: list[np.ndarray]
@@ -86,11 +86,12 @@ class Parameters:
 
 
 def first_parameters(shape: Shape, random_state: np.random.RandomState, dtype: np.dtype[Any]) -> Parameters:
-    """The first weights, drawn layer by layer.
+    """Draw the first weights, layer by layer.
 
-    With the activations that scikit-learn has, weights and biases are uniform on +-sqrt(6 / (N + M)), or
-    sqrt(2 / (N + M)) for the sigmoid (Glorot and Bengio 2010), and the same numbers as scikit-learn's. With others the
-    weights begin as the activation's table has it, the biases at zero. The output layer follows the last hidden one.
+    For the activations that scikit-learn has, weights and biases are uniform on +-sqrt(6 / (N + M)), or
+    +-sqrt(2 / (N + M)) for the sigmoid (Glorot and Bengio 2010), and equal scikit-learn's numbers. For others the
+    weights come from the initializer in the activation's table entry, and biases are zero. The output layer follows the
+    last hidden layer's activation.
     """
     found = Parameters([], [], [])
     names = [*shape.activations, shape.activations[-1] if shape.activations else "identity"]
@@ -113,13 +114,13 @@ def first_parameters(shape: Shape, random_state: np.random.RandomState, dtype: n
 
 
 class ScikitAdam(Adam):
-    """Adam as scikit-learn has it: the bias corrections are part of the rate, and epsilon is not corrected.
+    """Adam as in scikit-learn: the bias corrections are part of the learning rate, and do not apply to epsilon.
 
     rate_t = rate sqrt(1 - beta2^t) / (1 - beta1^t), the form at the end of section 2 of Kingma and Ba (2015).
     """
 
     def table(self, factors: np.ndarray, first_step: int = 0) -> np.ndarray:
-        """The corrected rate, and ones."""
+        """The corrected rates, with ones in place of the bias corrections."""
         table = super().table(factors, first_step)
         table[:, 0] *= table[:, 1] / table[:, 2]
         table[:, 1:] = 1.0
@@ -127,7 +128,7 @@ class ScikitAdam(Adam):
 
 
 def optimizer_of(estimator: Any) -> Optimizer:
-    """The estimator's solver, adam or sgd."""
+    """The optimizer for the estimator's solver, adam or sgd."""
     shared = {"learning_rate": float(estimator.learning_rate_init), "penalty": float(estimator.alpha)}
     if estimator.solver == "adam":
         beta1, beta2, epsilon = (float(getattr(estimator, name)) for name in ("beta_1", "beta_2", "epsilon"))
@@ -138,9 +139,9 @@ def optimizer_of(estimator: Any) -> Optimizer:
 
 @dataclass(frozen=True)
 class InverseScaling:
-    """rate / (t + 1)^power, where t counts the samples seen before the epoch; the first epoch has the rate itself.
+    """rate / (t + 1)^power, where t counts the samples seen before the epoch; the first epoch uses the full rate.
 
-    seen: t before the first epoch; samples: of an epoch
+    seen: t before the first epoch; samples: samples per epoch
     """
 
     power: float
@@ -148,28 +149,29 @@ class InverseScaling:
     seen: int = 0
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
-        """The same within an epoch."""
+        """One factor per step, constant within an epoch."""
         epochs = np.arange(steps) // steps_per_epoch
         return np.where(epochs == 0, 1.0, (self.seen + epochs * float(self.samples) + 1.0) ** -self.power)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A schedule for so many epochs; what comes after has its last factor."""
+    """A schedule over a fixed number of epochs; its last factor holds afterwards."""
 
     schedule: Schedule
     epochs: int
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
-        """The plan's beginning, or the plan and its last factor."""
+        """The first factors of the plan; past its end, its last factor."""
         plan = factors_of(self.schedule, self.epochs * steps_per_epoch, steps_per_epoch)
         return np.concatenate([plan[:steps], np.full(max(steps - len(plan), 0), plan[-1])])
 
 
 def schedule_of(estimator: Any, epoch: int, samples: int) -> Schedule:
-    """The learning rate's way over max_iter epochs; so many came before, and the next ones have so many samples.
+    """The learning rate schedule over max_iter epochs.
 
-    Of scikit-learn's own, "adaptive" happens at the ends of epochs (epochs.py), and adam has none.
+    epoch: the number of epochs already trained; samples: samples per epoch from now on. Of scikit-learn's own
+    schedules, "adaptive" is applied at the ends of epochs (epochs.py), and adam ignores all of them.
     """
     if estimator.learning_rate == "invscaling":
         if estimator.solver != "sgd":

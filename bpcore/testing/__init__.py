@@ -1,4 +1,4 @@
-"""The conformance suite for backends: what a backend must do, as tests that run wherever pytest does.
+"""The conformance suite for backends: pytest tests of everything that a backend must do.
 
     import pytest
     from bpcore import get_backend
@@ -9,10 +9,10 @@
         def backend(self):
             return get_backend("mine")
 
-The class has every operation of the contract over dtypes, activations, losses, optimizers and layouts, against
-float64 references (`bpcore.testing.references`), the signatures and defaults, what must be refused, and whole training
-runs that must agree with the NumPy backend's. A fixture `backend`, of the class, its module or a conftest, gives the
-backend; it may be parametrised. bpcore's own backends are held by the same class.
+It tests every operation of the contract over dtypes, activations, losses, optimizers and layouts, against float64
+references (`bpcore.testing.references`); signatures and defaults; errors for wrong arguments; and whole training runs,
+which must agree with the NumPy backend's. A fixture `backend`, in the class, its module or a conftest, provides the
+backend; it may be parametrised. bpcore's own backends are tested by the same class.
 """
 
 from __future__ import annotations
@@ -36,4 +36,4 @@ __all__ = ["BackendConformance"]
 
 
 class BackendConformance(ArrayConformance, OperationConformance, StepConformance, TrainingConformance):
-    """Everything that a backend must do; the tests of a subclass run on what its fixture `backend` gives."""
+    """All tests of a backend; those of a subclass run on the backend that its fixture `backend` returns."""

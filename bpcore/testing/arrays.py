@@ -1,4 +1,4 @@
-"""A backend's arrays, its doors to the host, its signatures, and what it must refuse."""
+"""Tests of a backend's arrays, its transfers to and from the host, its signatures and its errors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from bpcore.testing.common import DTYPES, Suite
 
 
 class ArrayConformance(Suite):
-    """Arrays as the layers use them, and the contract's own words."""
+    """Tests of arrays as layers use them, and of the contract's signatures and errors."""
 
     def test_signatures_and_defaults(self, backend: Backend) -> None:
-        """What a backend overrides takes the same arguments, with the same defaults: layers and users rely on them."""
+        """A method that a backend overrides has the same parameters and defaults: layers and users rely on them."""
         for name, method in inspect.getmembers(Backend, inspect.isfunction):
             if not name.startswith("_"):
                 expected, found = (
@@ -29,7 +29,7 @@ class ArrayConformance(Suite):
                 assert found == expected, name
 
     def test_what_it_says_of_itself(self, backend: Backend) -> None:
-        """A name, a reason, a device in words, and its free memory where that is measured."""
+        """A name, a reason, a description of the device, and its free memory if that is measured."""
         assert isinstance(backend.name, str)
         assert backend.name
         assert isinstance(backend.reason, str)
@@ -64,12 +64,12 @@ class ArrayConformance(Suite):
             for name, (view, expected) in views.items():
                 assert (view.shape, view.strides) == (expected.shape, expected.strides), name
                 np.testing.assert_array_equal(backend.to_numpy(view), expected, err_msg=name)
-            host += 1  # a view of what was written before sees what is written now
+            host += 1  # a view made before sees what is written now
             backend.write(host, array)
         assert backend.allocations == before + 1
 
     def test_where_arrays_lie(self, backend: Backend) -> None:
-        """`data.ptr` or `ctypes.data` tells which arrays overlap; bpcore.ops asks."""
+        """`data.ptr` or `ctypes.data` tells which arrays overlap; bpcore.ops relies on it."""
         array, other = (backend.empty((6, 5), np.float32) for _ in range(2))
         assert same_place(array, array[:, :])
         assert not same_place(array, array.T)
@@ -80,7 +80,7 @@ class ArrayConformance(Suite):
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_asarray(self, backend: Backend, dtype: Any) -> None:
-        """From the host in any layout; what is here already stays, or is copied where dtype or layout ask for that."""
+        """From the host in any layout; an array of the device is returned itself, or copied for its dtype or layout."""
         host = np.arange(12, dtype=np.int32).reshape(3, 4)
         for source in (host, host.T, host[::2, 1:], np.broadcast_to(host[0], (5, 4)), host[:0]):
             array = backend.asarray(source, dtype)
@@ -100,7 +100,7 @@ class ArrayConformance(Suite):
         assert backend.full((0,), 1.0, np.float32).shape == (0,)
 
     def test_precisions(self, backend: Backend) -> None:
-        """float32 and float64 are there, and a word that is no precision is refused."""
+        """float32 and float64 are supported, and an unknown precision is an error."""
         for name in ("float32", "float64"):
             at, dtype = backend.at_precision(name)
             assert isinstance(at, Backend)
@@ -109,7 +109,7 @@ class ArrayConformance(Suite):
             backend.at_precision("float12")
 
     def test_round_trip_and_write(self, backend: Backend, rng: np.random.Generator) -> None:
-        """The doors between host and device."""
+        """Transfers between host and device, and copies on the device."""
         host = rng.standard_normal((3, 4)).astype(np.float32)
         array = backend.asarray(host.copy())
         np.testing.assert_array_equal(backend.to_numpy(array), host)
@@ -122,7 +122,7 @@ class ArrayConformance(Suite):
         assert "device" in backend.describe()
 
     def test_arrays_of_another_backend_are_refused(self, backend: Backend) -> None:
-        """By name, and before any work."""
+        """The error names the backend, and is raised before any work."""
 
         class Stranger:
             shape, dtype = (2, 2), np.dtype(np.float32)
@@ -136,7 +136,7 @@ class ArrayConformance(Suite):
             backend.hadamard(mine, Stranger(), mine)
 
     def test_shapes_that_do_not_fit_are_refused(self, backend: Backend) -> None:
-        """A kernel does not look at shapes, so the backend must."""
+        """Kernels do not check shapes, so the backend must."""
         a, b = backend.full((2, 3), 1.0, np.float32), backend.full((2, 4), 1.0, np.float32)
         with pytest.raises(InputError, match=r"\(2, 3\) @ \(2, 4\) do not fit"):
             backend.matmul(a, b)

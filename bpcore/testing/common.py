@@ -1,4 +1,4 @@
-"""What the parts of the suite share: dtypes, shapes, layouts, and how close is close."""
+"""What the parts of the suite share: dtypes, shapes, layouts and tolerances."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ import numpy as np
 import pytest
 
 from bpcore.backends.base import Backend
+from bpcore.kernels.losses import LossRule
 
 DTYPES = [np.float32, np.float64]
 SHAPES = [(1, 1), (1, 7), (5, 3), (13, 40)]
 Layout = Callable[[Backend, np.ndarray], Any]
-"""Brings a matrix to a backend in some layout."""
+"""Copies a matrix to a backend in some layout."""
 
 
 class Suite:
-    """What each part of the suite has."""
+    """The fixtures that each part of the suite has."""
 
     @pytest.fixture
     def rng(self) -> np.random.Generator:
-        """The same numbers in each test."""
+        """A generator of random numbers, with the same seed in each test."""
         return np.random.default_rng(20)
 
 
 def contiguous(backend: Backend, host: np.ndarray) -> Any:
-    """Row after row."""
+    """A matrix whose rows lie one after the other."""
     return backend.asarray(host.copy())
 
 
 def leading_rows(backend: Backend, host: np.ndarray) -> Any:
-    """As a short last batch stands in its buffer."""
+    """The leading rows of a larger matrix, as a short last batch is in its buffer."""
     return backend.asarray(np.concatenate([host, np.full_like(host, np.nan)]))[: len(host)]
 
 
 def leading_columns(backend: Backend, host: np.ndarray) -> Any:
-    """With a gap behind each row."""
+    """The leading columns of a larger matrix: there is a gap after each row."""
     return backend.asarray(np.concatenate([host, np.full_like(host, np.nan)], axis=1))[:, : host.shape[1]]
 
 
 def transposed(backend: Backend, host: np.ndarray) -> Any:
-    """Column after column."""
+    """A matrix whose columns lie one after the other."""
     return backend.asarray(host.T.copy()).T
 
 
@@ -49,5 +50,12 @@ LAYOUTS: list[Layout] = [contiguous, leading_rows, leading_columns, transposed]
 
 
 def tolerance(dtype: Any) -> dict[str, Any]:
-    """How close elementwise results must come to the float64 reference."""
+    """The tolerance of elementwise results against the float64 reference."""
     return {"rtol": 2e-5, "atol": 2e-6} if dtype == np.float32 else {"rtol": 1e-11, "atol": 1e-12}
+
+
+def settings_to_try(rule: LossRule) -> list[dict[str, float]]:
+    """A loss's settings at their defaults and, if it has any, all of them at other values."""
+    defaults = {setting.name: setting.default for setting in rule.settings}
+    others = {name: 0.5 * default + 0.1 for name, default in defaults.items()}
+    return [defaults, others] if others else [defaults]

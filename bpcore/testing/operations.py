@@ -1,4 +1,4 @@
-"""The operations on arrays, against float64 references."""
+"""Tests of operations on arrays, against float64 references."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bpcore.kernels import counter
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
 from bpcore.testing import references
-from bpcore.testing.common import DTYPES, LAYOUTS, SHAPES, Layout, Suite, tolerance
+from bpcore.testing.common import DTYPES, LAYOUTS, SHAPES, Layout, Suite, settings_to_try, tolerance
 
 
 class OperationConformance(Suite):
-    """Products, activations, losses, and what is made of outputs."""
+    """Tests of products, activations, losses, and the operations on outputs."""
 
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("transpose_a", [False, True])
@@ -73,7 +73,7 @@ class OperationConformance(Suite):
     def test_activation(
         self, backend: Backend, name: str, layout: Layout, dtype: Any, rng: np.random.Generator
     ) -> None:
-        """activate and delta: values, bias gradient, what is overwritten and what is not."""
+        """activate and delta: values, bias gradient, what is overwritten and what stays."""
         entry = ACTIVATIONS[name]
         f, derivative = references.ACTIVATIONS[name]
         for shape in SHAPES:
@@ -96,12 +96,14 @@ class OperationConformance(Suite):
             np.testing.assert_allclose(backend.to_numpy(delta), expected, **tolerance(dtype))
             np.testing.assert_allclose(backend.to_numpy(bias_grad), expected.sum(axis=0), rtol=1e-4, atol=1e-5)
             if entry.learned:
-                slope_grad = (incoming * np.where(total < 0, total, 0)).sum(axis=0)
+                p, step = entry.parameter, 1e-6
+                slope = (f(total, p + step) - f(total, p - step)) / (2 * step)
+                slope_grad = (incoming * slope).sum(axis=0)
                 np.testing.assert_allclose(backend.to_numpy(parameter_grad), slope_grad, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("name", [name for name, entry in ACTIVATIONS.items() if entry.saves == "output"])
     def test_activation_in_place(self, backend: Backend, name: str, rng: np.random.Generator) -> None:
-        """`out` may be z where the output is saved."""
+        """`out` may be z if the activation saves its output."""
         z = rng.standard_normal((4, 6)).astype(np.float32)
         device_z = backend.asarray(z.copy())
         backend.activate(device_z, backend.full((6,), 0.0, np.float32), ACTIVATIONS[name], device_z)
@@ -110,7 +112,7 @@ class OperationConformance(Suite):
 
     @pytest.mark.parametrize("name", ACTIVATIONS)
     def test_activations_let_nan_through(self, backend: Backend, name: str) -> None:
-        """A network that goes wrong must be noticed."""
+        """NaN is passed on, so that a network that diverges is noticed."""
         z = backend.full((1, 1), np.nan, np.float32)
         out = backend.activate(z, backend.full((1,), 0.0, np.float32), ACTIVATIONS[name])
         assert np.isnan(backend.to_numpy(out)).all()
@@ -122,16 +124,16 @@ class OperationConformance(Suite):
     def test_loss_head(
         self, backend: Backend, name: str, labels: bool, weighted: bool, dtype: Any, rng: np.random.Generator
     ) -> None:
-        """Value, delta, bias gradient, right answers, weights: each in its place, over labels and dense targets."""
+        """Value, delta, bias gradient, right answers and weights, each in its place, for labels and dense targets."""
         for rows, outputs in [(1, 2), (6, 10), (9, 37)]:
-            for smoothing in (0.0, 0.1) if name.endswith("cross_entropy") else (0.0,):
+            for settings in settings_to_try(LOSSES[name]):
                 z = (2 * rng.standard_normal((rows, outputs))).astype(dtype)
                 bias = rng.standard_normal(outputs).astype(dtype)
                 y = rng.integers(0, outputs, rows)
                 dense = np.eye(outputs)[y]
                 weights = rng.random(rows).astype(dtype) + 0.5
                 loss, delta = references.loss_and_delta(
-                    name, z.astype(float) + bias, dense, weights if weighted else np.ones(rows), smoothing
+                    name, z.astype(float) + bias, dense, weights if weighted else np.ones(rows), **settings
                 )
                 control = backend.control(3, dtype)
                 counters = backend.to_numpy(control.counters).copy()
@@ -147,7 +149,7 @@ class OperationConformance(Suite):
                 )
                 backend.loss_head(
                     LOSSES[name], device_z, backend.asarray(bias), batch, device_delta, bias_grad, control,
-                    smoothing=smoothing,
+                    settings=tuple(settings.values()),
                 )  # fmt: skip
                 close: dict[str, Any] = (
                     {"rtol": 1e-4, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-10, "atol": 1e-12}
@@ -159,7 +161,7 @@ class OperationConformance(Suite):
                 np.testing.assert_allclose(backend.to_numpy(bias_grad), delta.sum(axis=0), **close)
                 total_weight = weights.sum() if weighted else rows
                 np.testing.assert_allclose(backend.to_numpy(control.totals), [0, total_weight, 0], rtol=1e-6)
-                if LOSSES[name].decision == "argmax":
+                if LOSSES[name].predicts != "yes_or_no":
                     right = (total.argmax(axis=1) == y).sum()
                 else:
                     right = ((total > 0) == (dense > 0.5)).all(axis=1).sum()
@@ -167,7 +169,7 @@ class OperationConformance(Suite):
                 assert backend.to_numpy(control.counters)[counter.FIRST_BAD] == -1
 
     def test_loss_head_of_soft_targets(self, backend: Backend, rng: np.random.Generator) -> None:
-        """Targets that are shares."""
+        """Targets that are probabilities."""
         z, targets = rng.standard_normal((4, 5)), references.softmax(rng.standard_normal((4, 5)))
         loss, delta = references.loss_and_delta("softmax_cross_entropy", z, targets, np.ones(4))
         control = backend.control(1, np.float64)
@@ -186,7 +188,7 @@ class OperationConformance(Suite):
         np.testing.assert_allclose(backend.to_numpy(out), delta, rtol=1e-10, atol=1e-14)
 
     def test_loss_head_latches_the_first_bad_step(self, backend: Backend) -> None:
-        """The first loss that is not finite, and no later one."""
+        """The counter holds the first step with a loss that is not finite, not a later one."""
         control = backend.control(4, np.float32)
         batch = Batch(
             backend.empty((2, 1), np.float32),
@@ -207,7 +209,7 @@ class OperationConformance(Suite):
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_log_softmax_of_large_outputs(self, backend: Backend, dtype: Any) -> None:
-        """Neither infinite where e^z would be, nor rounded to the outputs' size; in place as well."""
+        """Finite where e^z would be infinite, and exact relative to the result; in place as well."""
         z = np.array([[1e4, 1e4 + 1, 1e4 + 3], [-3e4, -3e4, 0]], dtype)
         array = backend.asarray(z.copy())
         assert backend.log_softmax(array, array) is array
@@ -216,7 +218,7 @@ class OperationConformance(Suite):
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_labels_from_outputs(self, backend: Backend, layout: Layout, dtype: Any, rng: np.random.Generator) -> None:
-        """As numpy.argmax: the first of equals, and the first NaN before any number."""
+        """As numpy.argmax: the first of equals, and the first NaN rather than any number."""
         for shape in SHAPES:
             z = np.round(rng.standard_normal(shape)).astype(dtype)
             for value in (np.nan, np.inf, -np.inf):
@@ -230,7 +232,7 @@ class OperationConformance(Suite):
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_one_hot(self, backend: Backend, layout: Layout, dtype: Any, rng: np.random.Generator) -> None:
-        """A label that is no column gives a row of zeros."""
+        """A label outside the columns gives a row of zeros."""
         for rows, columns in SHAPES:
             labels = rng.integers(-1, columns + 1, rows)
             out = layout(backend, np.full((rows, columns), 7, dtype))
@@ -238,7 +240,7 @@ class OperationConformance(Suite):
             np.testing.assert_array_equal(backend.to_numpy(out), labels[:, None] == np.arange(columns))
 
     def test_confusion_counts_on(self, backend: Backend, rng: np.random.Generator) -> None:
-        """Counts are added to, and labels outside are left out."""
+        """Pairs are added to the counts, and labels outside are not counted."""
         predicted, targets = rng.integers(-2, 6, (2, 500))
         counts = backend.asarray(np.full((4, 4), 3))
         backend.confusion(backend.asarray(predicted), backend.asarray(targets), counts)
@@ -249,7 +251,7 @@ class OperationConformance(Suite):
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_maxout(self, backend: Backend, dtype: Any, rng: np.random.Generator) -> None:
-        """Bias and maximum in one pass, the first of equals wins, NaN wins; the way back likewise."""
+        """Bias and maximum in one pass; the first of equals wins, and NaN wins; the backward pass accordingly."""
         z, delta = np.round(rng.standard_normal((5, 12)), 1).astype(dtype), rng.standard_normal((5, 4)).astype(dtype)
         z[0, 5], z[1, 0:3] = np.nan, np.nan
         bias = np.round(rng.standard_normal(12)).astype(dtype)
@@ -271,7 +273,7 @@ class OperationConformance(Suite):
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_limit_columns(self, backend: Backend, layout: Layout, dtype: Any, rng: np.random.Generator) -> None:
-        """Columns longer than the limit are scaled to it, others keep their bits, and those of no finite norm too."""
+        """Columns longer than the limit are scaled to it; others, and those without a finite norm, keep their bits."""
         for shape in SHAPES:
             host = rng.standard_normal(shape).astype(dtype)
             norms = np.linalg.norm(host.astype(float), axis=0)

@@ -1,4 +1,4 @@
-"""What depends on the step, by the control block: batches, masks, updates."""
+"""Tests of operations that read the control block: batches, dropout masks, updates."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bpcore.testing.common import DTYPES, Suite
 
 
 class StepConformance(Suite):
-    """Every row in its turn, every mask bit for bit, every parameter by its rule."""
+    """Tests of the order of rows, of masks bit for bit, and of updates."""
 
     @pytest.mark.parametrize("samples", [1, 2, 3, 5, 16, 17, 100])
     @pytest.mark.parametrize("shuffle", [False, True])
     def test_gather(self, backend: Backend, samples: int, shuffle: bool, rng: np.random.Generator) -> None:
-        """Every row once an epoch, in the reference's order, scaled, with its target and weight."""
+        """Each row once in an epoch, in the reference's order, scaled, with its target and weight."""
         batch_size, epoch, seed = min(4, samples), 2**35 + 3, 2**50 + 9
         x = rng.integers(0, 256, (samples, 5), dtype=np.uint8)
         labels, weights = rng.integers(0, 3, samples), rng.random(samples).astype(np.float32)
@@ -49,7 +49,7 @@ class StepConformance(Suite):
     def test_scatter_is_the_reverse_of_gather(
         self, backend: Backend, labels: bool, dtype: Any, rng: np.random.Generator
     ) -> None:
-        """Batches to their places; what reaches past the end is left out."""
+        """Batches go to their places; rows past the end are dropped."""
         samples, batch_size = 11, 4
         whole = rng.integers(0, 9, samples) if labels else rng.standard_normal((samples, 3)).astype(dtype)
         control = backend.control(3, dtype)
@@ -61,14 +61,14 @@ class StepConformance(Suite):
             backend.scatter(backend.asarray(whole[first : first + batch_size].copy()), control, out)
             backend.advance(control)
         np.testing.assert_array_equal(backend.to_numpy(out), whole)
-        # What reaches past the end is left out.
+        # Rows past the end are dropped.
         counters[counter.BATCH] = 2
         backend.write(counters, control.counters)
         backend.scatter(backend.asarray(whole[:4].copy()), control, out)
         np.testing.assert_array_equal(backend.to_numpy(out), np.concatenate([whole[:8], whole[:3]]))
 
     def test_samples_may_begin_with_a_later_batch(self, backend: Backend, rng: np.random.Generator) -> None:
-        """As a chunk of streamed data does: its rows are counted from the counter FIRST_BATCH, not from the epoch's."""
+        """As a chunk of streamed data does: its rows are counted from the batch in the counter FIRST_BATCH."""
         host = rng.standard_normal((6, 3)).astype(np.float32)
         control = backend.control(1, np.float32)
         counters = backend.to_numpy(control.counters).copy()
@@ -91,7 +91,7 @@ class StepConformance(Suite):
     @pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.9])
     @pytest.mark.parametrize("columns", [1, 3, 4, 5, 6, 8, 37])
     def test_dropout_mask_is_the_reference(self, backend: Backend, columns: int, rate: float) -> None:
-        """Bit for bit, with a seed and a step of more than 32 bits."""
+        """The mask is the reference's bit for bit, with a seed and a step of more than 32 bits."""
         seed, step, layer = 2**40 + 12345, 2**33 + 7, 3
         control = backend.control(1, np.float32, seed=seed)
         counters = backend.to_numpy(control.counters).copy()
@@ -107,7 +107,7 @@ class StepConformance(Suite):
     def test_update_touches_its_segments_alone(
         self, backend: Backend, name: str, dtype: Any, rng: np.random.Generator
     ) -> None:
-        """Segments, L2, decay, clipping and the learning rate's scale; whole runs hold the formulas."""
+        """Segments, L2, decay, clipping and the learning rate's scale; whole runs test the formulas."""
         rule = UPDATE_RULES[name]
         w, g = rng.standard_normal(20).astype(dtype), rng.standard_normal(20).astype(dtype)
         settings = np.array([0, 0, 0, 0, 0.9, 0.99, 1e-8, 0])
@@ -154,7 +154,7 @@ class StepConformance(Suite):
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_penalize(self, backend: Backend, dtype: Any, rng: np.random.Generator) -> None:
-        """The batch's l2 and what it adds to the loss; a batch of no weight has none."""
+        """The batch's l2 and what it adds to the loss; both are zero for a batch without weight."""
         weights = rng.standard_normal(64).astype(dtype)
         control = backend.control(3, dtype)
         settings = backend.asarray(np.array([9, 0, 0, 0.5, 0, 0, 0, 0], dtype))

@@ -1,4 +1,4 @@
-"""Whole training runs, which must agree with the NumPy backend's."""
+"""Tests of whole training runs, which must agree with the NumPy backend's."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
 
 
 def data(rng: np.random.Generator, samples: int = 53) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bytes (samples, 12), labels of three classes, and weights; the last batch of 16 is a short one."""
+    """Features of bytes (samples, 12), labels of three classes, and weights; the last batch of 16 is short."""
     return rng.integers(0, 256, (samples, 12), np.uint8), rng.integers(0, 3, samples), rng.random(samples) + 0.5
 
 
 def assert_same_run(backend: Backend, layers: Any, x: np.ndarray, y: np.ndarray, **options: Any) -> None:
-    """Train on the backend and on NumPy: the same history, weights and predictions."""
+    """Train on the backend and on NumPy, and compare histories, weights and predictions."""
     histories, networks = [], []
     for chosen in (backend, "numpy"):
         network = Network(layers(), backend=chosen, seed=4)
@@ -39,10 +39,10 @@ def assert_same_run(backend: Backend, layers: Any, x: np.ndarray, y: np.ndarray,
 
 
 class TrainingConformance(Suite):
-    """A network trains on the backend as it does on NumPy."""
+    """Tests that a network trains on the backend as it does on NumPy."""
 
     def test_a_run_gives_what_the_cpu_gives(self, backend: Backend, rng: np.random.Generator) -> None:
-        """Every kind of layer, weights, clipping, L2, validation, and a short last batch."""
+        """All kinds of layers, sample weights, clipping, L2, validation, and a short last batch."""
         x, y, weights = data(rng)
         assert_same_run(
             backend,
@@ -63,24 +63,24 @@ class TrainingConformance(Suite):
 
     @pytest.mark.parametrize("optimizer", OPTIMIZERS)
     def test_every_optimizer(self, backend: Backend, optimizer: str, rng: np.random.Generator) -> None:
-        """A small network, full batches and a short one."""
+        """A small network, with full batches and a short one."""
         x, y, _ = data(rng)
         assert_same_run(backend, lambda: [Dense(7, "relu"), Dense(3)], x, y, optimizer=optimizer)
 
     @pytest.mark.parametrize("loss", LOSSES)
     def test_every_loss(self, backend: Backend, loss: str, rng: np.random.Generator) -> None:
-        """With labels, or one-hot targets where labels make no sense."""
+        """With labels, or with one-hot targets where a loss takes no labels."""
         x, y, _ = data(rng)
-        targets = np.eye(3)[y] if loss == "binary_cross_entropy" else y
+        targets = np.eye(3)[y] if LOSSES[loss].predicts == "yes_or_no" else y
         assert_same_run(backend, lambda: [Dense(7, "sigmoid"), Dense(3)], x, targets, loss=loss, optimizer="momentum")
 
     def test_numbers_as_targets(self, backend: Backend, rng: np.random.Generator) -> None:
-        """Regression, validated."""
+        """A regression with validation."""
         x, y = rng.standard_normal((40, 5)), rng.standard_normal((40, 2))
         assert_same_run(backend, lambda: [Dense(6, "tanh"), Dense(2)], x, y, optimizer="sgd", validation=(x, y))
 
     def test_gradients(self, backend: Backend, rng: np.random.Generator) -> None:
-        """Backpropagation against differences, in float64."""
+        """Backpropagation against finite differences, in float64."""
         layers = [Dense(8, "prelu"), Dropout(0.2), Dense(5, "softplus"), Dense(3)]
         network = Network(layers, backend=backend, precision="float64", inputs=6, seed=3)
         checked = gradcheck(network, rng.standard_normal((9, 6)), rng.integers(0, 3, 9))
@@ -97,7 +97,7 @@ class TrainingConformance(Suite):
         np.testing.assert_array_equal(here.confusion_matrix(x, y), there.confusion_matrix(x, y))
 
     def test_the_functional_face(self, backend: Backend, rng: np.random.Generator, monkeypatch: Any) -> None:
-        """bpcore.ops finds the backend of these arrays by `owns`, and computes there."""
+        """bpcore.ops finds the backend by `owns`, and computes on it."""
         monkeypatch.setitem(dispatch.MADE, backend.name, backend)
         x, W = rng.standard_normal((5, 4)), rng.standard_normal((4, 3))
         a, saved = ops.linear_saving(backend.asarray(x), backend.asarray(W), activation="gelu")

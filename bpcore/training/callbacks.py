@@ -1,15 +1,14 @@
-"""What may happen between the steps of a run."""
+"""Callbacks: what happens between the steps of a run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from bpcore.errors import InputError, InputTypeError, counted, finite
-
-if TYPE_CHECKING:
-    from bpcore.training.run import Run
+from bpcore.training.run import Run
+from bpcore.training.settings import Asked
 
 
 class Callback:
@@ -33,6 +32,11 @@ class Callback:
 
     def on_end(self, run: Run) -> None:
         """After the last step, also where the run ends by an error."""
+
+
+def asked_by(callbacks: Sequence[Callback]) -> Asked:
+    """What these callbacks ask of their run."""
+    return Asked(any(one.keeps_best for one in callbacks), any(one.reads_gradients for one in callbacks))
 
 
 def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:

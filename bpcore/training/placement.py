@@ -111,5 +111,4 @@ def _whole_or_own(backend: Backend, dtype: np.dtype[Any], wish: Wish) -> Feed:
     if _brings_feed(wish):
         own: Feed = samples.x.feed(backend, samples, dtype, wish.batch_size)
         return own
-    on_device = to_device(backend, samples.x, samples.targets, samples.weights, samples.scale, samples.shift)
-    return Feed(backend, on_device, wish.batch_size)
+    return Feed(backend, to_device(backend, samples), wish.batch_size)

@@ -10,10 +10,10 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Self, TextIO
 
 from bpcore.training.callbacks import Callback
+from bpcore.training.run import Run
 
 if TYPE_CHECKING:
-    from bpcore.training.bar import Bar
-    from bpcore.training.run import Run
+    from bpcore.training.bar import Bar  # brings rich
 
 REFRESH_SECONDS = 0.1
 """The bar is drawn no more often than this: running() reads the device's memory."""

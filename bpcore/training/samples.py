@@ -1,24 +1,62 @@
-"""From a user's arrays to a data set on the device: every check on features, targets and weights stands here."""
+"""From a user's arrays to samples for a network: every check of features, targets and weights is made here."""
 
 from __future__ import annotations
 
 import mmap
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Backend, Batch, Samples
-from bpcore.errors import InputError, InputTypeError
+from bpcore.backends.base import Backend, Samples
+from bpcore.errors import InputError, InputTypeError, finite
+from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss
 
 PIECE = 2**20
-"""So many numbers are looked at in one go, so that a file is not read into memory as a whole."""
+"""How many numbers are checked at a time, so that a file is not read into memory as a whole."""
+
+
+def prepare(
+    network: LayerStack,
+    x: Any,
+    y: Any = None,
+    loss: Loss | None = None,
+    sample_weight: Any = None,
+    *,
+    scale: float | None = None,
+    shift: float = 0.0,
+    which: str = "",
+    features_checked: bool = False,
+) -> Samples:
+    """Check data for a network and return it as Samples on the host; a network without weights is built for it.
+
+    x, y, sample_weight    as in Network.fit; without y and loss the targets are zeros
+    loss                   what the targets are for, which limits their range
+    scale, shift           the network sees x * scale + shift; scale None means 1/255 for uint8, else 1
+    which                  the beginning of the names of x and y in messages, such as "validation "
+    features_checked       x has been checked, and may be on the device or bring a feed of its own (Samples.x)
+
+    Raises InputError or InputTypeError for what cannot be used.
+    """
+    if not features_checked:
+        x = check_features(x, network.dtype, inputs=network.inputs, name=f"{which}x")
+    count, inputs = x.shape
+    network.build(inputs)
+    if y is None and loss is None:
+        targets = np.zeros(count, np.int64)
+    else:
+        targets = check_targets(y, loss, count, network.outputs, network.dtype, name=f"{which}y")
+    weights = check_weights(sample_weight, count, network.dtype)
+    if scale is None:
+        scale = 1 / 255 if x.dtype == np.uint8 else 1.0
+    return Samples(x, targets, weights, finite("scale", scale), finite("shift", shift))
 
 
 def check_features(x: Any, dtype: np.dtype[Any], *, inputs: int = 0, name: str = "x") -> np.ndarray:
-    """Features as (samples, N): uint8 stays uint8, other numbers take the dtype; images are flattened.
+    """Return features as (samples, N): uint8 stays uint8, other numbers get the dtype; images are flattened.
 
-    What lies in a memory-mapped file stays there as it is, and is converted when a batch is gathered.
+    An array in a memory-mapped file stays there unchanged; batches are converted when they are gathered.
     inputs: the number of features that is needed, 0 for any.
     """
     array = as_array(x, name)
@@ -43,9 +81,9 @@ def check_features(x: Any, dtype: np.dtype[Any], *, inputs: int = 0, name: str =
 
 
 def check_targets(
-    y: Any, loss: Loss, samples: int, outputs: int, dtype: np.dtype[Any], *, name: str = "y"
+    y: Any, loss: Loss | None, samples: int, outputs: int, dtype: np.dtype[Any], *, name: str = "y"
 ) -> np.ndarray:
-    """Targets as int64 class labels (samples,) or as a matrix (samples, M) of the dtype."""
+    """Return targets as int64 class labels (samples,) or as a matrix (samples, M) of the dtype."""
     array = as_array(y, name)
     if array.dtype.kind not in "buif":
         raise InputTypeError(f"{name} has dtype {array.dtype}; accepted: integer labels or real targets")
@@ -65,12 +103,13 @@ def check_targets(
     if found is not None:
         row, column, value = found
         raise InputError(f"{name} holds {value} at row {row}, column {column}")
-    loss.check_targets(matrix, name)
+    if loss is not None:
+        loss.check_targets(matrix, name)
     return matrix
 
 
 def check_weights(weights: Any, samples: int, dtype: np.dtype[Any]) -> np.ndarray | None:
-    """Sample weights (samples,), zero or more, not all zero; None stays None."""
+    """Return sample weights (samples,) of the dtype: zero or more, not all zero. None stays None."""
     if weights is None:
         return None
     array = as_array(weights, "sample_weight")
@@ -84,36 +123,18 @@ def check_weights(weights: Any, samples: int, dtype: np.dtype[Any]) -> np.ndarra
     return array
 
 
-def to_device(
-    backend: Backend,
-    x: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray | None,
-    scale: float,
-    shift: float,
-) -> Samples:
+def to_device(backend: Backend, samples: Samples) -> Samples:
     """Bring a checked data set to the device, where it stays."""
-    return Samples(
-        backend.asarray(x),
-        backend.asarray(targets),
-        None if weights is None else backend.asarray(weights),
-        scale,
-        shift,
-    )
-
-
-def batch_for(backend: Backend, samples: Samples, size: int, dtype: np.dtype[Any]) -> Batch:
-    """Buffers for mini-batches of up to `size` of these samples."""
-    return Batch(
-        backend.empty((size, samples.x.shape[1]), backend.between_layers(dtype)),
-        backend.empty((size, *samples.targets.shape[1:]), samples.targets.dtype),
-        backend.full((size,), 1.0, dtype),
-        samples.weights is not None,
+    return replace(
+        samples,
+        x=backend.asarray(samples.x),
+        targets=backend.asarray(samples.targets),
+        weights=None if samples.weights is None else backend.asarray(samples.weights),
     )
 
 
 def as_array(values: Any, name: str) -> np.ndarray:
-    """Lists and the like as an array; InputError where they cannot be one."""
+    """Return lists and the like as an array; raise InputError if they cannot be one."""
     try:
         return np.asarray(values)
     except ValueError as error:  # rows of different lengths
@@ -121,7 +142,7 @@ def as_array(values: Any, name: str) -> np.ndarray:
 
 
 def _stays_in_its_file(array: np.ndarray) -> bool:
-    """Whether an array lies in a memory-mapped file, in a form that kernels can read."""
+    """Whether an array is in a memory-mapped file, in a form that kernels can read."""
     kind = array.dtype
     readable = kind.isnative and kind.kind in "iuf" and kind.itemsize <= 8 and kind != np.float16
     if not (readable and array.flags.c_contiguous and array.flags.aligned):
@@ -133,7 +154,7 @@ def _stays_in_its_file(array: np.ndarray) -> bool:
 
 
 def _not_finite(matrix: np.ndarray, dtype: np.dtype[Any]) -> tuple[int, int, Any] | None:
-    """Row, column and value of the first number that is not finite in this dtype; looked at piece by piece."""
+    """Find the first number that is not finite in this dtype, piece by piece; returns its row, column and value."""
     if matrix.dtype.kind != "f":
         return None
     rows = max(1, PIECE // matrix.shape[1])

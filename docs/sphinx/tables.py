@@ -15,8 +15,10 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+from bpcore.kernels import cpu
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
+from bpcore.kernels.signatures import SIGNATURES, SIZES, Argument, Elements
 from bpcore.model.initializers import INITIALIZERS
 
 FORMULAS = {  # f(z), and its derivative as a function of what is saved
@@ -108,6 +110,31 @@ class Initializers(SphinxDirective):
         )
 
 
+class Kernels(SphinxDirective):
+    """The table of kernels/signatures.py: the kernels of both devices, and what the sizes in their shapes count."""
+
+    def run(self) -> list[nodes.Node]:
+        """One row for each kernel, with its arguments in their order; then one for each size."""
+        rows = []
+        for name, signature in SIGNATURES.items():
+            if signature.division:
+                arguments = ", ".join(_argument(*named) for named in signature.arguments.items())
+                rows.append([f"`{name}`", (inspect.getdoc(cpu.TEMPLATES[name]) or "").partition("\n")[0], arguments])
+        sizes = [[f"`{size}`", count] for size, count in SIZES.items()]
+        return [
+            *self.parse_text_to_nodes(_table(["kernel", "what it does", "arguments"], rows)),
+            *self.parse_text_to_nodes(_table(["size", "what it counts"], sizes)),
+        ]
+
+
+def _argument(name: str, argument: Argument) -> str:
+    """An argument with its dtype, where that is an integer, and its shape; in bold if the kernel writes it."""
+    words = [f"**{name}**" if argument.written else name]
+    words += [argument.elements.value] * (argument.elements in (Elements.INT64, Elements.INT32))
+    words += [" or ".join(f"({', '.join(shape)})" for shape in argument.shapes)] * bool(argument.shapes)
+    return " ".join(words)
+
+
 def _formula(tex: str) -> str:
     return f"${tex}$"
 
@@ -138,4 +165,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("activations", Activations)
     app.add_directive("losses", Losses)
     app.add_directive("initializers", Initializers)
+    app.add_directive("kernels", Kernels)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,44 +10,13 @@ import numba
 import numpy as np
 
 from .. import build, elementary
+from ..signatures import templates_in
 from ..spec import Spec
 from . import answers, batch, layer, loss, update
 
 Kernel = Callable[..., None]
 
-TEMPLATES: dict[str, Kernel] = {
-    template.__name__: template
-    for template in (
-        layer.activate,
-        layer.activate_keeping_input,
-        layer.delta,
-        layer.delta_learned,
-        loss.loss_head,
-        update.update,
-        batch.gather,
-        batch.gather_rows,
-        layer.dropout,
-        layer.hadamard,
-        layer.add,
-        answers.softmax,
-        answers.log_softmax,
-        answers.argmax,
-        answers.above_zero,
-        batch.one_hot,
-        answers.confusion,
-        batch.scatter,
-        layer.duplicate,
-        layer.max_pieces,
-        layer.max_pieces_backward,
-        update.global_norm,
-        update.fold_factors,
-        update.penalize,
-        update.column_sums,
-        update.limit_columns,
-        update.add_slots,
-        update.advance,
-    )
-}
+TEMPLATES = templates_in(batch, layer, loss, update, answers)
 
 # Sums may be reordered so that they vectorise; the same machine code always adds in the same order.
 _REORDERED_SUMS = {"loss_head", "softmax", "log_softmax", "global_norm"}

@@ -13,10 +13,14 @@ import numpy as np
 from numba import cuda
 
 from .. import build
+from ..signatures import templates_in
 from ..spec import Spec
+from . import answers, batch, layer, loss, update
 from .environment import IN_SIMULATOR, NUMBA_CUDA
 from .plans import PLANS, Launch
 from .threads import all_max, all_sum
+
+TEMPLATES = templates_in(batch, layer, loss, update, answers)
 
 # There the kernels are plain Python, whose math raises where a GPU gives inf or NaN.
 SIMULATED: dict[Any, object] = {
@@ -48,7 +52,7 @@ def compiled(spec: Spec, lanes: int = 1) -> Any:
         **dict(spec.holes),
     }
     bound = build.bind(
-        plan.template,
+        TEMPLATES[spec.template],
         spec.dtype,
         holes,
         replace=SIMULATED if IN_SIMULATOR else {},

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import answers, batch, layer, loss, update
+from ..signatures import SIGNATURES
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ def elements(rows: int, columns: int, threads: int) -> Launch:
     width = min(_power_of_two(columns), threads)
     height = min(_power_of_two(rows), threads // width)
     return Launch((_blocks(rows, height), _blocks(columns, width)), (width, height))
+
+
+def quarter_rows(rows: int, columns: int, threads: int) -> Launch:
+    """A thread for each four elements, a quarter of the row apart."""
+    return elements(rows, -(-columns // 4), threads)
 
 
 def column_tiles(rows: int, columns: int, threads: int) -> Launch:
@@ -70,64 +75,31 @@ def _blocks(length: int, size: int) -> int:
     return max(-(-length // size), 1)
 
 
-def _first_shape(arguments: Sequence[Any]) -> tuple[int, ...]:
-    shape: tuple[int, ...] = arguments[0].shape
-    return shape
-
-
-def _quarter_rows(arguments: Sequence[Any]) -> tuple[int, int]:
-    rows, columns = arguments[0].shape
-    return rows, -(-columns // 4)
-
-
 @dataclass(frozen=True)
 class Plan:
-    """A template with the most threads of its blocks, the way to divide, and the shape that is divided.
+    """The most threads of a block, the way to divide, and what is divided: places of arguments with an axis of each.
 
-    A flat array counts as a matrix of one column.
+    What is no matrix counts as one of a single column.
     """
 
-    template: Callable[..., None]
     threads: int
     divide: Callable[[int, int, int], Launch]
-    shape: Callable[[Sequence[Any]], tuple[int, ...]] = _first_shape
+    sizes: tuple[tuple[int, int], ...]
 
     def launch(self, arguments: Sequence[Any]) -> Launch:
         """Grid and block for these arguments."""
-        rows, columns = (*self.shape(arguments), 1)[:2]
+        shapes = [(arguments[place].shape, axis) for place, axis in self.sizes]
+        rows, columns = (*(shape[axis] if axis < len(shape) else 1 for shape, axis in shapes), 1, 1)[:2]
         return self.divide(rows, columns, self.threads)
 
 
-PLANS: dict[str, Plan] = {
-    plan.template.__name__: plan
-    for plan in (
-        Plan(layer.activate, 256, elements),
-        Plan(layer.activate_keeping_input, 256, elements),
-        Plan(layer.delta, 1024, column_tiles),
-        Plan(layer.delta_learned, 1024, column_tiles),
-        Plan(loss.loss_head, 512, one_block),
-        Plan(update.update, 256, elements),
-        Plan(batch.gather, 256, wide_row_groups, lambda arguments: arguments[5].shape),
-        Plan(layer.dropout, 256, elements, _quarter_rows),
-        Plan(layer.hadamard, 256, elements),
-        Plan(layer.add, 256, elements),
-        Plan(answers.softmax, 256, row_groups),
-        Plan(answers.log_softmax, 256, row_groups),
-        Plan(answers.argmax, 256, row_groups),
-        Plan(answers.above_zero, 256, elements),
-        Plan(batch.one_hot, 256, elements, lambda arguments: arguments[1].shape),
-        Plan(answers.confusion, 256, elements),
-        Plan(batch.scatter, 256, wide_row_groups),
-        Plan(layer.duplicate, 256, elements),
-        Plan(layer.max_pieces, 256, elements, lambda arguments: arguments[2].shape),
-        Plan(layer.max_pieces_backward, 1024, column_tiles, lambda arguments: arguments[2].shape),
-        Plan(update.global_norm, 1024, one_block),
-        Plan(update.column_sums, 1024, column_tiles),
-        Plan(
-            update.limit_columns, 1024, column_tiles, lambda arguments: (*arguments[0].shape[:1], *arguments[2].shape)
-        ),
-        Plan(update.fold_factors, 1, single_thread),
-        Plan(update.penalize, 1, single_thread),
-        Plan(update.advance, 1, single_thread),
-    )
+WAYS = {
+    way.__name__: way
+    for way in (elements, quarter_rows, column_tiles, row_groups, wide_row_groups, one_block, single_thread)
+}
+
+PLANS = {
+    name: Plan(division.threads, WAYS[division.way], tuple(map(signature.place_of, division.sizes.split())))
+    for name, signature in SIGNATURES.items()
+    if (division := signature.division)
 }

@@ -36,7 +36,8 @@ from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.backends.metering import bytes_of
 from bpcore.errors import InputError, InputTypeError
 from bpcore.kernels.bfloat16 import BFLOAT16, UNIT_ROUNDOFF, rounded, widened
-from bpcore.training.run import NonFiniteLossError, Run
+from bpcore.training.nonfinite import NonFiniteLossError
+from bpcore.training.run import Run
 from support import stand_in_cublas
 from support.counts import Counts
 from support.repository import mnist_folder

@@ -26,7 +26,7 @@ class Steps(Callback):
         run.begin_epoch(0)
         backend = run.backend
         backend.watcher = lambda operation: (self.written.append(operation), backend.execute(operation))[0]
-        run._step(run._full)
+        run.step(run.buffers.full)
         backend.watcher = None
         self.folded = fold_updates(backend, self.written)
 

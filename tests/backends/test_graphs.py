@@ -266,7 +266,7 @@ def test_a_mask_is_not_used_when_the_output_changes_in_between(rng: np.random.Ge
         def on_begin(self, run: Run) -> None:
             run.begin_epoch(0)
             backend.watcher = written.append
-            run._step(run._full)
+            run.step(run.buffers.full)
             backend.watcher = None
 
     network.fit(x, y, epochs=1, batch_size=16, callbacks=[Write()])
@@ -322,7 +322,10 @@ def test_a_layer_through_the_host_is_noticed_and_runs_step_by_step(device: Devic
     found = []
     for chosen in (backend_on(device), "numpy"):
         network = Network([Dense(8, "tanh"), ThroughTheHost(), Dense(3)], backend=chosen, precision="float64")
-        with pytest.warns(UserWarning, match="cannot be recorded and runs step by step: a replayed step differs"):
+        with pytest.warns(
+            UserWarning,
+            match="cannot be recorded and runs step by step: a replayed step differs",
+        ):
             network.fit(x, y, epochs=2, batch_size=16)
         found.append(network.parameters_by_name()["0.W"])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-10)
@@ -342,7 +345,10 @@ def test_a_capture_that_fails_says_why(device: Device, rng: np.random.Generator)
 
     x, y, _ = data(rng)
     network = Network([Dense(8, "tanh"), ByCupy("relu"), Dense(3)], backend=backend_on(device))
-    with pytest.warns(UserWarning, match=r"runs step by step: it cannot be captured as a CUDA graph \(calling cuBLAS"):
+    with pytest.warns(
+        UserWarning,
+        match=r"runs step by step: it cannot be captured as a CUDA graph \(calling cuBLAS",
+    ):
         history = network.fit(x, y, epochs=3, batch_size=16)
     assert history["loss"][-1] < history["loss"][0]
     assert device.stream.captured is None
@@ -381,7 +387,10 @@ def test_a_product_that_cublaslt_has_not_is_cupys(device: Device, rng: np.random
     np.testing.assert_allclose(backend.to_numpy(out), 0.5 * a @ b - 2 * c, rtol=1e-5)
     x, y, _ = data(rng)
     network = Network([Dense(8, "tanh"), Dense(3)], backend=backend)
-    with pytest.warns(UserWarning, match=r"runs step by step: it cannot be captured as a CUDA graph \(calling cuBLAS"):
+    with pytest.warns(
+        UserWarning,
+        match=r"runs step by step: it cannot be captured as a CUDA graph \(calling cuBLAS",
+    ):
         network.fit(x, y, epochs=1, batch_size=16)
 
 

@@ -110,7 +110,10 @@ def test_the_same_run_twice_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -
 def test_a_layer_past_the_backend_is_noticed_and_runs_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
     make = [Dense(8, "tanh"), PastTheBackend(), Dense(4)]
-    with pytest.warns(UserWarning, match="cannot be recorded and runs step by step: a replayed step differs") as caught:
+    with pytest.warns(
+        UserWarning,
+        match="cannot be recorded and runs step by step: a replayed step differs",
+    ) as caught:
         taped = trained(make, recorded=True, precision="float64")
     assert len(caught) == 2, "once for full batches, once for the short one"
     plain = trained([Dense(8, "tanh"), PastTheBackend(), Dense(4)], recorded=False, precision="float64")
@@ -257,7 +260,7 @@ def test_a_fit_with_callbacks_that_want_every_step(rng: np.random.Generator) -> 
 
     class EveryStep(bpcore.Callback):
         def on_progress(self, run: Run) -> None:
-            run._replay_steps = 1
+            run.pace.steps = 1
 
     options: dict[str, Any] = {"precision": "float64"}
     by_one = trained([Dense(8, "tanh"), Dense(4)], recorded=True, callbacks=[EveryStep()], **options)

@@ -43,7 +43,7 @@ def test_the_command_writes_what_it_was_told(pretend: Any, capsys: pytest.Captur
     command = ["bench", "--device", "cpu", "--quick", "--batches", "10,32", *files]
     assert app.main(command) == 0
     out = capsys.readouterr().out
-    assert "  1/6  784-30-10 batch 10, numpy, us a step: bpcore " in out
+    assert "  1/6  784-30-10 batch 10, numpy, us per step: bpcore " in out
     assert "geometric mean of 6 cells" in out
     found = json.loads(Path("r.json").read_text(encoding="utf-8"))
     assert len(found["cells"]) == 6
@@ -86,12 +86,12 @@ def test_scaling_draws_lines_over_batch_and_width(pretend: Any, capsys: pytest.C
         ("--device cpu,gpuu", "did you mean 'gpu'?"),
         ("--peers torhc", "did you mean 'torch'?"),
         ("--data mnits", "did you mean 'mnist'?"),
-        ("--data mnist --networks 64-30-10", "does not fit 64-30-10"),
+        ("--data mnist --networks 64-30-10", "does not match 64-30-10"),
         ("--rounds 0", "--rounds"),
         ("--budget 0", "budget=0.0"),
         ("--budget nan", "budget=nan"),
         ("--budget long", "--budget"),
-        ("--scaling --batches 3", "--scaling has networks and batches of its own"),
+        ("--scaling --batches 3", "--scaling uses its own networks and batches"),
         ("--scaling --peers auto", "--scaling measures bpcore alone"),
         ("--json nowhere/r.json", "there is no folder nowhere"),
         ("--resume nowhere/r.json", "there is no folder nowhere"),
@@ -124,7 +124,7 @@ def test_a_peer_that_is_not_installed_is_one_line(
     monkeypatch.setattr("bpcore.bench.contenders.find_spec", lambda _: None)
     for name, brings in (("torch-compile", "pip install torch"), ("sklearn", "pip install scikit-learn")):
         assert app.main(["bench", "--device", "cpu", "--peers", name]) == 2
-        said = f"bpcore: error: {name} is not installed: {brings}; --peers auto takes those that are\n"
+        said = f"bpcore: error: {name} is not installed: {brings}; --peers auto uses those that are\n"
         assert capsys.readouterr().err == said
 
 

@@ -28,7 +28,7 @@ def results() -> dict[str, Any]:
 def test_the_summary(results: dict[str, Any]) -> None:
     assert report.summary(results) == [
         "numpy: best peer / bpcore, geometric mean of 6 cells: 1.50",
-        "numpy: bpcore is as fast as the best peer or faster in 6 of 6 cells",
+        "numpy: bpcore is at least as fast as the best peer in 6 of 6 cells",
         "numpy: PyTorch eager / bpcore, geometric mean of 6 cells: 2.25",
         "numpy: share of the products' speed, geometric mean of 6 cells: 50 %",
     ]
@@ -91,7 +91,7 @@ def test_a_cliff_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in found["cells"]:
         cell["results"]["bpcore"]["gflops"] = 10.0 if cell["batch"] < 64 else 2.0
     (line,) = report.cliffs(found)
-    assert line == "numpy: batch, 784-64-10: from 32 to 64 the time for an operation grows 5.0 times"
+    assert line == "numpy: batch, 784-64-10: from 32 to 64 the time per operation grows by a factor of 5.0"
     for cell in found["cells"]:
         cell["results"]["bpcore"]["gflops"] = 10.0
     assert "no cliff" in report.cliffs(found)[0]
@@ -150,7 +150,7 @@ def test_a_picture_has_no_empty_places(
         del own["share_of_products"]
         cell["results"] = {"bpcore": own | {"share_of_roofline": 0.5}}
     axes = panels(alone, monkeypatch, tmp_path / "alone.svg")
-    assert [axis.get_title() for axis in axes] == ["us a step against the batch", "share of the roofline"]
+    assert [axis.get_title() for axis in axes] == ["us per step against the batch", "share of the roofline"]
 
 
 def test_lines_of_two_networks_over_the_width_can_be_told_apart(
@@ -161,7 +161,7 @@ def test_lines_of_two_networks_over_the_width_can_be_told_apart(
     networks = [[784, 30, 10], [784, 128, 10], [784, 512, 512, 10], [784, 2048, 2048, 10]]
     several["cells"] = [cell | {"network": network} for network in networks for cell in several["cells"][:3]]
     _, _, widths, _ = panels(several, monkeypatch, tmp_path / "widths.svg")
-    assert widths.get_title() == "us a step against the width (dashed: the best peer)"
+    assert widths.get_title() == "us per step against the width (dashed: the best peer)"
     handles, labels = widths.get_legend_handles_labels()
     looks = {label: (line.get_color(), line.get_marker()) for line, label in zip(handles, labels, strict=True)}
     assert len(set(looks.values())) == len(looks) == 6

@@ -130,7 +130,7 @@ def test_the_same_seed_gives_the_same_weights(run: Run, work: Path) -> None:
 def test_a_batch_above_the_data_is_all_of_it(run: Run) -> None:
     outcome = run("train", *SMALL, "--batch-size", "1000")
     assert outcome.code == 0
-    assert "note: the batch size 1000 is above the 300 training samples: a batch is all of them" in outcome.out
+    assert "note: the batch size 1000 exceeds the 300 training samples: a batch is all of them" in outcome.out
     assert "1 batch of 300" in outcome.out
 
 
@@ -431,7 +431,7 @@ def test_arrays_with_classes(run: Run, work: Path) -> None:
     np.savez(work / "nothing.npz", z=x)
     assert "neither x_test and y_test nor x and y" in run("evaluate", "m", "nothing.npz").err
     np.savez(work / "short.npz", x=x, y=np.zeros(3))
-    assert "do not go together" in run("evaluate", "m", "short.npz").err
+    assert "do not match" in run("evaluate", "m", "short.npz").err
     (work / "broken.npz").write_bytes(b"PK no")
     assert "not a valid .npz file" in run("evaluate", "m", "broken.npz").err
 
@@ -484,7 +484,7 @@ def check_refused(outcome: Outcome, said: str) -> None:
         ("--label-smoothing 2", "label_smoothing=2.0"),
         ("--validation 1", "0 <= share < 1"),
         ("--test-fraction 2", "test_fraction=2.0; accepted: a share of the samples, 0 <= share < 1"),
-        ("--validation 0.001", "not a single one"),
+        ("--validation 0.001", "holds out none of the"),
         ("--test-fraction 1 table.csv --target kind", "test_fraction"),
         ("--patience 3", "--validation"),
         ("--patience 0 --validation 0.1", "--patience"),
@@ -714,10 +714,10 @@ def test_info(run: Run, work: Path, data_dir: Path) -> None:
     assert found["chosen"]["backend"] in found["devices"]
     assert found["chosen"]["why"]
     assert set(found["data_sets"]) == set(DATASETS)
-    assert found["data_sets"]["mnist"] == f"here, in {data_dir / 'mnist'}"
+    assert found["data_sets"]["mnist"] == f"available in {data_dir / 'mnist'}"
     assert found["environment"]["BPCORE_DATA_DIR"] == str(data_dir)
     assert found["environment"]["BPCORE_NUM_THREADS"] == os.environ["BPCORE_NUM_THREADS"]
-    for part in ("auto takes", "data sets", "caches", "numba"):
+    for part in ("auto selects", "data sets", "caches", "numba"):
         assert part in outcome.out
 
 

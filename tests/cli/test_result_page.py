@@ -125,7 +125,7 @@ def test_the_page_of_images(run: Run, work: Path) -> None:
     options = [*SMALL, "--validation", "0.1", "--diagnose", "--report", "shown/here", "--output", "model"]
     outcome = run("train", *options)
     assert outcome.code == 0
-    assert outcome.out.splitlines()[-1] == "the page about it: shown/here/index.html"
+    assert outcome.out.splitlines()[-1] == "report: shown/here/index.html"
     page = read(work / "shown" / "here" / "index.html")
     results = json.loads((work / "model" / "results.json").read_text(encoding="utf-8"))
     figures = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
@@ -135,12 +135,12 @@ def test_the_page_of_images(run: Run, work: Path) -> None:
     assert figures["parameters"] == f"{784 * 16 + 16 + 16 * 10 + 10:,}"
     assert page.texts["h2"] == [
         "Learning curves",
-        "Which classes are taken for which",
+        "Confusion matrix",
         *(["Worst mistakes"] if results["test_accuracy"] < 100 else []),
-        "What the first layer looks for",
-        "Inside the layers",
-        "How it was made",
-        "How to make it again",
+        "Weights of the first layer",
+        "Layer diagnostics",
+        "Details",
+        "Command",
     ]
     facts = " ".join(page.texts["td"])
     for said in (
@@ -173,8 +173,8 @@ def test_the_page_of_a_table_with_names_that_look_like_html(run: Run, work: Path
     page = read(work / "shown" / "index.html")
     assert evil in page.texts["td"]
     assert page.texts["h1"] == ["a&b <i>: a trained network"]
-    assert page.texts["h2"][:2] == ["Learning curves", "Which classes are taken for which"]
-    assert not {"Worst mistakes", "What the first layer looks for", "Inside the layers"} & set(page.texts["h2"])
+    assert page.texts["h2"][:2] == ["Learning curves", "Confusion matrix"]
+    assert not {"Worst mistakes", "Weights of the first layer", "Layer diagnostics"} & set(page.texts["h2"])
     assert page.texts["pre"][-1].startswith("bpcore train 'a&b <i>.csv' --target kind ")
 
 
@@ -185,11 +185,11 @@ def test_the_page_of_numbers(run: Run, work: Path) -> None:
     )
     assert outcome.code == 0
     page = read(work / "shown" / "index.html")
-    assert page.texts["h2"] == ["Learning curves", "Predicted against true", "How it was made", "How to make it again"]
+    assert page.texts["h2"] == ["Learning curves", "Predicted against true", "Details", "Command"]
     assert page.texts["dt"][:3] == ["test RMSE", "test R2", "test loss"]
     assert "Predicted price against true price of 24 test samples." in [alt for _, alt in page.images]
     evaluated = run("evaluate", "model", "houses.csv", "--report", "evaluated")
-    assert evaluated.out.splitlines()[-1] == "the page about it: evaluated/index.html"
+    assert evaluated.out.splitlines()[-1] == "report: evaluated/index.html"
     assert read(work / "evaluated" / "index.html").texts["h2"][0] == "Predicted against true"
 
 
@@ -198,7 +198,7 @@ def test_the_page_of_an_evaluation(run: Run, work: Path) -> None:
     assert run("evaluate", "model", "--report", "shown").code == 0
     page = read(work / "shown" / "index.html")
     assert page.texts["h1"] == ["model/model.safetensors, evaluated"]
-    assert page.texts["h2"][0] == "Which classes are taken for which"
+    assert page.texts["h2"][0] == "Confusion matrix"
     assert "Learning curves" not in page.texts["h2"]
     assert page.texts["pre"][-1] == "bpcore evaluate model"
 
@@ -207,7 +207,7 @@ def test_without_test_data(run: Run, work: Path) -> None:
     write_csv(work / "flowers.csv", *flowers())
     options = ["--target", "kind", "--test-fraction", "0", "--epochs", "1"]
     assert run("train", "flowers.csv", *options, "--report", "shown").code == 0
-    assert read(work / "shown" / "index.html").texts["h2"][:2] == ["Learning curves", "How it was made"]
+    assert read(work / "shown" / "index.html").texts["h2"][:2] == ["Learning curves", "Details"]
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------
@@ -230,7 +230,8 @@ def test_a_folder_that_is_a_file(run: Run, work: Path) -> None:
     outcome = run("train", *SMALL, "--report", "shown")
     assert outcome.code == 2
     assert (
-        outcome.err == "bpcore: error: the folder shown cannot be made: a file has that name; --report names another\n"
+        outcome.err
+        == "bpcore: error: the folder shown cannot be created: a file has that name; choose another with --report\n"
     )
     assert [path.name for path in work.iterdir()] == ["shown"]
 

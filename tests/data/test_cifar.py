@@ -147,6 +147,6 @@ def test_a_model_of_it_on_the_command_line(
     assert capsys.readouterr().out.endswith(f"saved in {run}\n")
     assert main(["evaluate", run]) == 0
     assert main(["info"]) == 0
-    assert f"cifar10        here, in {tmp_path / 'data'}" in capsys.readouterr().out
+    assert f"cifar10        available in {tmp_path / 'data'}" in capsys.readouterr().out
     assert main(["predict", run, str(tmp_path / "data" / FILES[0])]) == 2
     assert "does not say what its 3072 inputs are; use it from Python" in capsys.readouterr().err

@@ -36,9 +36,12 @@ from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.model.losses import Loss
 from bpcore.model.parameters import Declaration
 from bpcore.testing import references
-from bpcore.training.run import NonFiniteLossError, Run, Settings
+from bpcore.training.loop import train
+from bpcore.training.nonfinite import NonFiniteLossError
+from bpcore.training.run import Run
 from bpcore.training.samples import to_device
 from bpcore.training.schedules import Constant, OneCycle
+from bpcore.training.settings import Settings
 from support import stand_in_cublas
 from support.stand_in import Device
 
@@ -232,10 +235,10 @@ def test_a_run_that_goes_on_where_another_stood(rng: np.random.Generator) -> Non
     settings = [Settings(Loss("softmax_cross_entropy"), Adam(), OneCycle(), epochs, 8, seed=0) for epochs in (4, 4)]
     nets = [Network([Dense(6, "tanh"), Dense(3)], inputs=5, backend=plain(), precision="float64") for _ in range(2)]
     samples = Samples(x, y)
-    Run(nets[0], samples, settings[0], callbacks=[whole]).train()
-    first = Run(nets[1], samples, settings[1], callbacks=[parts[0], _StopAfter(2)])
-    first.train()
-    Run(nets[1], samples, settings[1], callbacks=[parts[1]], start=first.training_state()).train()
+    train(Run(nets[0], samples, settings[0]), [whole])
+    first = Run(nets[1], samples, settings[1])
+    train(first, [parts[0], _StopAfter(2)])
+    train(Run(nets[1], samples, settings[1], start=first.training_state()), [parts[1]])
     assert [sample.step for sample in parts[1].samples] == [10, 15, 20]
     assert parts[0].samples + parts[1].samples[1:] == whole.samples
     assert parts[1].samples[0] == whole.samples[2]
@@ -328,10 +331,10 @@ def test_data_that_lies_on_the_device_already(rng: np.random.Generator) -> None:
     device = Device()
     backend = CupyBackend(device, device.launch, stand_in_cublas.Cublas(device))
     net = Network([Dense(4, "tanh"), Dense(3)], inputs=5, backend=backend)
-    samples: Samples = to_device(backend, x.astype(np.float32), y, None, 1.0, 0.0)
+    samples: Samples = to_device(backend, Samples(x.astype(np.float32), y))
     found = Diagnostics(rows=10)
     settings = Settings(Loss("softmax_cross_entropy"), SGD(), Constant(), epochs=1, batch_size=10, seed=0)
-    Run(net, samples, settings, callbacks=[found]).train()
+    train(Run(net, samples, settings), [found])
     assert [sample.step for sample in found.samples] == [0, 3]
     assert found.samples[0].gradient_norm > 0
 

@@ -22,7 +22,7 @@ import pytest
 from bpcore.kernels import bfloat16
 from bpcore.kernels.bfloat16 import BFLOAT16
 from support import kernel_cases
-from support.repository import REPOSITORY
+from support.repository import PYTHONPATH
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 
@@ -55,7 +55,7 @@ def test_every_kernel_agrees_with_its_cpu_twin(tmp_path: Path) -> None:
         **os.environ,
         "NUMBA_ENABLE_CUDASIM": "1",
         "PYTHONWARNINGS": "ignore",
-        "PYTHONPATH": str(REPOSITORY / "tests"),
+        "PYTHONPATH": PYTHONPATH,
     }
     program = subprocess.Popen(
         [sys.executable, __file__, str(results)], env=environment, stderr=subprocess.PIPE, text=True

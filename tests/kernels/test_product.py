@@ -126,7 +126,7 @@ def test_what_the_tape_cannot_multiply_is_refused(dtype: Any) -> None:
     for a, b, out in ((square, square, numbers), (numbers, numbers, np.ones((3, 6))[:, ::2])):
         with pytest.raises(NotRecordableError, match="not row-major, or its operands"):
             multiply(a, b, out)
-    with pytest.raises(NotRecordableError, match="one is a number and the other lies in an array"):
+    with pytest.raises(NotRecordableError, match="one is a number and the other an array"):
         multiply(numbers, numbers, numbers.copy(), alpha=np.ones(1), beta=1.0)
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from bpcore.kernels.cpu import TEMPLATES
 from support import kernel_cases
-from support.repository import REPOSITORY
+from support.repository import PYTHONPATH
 
 cuda = pytest.importorskip("bpcore.kernels.cuda", reason="numba-cuda is not installed")
 numba_cuda = pytest.importorskip("numba.cuda")
@@ -30,7 +30,6 @@ if numba.config.DISABLE_JIT or cuda.compiler_problem():  # type: ignore[attr-def
     pytest.skip(f"there is no CUDA compiler: {cuda.compiler_problem()}", allow_module_level=True)
 
 HOPPER = (9, 0)
-CPU_ALONE = {"add_slots", "gather_rows"}  # for a batch that is cut between threads; for rows that go to a GPU
 INTEGER_SUMS = {"confusion"}  # integers add up to the same in any order
 OTHERS = [(7, 0), (7, 5), (8, 0), (10, 0)]  # 7.0 with CUDA 12 alone
 
@@ -85,7 +84,8 @@ def ptx_of(case: kernel_cases.Case, capability: tuple[int, int]) -> str:
 
 
 def test_every_template_of_the_cpu_has_its_twin() -> None:
-    assert cuda.PLANS.keys() == TEMPLATES.keys() - CPU_ALONE
+    cpu_alone = {"add_slots", "gather_rows"}  # for a batch that is cut between threads; for rows that go to a GPU
+    assert cuda.PLANS.keys() == TEMPLATES.keys() - cpu_alone
     assert {case.spec.template for case in every_kernel()} == cuda.PLANS.keys()
 
 
@@ -239,7 +239,7 @@ PROGRAM = """
 
 def test_compiled_kernels_are_kept_on_disk(tmp_path: Path) -> None:
     """The first process compiles, the second finds: with a stand-in for the device's name alone."""
-    environment = {**os.environ, "BPCORE_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY / "tests")}
+    environment = {**os.environ, "BPCORE_CACHE_DIR": str(tmp_path), "PYTHONPATH": PYTHONPATH}
     for expected in (["0 1", "0 1"], ["1 0", "1 0"]):
         command = [sys.executable, "-c", textwrap.dedent(PROGRAM)]
         result = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)

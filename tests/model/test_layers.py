@@ -19,8 +19,9 @@ from bpcore.backends.metering import bytes_of
 from bpcore.errors import InputError, InputTypeError
 from bpcore.model.layers import walk
 from bpcore.testing import references
+from bpcore.training.nonfinite import NonFiniteLossError
 from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
-from bpcore.training.run import NonFiniteLossError, Run
+from bpcore.training.run import Run
 
 
 def network(*layers: Layer, **options: Any) -> Network:

@@ -157,7 +157,7 @@ def test_a_gradient_that_is_read_after_the_update_is_not_folded() -> None:
         def on_begin(self, run: Any) -> None:
             run.begin_epoch(0)
             backend.watcher = lambda operation: (step.append(operation), backend.execute(operation))[0]
-            run._step(run._full)
+            run.step(run.buffers.full)
             backend.watcher = None
 
     rng = np.random.default_rng(0)

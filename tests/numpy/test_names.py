@@ -280,7 +280,7 @@ def test_a_backend_without_array_functions_is_said() -> None:
         array_module = property(Backend.array_module.fget)  # type: ignore[attr-defined,assignment]
 
     device = NumpyDevice()
-    with pytest.raises(InputError, match="the bare backend brings no module of array functions"):
+    with pytest.raises(InputError, match="the bare backend has no module of array functions"):
         np.use(Bare(device, device.launch))
     assert np.backend_name() == "numpy"
 

@@ -254,7 +254,7 @@ def test_warm_start_goes_on(rng: np.random.Generator) -> None:
     assert (model.coefs_[0] != first).any()
     with pytest.raises(InputError, match="classes not in"):
         model.fit(x, y + 5)
-    with pytest.raises(InputError, match="layer 1 holds"):
+    with pytest.raises(InputError, match="layer 1 has shape"):
         model.set_params(hidden_layer_sizes=(3,)).fit(x, y)
 
 

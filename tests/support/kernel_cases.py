@@ -1,4 +1,7 @@
-"""Every kernel there is, each with arguments: what the tests of the CUDA kernels run through."""
+"""Every kernel with arguments, for the tests of the CUDA kernels.
+
+A kernel that needs no particular numbers has its arguments from the table of kernels/signatures.py.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from bpcore.kernels import bfloat16, counter, spec
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
 from bpcore.kernels.optimizers import UPDATE_RULES
+from bpcore.kernels.signatures import SIGNATURES, Argument, Elements, Role
+
+ON_THE_GPU = {name for name, signature in SIGNATURES.items() if signature.division}
+SUMMED = {"column_tiles", "row_groups", "one_block"}  # there sums are made in another order than the CPU's
 
 
 @dataclass(frozen=True)
@@ -28,16 +35,18 @@ class Case:
 def every_case(dtype: Any, rows: int, columns: int) -> Iterator[Case]:
     """A case for each kernel over matrices (rows, columns)."""
     make = _Maker(np.dtype(dtype), rows, columns)
-    for parts in (make.activations, make.losses, make.updates, make.gathers, make.answers, make.plain):
-        for case in parts():
-            yield Case(f"{case.name} {make.dtype} {rows}x{columns}", case.spec, case.arguments, case.exact)
+    parts = (make.activations, make.losses, make.updates, make.gathers, make.answers, make.plain)
+    cases = [case for part in parts for case in part()]
+    others = ON_THE_GPU - {case.spec.template for case in cases}
+    for case in (*cases, *map(make.from_the_table, sorted(others))):
+        yield Case(f"{case.name} {make.dtype} {rows}x{columns}", case.spec, case.arguments, case.exact)
 
 
 def bfloat16_cases(rows: int, columns: int) -> Iterator[Case]:
     """The cases of float32 kernels with bfloat16 wherever it may be; and each argument of them alone in bfloat16."""
     seen = set()
     for case in every_case(np.float32, rows, columns):
-        places = bfloat16.ARGUMENTS.get(case.spec.template, ())
+        places = SIGNATURES[case.spec.template].flowing
         alone = [(place,) for place in places] if len(places) > 1 and case.spec.template not in seen else []
         seen.add(case.spec.template)
         for which in filter(None, [places, *alone]):
@@ -72,6 +81,25 @@ class _Maker:
         result[counter.FIRST_BAD] = -1
         result[counter.FIRST_BATCH] = values.get("first_batch", 0)
         return result
+
+    def from_the_table(self, template: str) -> Case:
+        """A kernel without holes, with random numbers of the shapes and dtypes that the table says."""
+        signature = SIGNATURES[template]
+        assert signature.division is not None
+        arguments = tuple(map(self.argument, signature.arguments.values()))
+        exact = signature.division.way not in SUMMED
+        return Case(template, spec.plain(template, self.dtype), arguments, exact)
+
+    def argument(self, argument: Argument) -> Any:
+        if argument.role is Role.NUMBER:
+            return self.dtype.type(0.75)
+        if not argument.shape:
+            return 0
+        sizes = {"B": self.rows, "M": self.columns, "P": self.rows * self.columns}
+        shape = tuple(int(size) if size.isdigit() else sizes.get(size, 3) for size in argument.shapes[-1])
+        if argument.elements in (Elements.INT64, Elements.INT32):
+            return self.rng.integers(0, 3, shape).astype(argument.elements.value)
+        return self.numbers(*shape)
 
     def activations(self) -> Iterator[Case]:
         for name, entry in ACTIVATIONS.items():
@@ -173,8 +201,6 @@ class _Maker:
         limit = self.dtype.type(0.7 * math.sqrt(rows))
         unknown = np.where(self.rng.random((rows, pieces * columns)) < 0.3, np.nan, wide()).astype(self.dtype)
         cases: list[tuple[str, tuple[Any, ...], bool]] = [
-            ("hadamard", (self.matrix(), self.matrix(), self.matrix()), True),
-            ("add", (self.matrix(), self.matrix(), self.matrix()), True),
             ("softmax", (3 * self.matrix(), self.matrix()), False),
             ("log_softmax", (3 * self.matrix(), self.matrix()), False),
             ("one_hot", (self.rng.integers(-1, columns + 1, rows), self.matrix()), True),
@@ -183,12 +209,10 @@ class _Maker:
                 (self.matrix(), self.matrix(), 3, round(0.4 * 2**32), self.dtype.type(1 / 0.6), 2, self.counters()),
                 True,
             ),
-            ("duplicate", (self.matrix(), self.matrix()), True),
             ("max_pieces", (wide(), self.numbers(pieces * columns), self.matrix(), winner), True),
             ("max_pieces of NaN", (unknown, self.numbers(pieces * columns), self.matrix(), winner), True),
             ("max_pieces_backward", (self.matrix(), won, wide(), self.numbers(pieces * columns)), False),
             ("global_norm", (self.numbers(size), segments, self.numbers(1)), False),
-            ("column_sums", (self.matrix(), self.line()), False),
             ("limit_columns", (self.matrix(), limit, self.line(), 0), False),
             ("limit_columns of a part", (wide(), limit, self.line(), columns), False),
             ("limit_columns not finite", (wild, limit, self.line(), 0), False),

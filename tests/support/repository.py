@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+PYTHONPATH = os.pathsep.join([str(REPOSITORY / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
+"""For a process that imports from tests/support, and the bpcore that is tested here."""
 
 
 def mnist_folder() -> Path | None:

@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bpcore
-from bpcore import Adam, Dense, Dropout, Network, evaluation, samples
+from bpcore import Adam, Dense, Dropout, Network
 from bpcore.backends import get_backend, taping
-from bpcore.backends.base import Backend
+from bpcore.backends.base import Backend, Samples
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.errors import InputError
 from bpcore.kernels.losses import LOSSES
 from bpcore.model.losses import get_loss
 from bpcore.testing import references
+from bpcore.training import evaluation, passes, samples
 from bpcore.training.evaluation import Evaluator
 from support.layers import PastTheBackend
 from support.stand_in import Device
@@ -193,7 +194,7 @@ def test_an_evaluation_reads_its_slots_alone(device: Device, rng: np.random.Gene
 @pytest.fixture
 def replays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many steps each replay had. Everything is worth a recording, and all threads."""
-    monkeypatch.setattr(evaluation, "STEPS_WORTH_RECORDING", 3)
+    monkeypatch.setattr(passes, "STEPS_WORTH_RECORDING", 3)
     monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)
     steps: list[int] = []
     original = taping.tape.Tape.replay
@@ -212,7 +213,7 @@ def evaluator(backend: Any, rng: np.random.Generator, loss: str, rows: int = 45)
     net = network(backend, loss=loss, layers=[Dense(16, "gelu"), Dense(8, "tanh"), Dense(4)])
     x, y = data(rng, rows)
     targets = samples.check_targets(y, get_loss(loss), rows, 4, net.dtype)
-    held_out = samples.to_device(net.backend, x.astype(np.float32), targets, None, 1.0, 0.0)
+    held_out = samples.to_device(net.backend, Samples(x.astype(np.float32), targets))
     return Evaluator(net, held_out, get_loss(loss), batch_size=10, repeats=True)
 
 

@@ -78,7 +78,7 @@ def test_a_complete_run_goes_on_to_more_epochs_where_its_schedule_has_no_end(
     whole = train(*FOUR, "--schedule", "constant", "--output", "whole")
     train(*OPTIONS, "--epochs", "2", "--schedule", "constant", "--output", "part")
     said = refused(capsys, "--resume", "part")
-    assert "there is nothing to go on with; --epochs names more" in said
+    assert "there is nothing to resume; raise --epochs" in said
     ended = train("--resume", "part/model.safetensors", "--epochs", "4", "--output", "on")
     assert_same(whole, ended, ("whole", "on"))
     assert Path("part/training.safetensors").read_bytes() != Path("on/training.safetensors").read_bytes()
@@ -132,24 +132,25 @@ def test_what_cannot_go_on_is_told_in_one_line(capsys: pytest.CaptureFixture[str
     train(*OPTIONS, "--epochs", "2", "--output", "run")
     before = Path("run/training.safetensors").read_bytes()
     for arguments, said in (
-        (["--resume", "run"], "made 2 epochs, and is to make 2: there is nothing to go on with; one_cycle ends there"),
-        (["--resume", "run", "--epochs", "4"], "one_cycle has laid out its learning rates for 2 epochs; for 4 those"),
-        (["--resume", "run", "--batch-size", "32"], "batch-size 32 was given, but the run in run was begun with 16,"),
-        (["--resume", "run", "--batch-size", "128"], "batch-size 128 was given, but the run in run was begun with 16,"),
-        (["--resume", "run", "--l2", "0.1"], "l2 0.1 was given, but the run in run was begun without it"),
-        (["other.npz", "--resume", "run"], "data other.npz was given, but the run in run was begun with data.npz"),
+        (["--resume", "run"], "completed 2 epochs, with --epochs 2: there is nothing to resume; one_cycle ends there"),
+        (["--resume", "run", "--epochs", "4"], "one_cycle planned its learning rates for 2 epochs; for 4 those"),
+        (["--resume", "run", "--batch-size", "32"], "batch-size 32 was given, but the run in run was started with 16,"),
+        (
+            ["--resume", "run", "--batch-size", "128"],
+            "batch-size 128 was given, but the run in run was started with 16,",
+        ),
+        (["--resume", "run", "--l2", "0.1"], "l2 0.1 was given, but the run in run was started without it"),
+        (["other.npz", "--resume", "run"], "data other.npz was given, but the run in run was started with data.npz"),
         (["--resume", "elsewhere"], "elsewhere cannot be resumed: there is no run"),
     ):
         assert said in refused(capsys, *arguments)
     write_data(seed=1)
-    assert "the training data is not that which the run was begun with" in refused(
-        capsys, "--resume", "run", "--epochs", "4"
-    )
+    assert "the run was started with other training data" in refused(capsys, "--resume", "run", "--epochs", "4")
     assert Path("run/training.safetensors").read_bytes() == before
     Path("run/training.safetensors").write_bytes(before[:-10])
     assert "is not a model file, or is damaged" in refused(capsys, "--resume", "run")
     Path("run/training.safetensors").unlink()
-    assert "there is a model alone (model.safetensors)" in refused(capsys, "--resume", "run")
+    assert "there is only a model (model.safetensors)" in refused(capsys, "--resume", "run")
 
 
 def test_patience_goes_on_with_the_best_weights(capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,7 +168,7 @@ def test_patience_goes_on_with_the_best_weights(capsys: pytest.CaptureFixture[st
     more = train("--resume", "part", "--patience", "4")
     assert (more["epochs"], more["stopped"][:40]) == (best + 4, "val_loss has not improved for 4 epochs; ")
     train(*FOUR, "--output", "other")
-    assert "patience 4 was given, but the run in other was begun without it" in refused(
+    assert "patience 4 was given, but the run in other was started without it" in refused(
         capsys, "--resume", "other", "--patience", "4"
     )
 

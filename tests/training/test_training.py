@@ -22,7 +22,9 @@ import bpcore
 from bpcore import SGD, Adam, Callback, Dense, Dropout, EarlyStopping, Momentum, Network, OneCycle, StopAtLoss
 from bpcore.errors import InputError, InputTypeError
 from bpcore.testing import references
-from bpcore.training.run import NonFiniteLossError, Run, TrainingState
+from bpcore.training.nonfinite import NonFiniteLossError
+from bpcore.training.run import Run
+from bpcore.training.settings import TrainingState
 
 
 def spirals(rng: np.random.Generator, samples: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -409,7 +411,7 @@ def test_non_finite_weights_are_those_of_the_step_before(rng: np.random.Generato
 
     class StopAfter(Callback):
         def on_progress(self, run: Run) -> None:
-            run._replay_steps = 1
+            run.pace.steps = 1
             if run.batch == max(good_steps - 1, 0):
                 kept.append({name: array.copy() for name, array in weights_of(other).items()})
 

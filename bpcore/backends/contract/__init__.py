@@ -1,1 +1,8 @@
-"""What a device brings (device_arrays.py, device.py), and the operations that are made of it, by family."""
+"""The parts of a backend: what a device must provide, and the operations built on it.
+
+    DeviceArrays -> Device -> Primitives -> BatchOperations, LayerOperations, LossOperations, ...
+
+A backend for a device implements the abstract methods of the first two classes. The operations are written once, for
+all devices, in files by the stage of a step, as their kernels are: batch, layer, loss, update, answers.
+bpcore.backends.base.Backend puts the parts together.
+"""

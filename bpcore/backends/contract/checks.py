@@ -1,4 +1,4 @@
-"""The checks that operations make of their arguments: a kernel does not look."""
+"""Checks on the arguments of operations; kernels themselves check nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bpcore.errors import InputError, InputTypeError
 
 
 def check_shapes(op: str, shape: tuple[int, ...], *expected: tuple[str, Array, tuple[int, ...]]) -> None:
-    """Each (name, array, shape) must have that shape: a kernel does not look."""
+    """Raise InputError unless each (name, array, shape) has its shape, and `shape` is that of a matrix or a vector."""
     if len(shape) not in (1, 2):
         raise InputError(f"{op}: an array of shape {shape} was given; accepted: matrices (batch, columns)")
     for name, array, wanted in expected:
@@ -18,14 +18,14 @@ def check_shapes(op: str, shape: tuple[int, ...], *expected: tuple[str, Array, t
 
 
 def check_int64(op: str, *arrays: tuple[str, Array]) -> None:
-    """Labels and counts are int64."""
+    """Raise InputTypeError unless labels and counts are int64."""
     for name, array in arrays:
         if array.dtype != np.int64:
             raise InputTypeError(f"{op}: {name} has dtype {array.dtype}; int64 is needed")
 
 
 def check_product(a: Array, b: Array, out: Array | None, transpose_a: bool, transpose_b: bool) -> tuple[int, int]:
-    """The shape of op(a) @ op(b); one clear line where they do not fit."""
+    """The shape of op(a) @ op(b); InputError where the shapes do not fit."""
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise InputError(f"matmul: shapes {a.shape} and {b.shape} were given; accepted: two matrices")
     rows, inner = a.shape[::-1] if transpose_a else a.shape

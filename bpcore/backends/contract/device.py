@@ -1,4 +1,4 @@
-"""What a device brings besides its arrays: a way to perform an operation, and what it may do better than that."""
+"""What a device provides besides arrays: executing operations, and optionally precisions, streaming and recording."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from bpcore.errors import InputError, unknown_name
 
 
 class Device(DeviceArrays):
-    """A device, as a backend brings it."""
+    """Executes operations on the arrays of one device."""
 
     reason: str = "asked for"
-    """Why this backend was chosen, in words."""
+    """Why this backend was chosen, for people to read."""
 
-    # --- what each device brings --------------------------------------------------------------------------------
+    # --- every device implements these --------------------------------------------------------------------------
 
     @abstractmethod
     def execute(self, operation: Operation) -> None:
-        """Perform one product or kernel now; both are described in operations.py, and their arguments are checked."""
+        """Execute one product or kernel (operations.py); its arguments have been checked."""
 
     @abstractmethod
     def describe(self) -> dict[str, str]:
-        """The device, its libraries and their versions, for `bpcore info`."""
+        """The device, its libraries and their versions, as shown by `bpcore info`; the key "device" is required."""
 
-    # --- what a device may bring ------------------------------------------------------------------------------
+    # --- a device may override these ----------------------------------------------------------------------------
 
     def at_precision(self, name: str) -> tuple[Self, np.dtype[Any]]:
-        """The backend and the dtype for a network of this precision; InputError where the device has it not."""
+        """The backend and the dtype for a network of this precision; InputError if the device lacks it."""
         if name not in PRECISIONS:
             raise unknown_name("precision", name, PRECISIONS)
         if name in ("tf32", "bfloat16"):
@@ -44,18 +44,18 @@ class Device(DeviceArrays):
         return self, np.dtype(name)
 
     def between_layers(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """What inputs, activations and deltas are kept in where the parameters have this dtype: the same, mostly.
+        """The dtype of inputs, activations and deltas for parameters of this dtype: the same one, by default.
 
-        A backend at precision "bfloat16" has BFLOAT16 (bpcore.kernels.bfloat16) there.
+        At precision "bfloat16" a backend returns BFLOAT16 (bpcore.kernels.bfloat16).
         """
         return dtype
 
     def stream(self, samples: Samples, dtype: np.dtype[Any], batch_size: int, chunk_batches: int) -> Feed:
-        """A feed of samples that stay on the host, in chunks of so many batches (streaming.py).
+        """Feed samples that stay on the host, `chunk_batches` batches at a time (streaming.py).
 
-        dtype: of the network. Of the device's memory it takes two chunks.
+        It holds two chunks on the device. dtype: the network's.
         """
-        raise InputError(f"the {self.name} backend has no way to stream data: it takes data sets that fit its memory")
+        raise InputError(f"the {self.name} backend cannot stream data: it takes data sets that fit its memory")
 
     def record(
         self,
@@ -64,12 +64,12 @@ class Device(DeviceArrays):
         control: Control | None = None,
         keeps_gradients: bool = False,
     ) -> Callable[[int], None]:
-        """A function that runs the step many times; a backend may record it and replay the recording.
+        """Return a function that runs the step a given number of times; a backend may record the step and replay it.
 
-        control           the control block that the step reads, so that a recording can be tried on other samples
-                          before it is trusted; all that this changes is put back
-        keeps_gradients   a recording may fuse operations: unless this is set, weight gradients that nothing but the
-                          update reads may be added to the weights without ever being written down
+        control           the control block that the step reads, for trying a recording on another batch before it is
+                          trusted; whatever the trial changes is restored
+        keeps_gradients   whether weight gradients must be written to memory; otherwise a recording may fuse a gradient
+                          that only the update reads into the update of its weights
         """
 
         def replay(times: int) -> None:

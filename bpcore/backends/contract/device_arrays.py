@@ -1,4 +1,4 @@
-"""The arrays of a device, and the doors between them and the host."""
+"""The arrays of a device, and the transfers between the device and the host."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from bpcore.errors import InputError, InputTypeError
 
 
 class DeviceArrays(ABC):
-    """The arrays of one device."""
+    """Creates, copies and transfers the arrays of one device."""
 
     name: str
+    """The name that `get_backend` knows it by."""
     allocations: int = 0
-    """How many arrays this backend has made."""
+    """How many arrays the backend has allocated."""
 
-    # --- what each device brings --------------------------------------------------------------------------------
+    # --- every device implements these --------------------------------------------------------------------------
 
     @property
     @abstractmethod
@@ -27,19 +28,22 @@ class DeviceArrays(ABC):
 
     @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A new array of undefined content."""
+        """Allocate an array; its content is undefined."""
 
     @abstractmethod
     def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
-        """Bring an array from the host (or keep one that is here already), C-contiguous."""
+        """Copy an array from the host to the device, C-contiguous; return an array of the device as it is if it fits.
+
+        An array of the device is copied only where it is not C-contiguous or has another dtype.
+        """
 
     @abstractmethod
     def to_numpy(self, array: Array) -> np.ndarray:
-        """Bring an array to the host. With `asarray` and `write`, the only doors between the two."""
+        """Copy an array to the host. No other method but `asarray` and `write` transfers data."""
 
     @abstractmethod
     def write(self, host: Any, out: Array) -> None:
-        """Bring values from the host into an array that exists."""
+        """Copy values from the host into an existing array, broadcast and converted to its dtype."""
 
     @abstractmethod
     def copy(self, source: Array, out: Array) -> None:
@@ -47,46 +51,46 @@ class DeviceArrays(ABC):
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Wait until all work that was asked for is done."""
+        """Wait until the device has finished all work submitted so far."""
 
-    # --- what a device may bring ------------------------------------------------------------------------------
+    # --- a device may override these ----------------------------------------------------------------------------
 
     def free_bytes(self) -> int | None:
-        """How many bytes of arrays it may still be asked for; None where nobody needs to ask: host memory."""
+        """The bytes that can still be allocated, or None for a device that uses host memory."""
         return None
 
     @property
     def array_module(self) -> Any:
-        """The module with NumPy's functions for this backend's arrays, for bpcore.numpy: numpy, cupy, ..."""
-        raise InputError(f"the {self.name} backend brings no module of array functions, which bpcore.numpy needs")
+        """The module with NumPy's functions for this backend's arrays (numpy, cupy, ...), used by bpcore.numpy."""
+        raise InputError(f"the {self.name} backend has no module of array functions, which bpcore.numpy needs")
 
     dlpack_devices: tuple[int, ...] = ()
-    """The kinds of memory, by DLPack's numbers (1: the CPU, 2: CUDA), that `from_dlpack` takes arrays from."""
+    """The DLPack device types (1: CPU, 2: CUDA) whose arrays `from_dlpack` accepts."""
 
     def from_dlpack(self, array: Any) -> Array:
-        """The array of another library in the same memory, as one of this backend's; whatever DLPack's import raises.
+        """Wrap an array of another library as one of this backend's, in the same memory.
 
-        For the functions of bpcore.ops; asked for arrays in memory of `dlpack_devices` alone.
+        bpcore.ops calls it, for arrays on `dlpack_devices` only, and handles the errors that a DLPack import raises.
         """
-        raise InputTypeError(f"the {self.name} backend takes no arrays of other libraries")
+        raise InputTypeError(f"the {self.name} backend accepts no arrays of other libraries")
 
-    # --- what follows from that ---------------------------------------------------------------------------------
+    # --- built on the above -------------------------------------------------------------------------------------
 
     def full(self, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Array:
-        """A new array filled with one value."""
+        """Allocate an array filled with one value."""
         return self.asarray(np.full(shape, value, dtype))
 
     def same_bits(self, a: Array, b: Array) -> bool:
-        """Whether two C-contiguous arrays hold the same bits; compared on the host, piece by piece."""
+        """Whether two C-contiguous arrays hold the same bits; compared on the host, in pieces."""
         x, y = (self.to_numpy(array).reshape(-1).view(np.uint8) for array in (a, b))
         return all((x[first : first + 4096] == y[first : first + 4096]).all() for first in range(0, x.size, 4096))
 
     def owns(self, array: object) -> bool:
-        """Whether an array is one of this backend's."""
+        """Whether an array belongs to this backend."""
         return isinstance(array, self.array_type)
 
     def require(self, *arrays: object) -> None:
-        """Refuse arrays of another backend."""
+        """Raise InputTypeError for an array of another backend."""
         for array in arrays:
             if not self.owns(array):
                 module = type(array).__module__.partition(".")[0]
@@ -97,5 +101,5 @@ class DeviceArrays(ABC):
                 )
 
     def __deepcopy__(self, memo: object) -> Self:
-        """The backend itself: there is one device."""
+        """Return the backend itself: a copied network stays on its device."""
         return self

@@ -1,4 +1,4 @@
-"""The two operations that all others are made of, a product and a kernel, and who performs them."""
+"""The two primitives that all operations reduce to: a matrix product, and a kernel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Watcher = Callable[[Operation], None]
 
 
 class Primitives(Device):
-    """A product and a kernel, performed by the device or given to whoever records the step."""
+    """Passes products and kernels to the device or, while a step is recorded, to the recorder."""
 
     _watchers: dict[int, Watcher] | None = None
 
@@ -31,9 +31,9 @@ class Primitives(Device):
         alpha: Any = 1.0,
         beta: Any = 0.0,
     ) -> Array:
-        """out <- alpha * op(a) @ op(b) + beta * out, where op transposes if told to, without a copy.
+        """out <- alpha * op(a) @ op(b) + beta * out, where op is the transposition, if asked for; no factor is copied.
 
-        alpha and beta are numbers or one-element device arrays. A new array where `out` is not given.
+        alpha and beta are numbers or one-element device arrays. Without `out` the result is a new array.
         """
         self.require(a, b)
         shape = check_product(a, b, out, transpose_a, transpose_b)
@@ -44,7 +44,7 @@ class Primitives(Device):
         return out
 
     def run(self, kernel: Spec, *arguments: Any) -> None:
-        """Run one kernel; its arguments are listed in bpcore.kernels.spec."""
+        """Run one kernel. bpcore.kernels.spec lists the arguments of each."""
         self._perform(Kernel(kernel, arguments))
 
     def _perform(self, operation: Operation) -> None:
@@ -56,9 +56,9 @@ class Primitives(Device):
 
     @property
     def watcher(self) -> Watcher | None:
-        """While this thread records a step: who is given each operation, and performs it.
+        """The function that receives each operation of this thread in place of the device, while a step is recorded.
 
-        Each thread has its own: what another one computes meanwhile, with the same backend, is no part of that step.
+        Each thread has its own: what another thread computes on the same backend does not belong to the step.
         """
         return None if self._watchers is None else self._watchers.get(get_ident())
 

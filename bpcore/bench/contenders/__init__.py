@@ -1,4 +1,4 @@
-"""The contenders by name. Each stands in a module of its own, which its own process alone imports."""
+"""The contenders by name. Each has its own module, which only its own process imports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a contender is, the package it needs and what brings it, and the devices it runs on (none named: all)."""
+    """Where to find a contender and what it needs.
+
+    target     "module:class" below this package
+    package    the package it needs
+    install    the command that installs the package
+    devices    the backends it runs on; () for all
+    """
 
     target: str
     package: str = "numpy"
@@ -21,16 +27,16 @@ class Entry:
     devices: tuple[str, ...] = ()
 
     def on(self, device: str) -> bool:
-        """Whether it runs on the device of that backend."""
+        """Whether it runs on the device of a backend."""
         return not self.devices or device in self.devices
 
     @property
     def installed(self) -> bool:
-        """Whether its package is here."""
+        """Whether its package is installed."""
         return find_spec(self.package) is not None
 
     def load(self) -> type[Contender]:
-        """The class; imports the framework."""
+        """Import the framework and return the contender's class."""
         module, _, name = self.target.partition(":")
         found: type[Contender] = getattr(importlib.import_module(f"bpcore.bench.contenders.{module}"), name)
         return found

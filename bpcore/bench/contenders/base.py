@@ -1,8 +1,8 @@
-"""What every contender is: a way to train the network of a cell, made anew for each cell, in a process of its own.
+"""The base class of contenders: a way to train the network of a cell, created anew for each cell.
 
-All do the same arithmetic: a batch gathered from resident data in a fresh random order each epoch, scaled to 0 to 1,
-forward, softmax cross-entropy (the loss is computed), backward, update. It is float32's, unless a contender that has
-another precision is asked for that. The weights begin alike.
+All do the same arithmetic: gather a batch from resident data in a new random order each epoch, scale it to 0..1,
+forward, softmax cross-entropy (the loss is computed), backward, update. All use float32, unless another precision is
+asked for and supported. All start with the same weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.model.initializers import draw
 
 LEARNING_RATES = {"adam": 0.001}
-"""Small, so that no loss runs away in thousands of steps."""
+"""Small, so that no loss diverges in thousands of steps."""
 
 LEARNING_RATE = 0.01
 MOMENTUM = 0.9
@@ -33,31 +33,31 @@ class Contender(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
 
     chunk = 1
-    """How many steps one call takes at least."""
+    """The least number of steps in one call."""
 
     @abstractmethod
     def __init__(self, cell: Cell, data: Data) -> None: ...
 
     @abstractmethod
     def run(self, steps: int) -> None:
-        """Run so many steps, a multiple of `chunk`, until the device has finished them."""
+        """Run a number of steps, a multiple of `chunk`, and wait until the device has finished them."""
 
     def loss(self) -> float | None:
-        """The mean loss of the latest steps, as many as the contender looks at; None where it trains nothing."""
+        """The mean loss of the latest steps (how many depends on the contender); None if it trains nothing."""
         return None
 
     def notes(self) -> dict[str, Any]:
-        """What is worth knowing of how the cell was run, as JSON values."""
+        """Remarks on how the cell was run, as JSON values."""
         return {}
 
     @classmethod
     def about(cls, device: str) -> dict[str, str]:
-        """Versions and threads. InputError in one line where the contender cannot run on this device."""
+        """Versions and threads. InputError if the contender cannot run on this device."""
         return {}
 
 
 def check(contender: type[Contender], activation: str, optimizer: str, precision: str = "float32") -> None:
-    """Refuse what a contender has not."""
+    """InputError for an activation, optimizer or precision that a contender does not support."""
     for kind, wanted, known in (
         ("activation", activation, contender.activations),
         ("optimizer", optimizer, contender.optimizers),
@@ -68,12 +68,12 @@ def check(contender: type[Contender], activation: str, optimizer: str, precision
 
 
 def learning_rate(optimizer: str) -> float:
-    """The same for every contender."""
+    """The learning rate, the same for every contender."""
     return LEARNING_RATES.get(optimizer, LEARNING_RATE)
 
 
 def first_weights(cell: Cell) -> list[np.ndarray]:
-    """The weights (inputs, outputs) of each layer, float32; biases begin at zero."""
+    """The initial weights (inputs, outputs) of each layer, float32; biases start at zero."""
     rng = np.random.default_rng(1)
     initializer = ACTIVATIONS[cell.activation].initializer
     return [draw(initializer, rng, *layer).astype(np.float32) for layer in cell.layers]

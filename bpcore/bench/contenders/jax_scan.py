@@ -1,4 +1,4 @@
-"""JAX: many steps in one compiled call, jit over lax.scan, the parameters donated from call to call."""
+"""JAX: many steps in one compiled call (jit of lax.scan), with donated parameters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 
 
 class JaxScan(Contender):
-    """A call is `chunk` steps: it compiles once for a cell."""
+    """A call makes `chunk` steps and is compiled once for a cell."""
 
     activations = tuple(ACTIVATIONS)
 
@@ -55,14 +55,14 @@ class JaxScan(Contender):
         self._many = _compiled(cell.activation, cell.optimizer, cell.batch, self.chunk)
 
     def _new_order(self) -> Any:
-        """On a CPU NumPy shuffles faster than jax.random does."""
+        """A new random order of all samples; on a CPU, by NumPy, which is faster than jax.random."""
         if self._device.platform == "cpu":
             return jnp.asarray(self._rng.permutation(len(self._x)).astype(np.int32))
         self._key, key = jax.random.split(self._key)
         return jax.random.permutation(key, len(self._x))
 
     def run(self, steps: int) -> None:
-        """Call after call."""
+        """Make the steps in calls of `chunk`."""
         with jax.default_device(self._device):
             for _ in range(steps // self.chunk):
                 if self._call == self._calls_per_epoch:
@@ -72,7 +72,7 @@ class JaxScan(Contender):
         jax.block_until_ready((self._carry, self._losses))
 
     def loss(self) -> float:
-        """Over the last call."""
+        """The mean loss of the last call."""
         return float(self._losses.mean())
 
     def notes(self) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""bpcore itself, as its training loop drives it. What the benchmark needs of Run stands here and nowhere else."""
+"""bpcore itself, driven as its training loop does. Only this module of the benchmark uses Run."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from bpcore.backends import get_backend
+from bpcore.backends.base import Samples
 from bpcore.bench.cells import PRECISIONS, Cell
 from bpcore.bench.contenders.base import MOMENTUM, Contender, first_weights, learning_rate
 from bpcore.bench.data import Data
@@ -12,16 +13,17 @@ from bpcore.model.layers import Dense
 from bpcore.model.losses import SoftmaxCrossEntropy
 from bpcore.network import Network
 from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
-from bpcore.training.run import Run, Settings
+from bpcore.training.run import Run
 from bpcore.training.samples import to_device
 from bpcore.training.schedules import Constant
+from bpcore.training.settings import Settings
 
 EPOCHS = 64
-"""After so many epochs their orders come again."""
+"""After this many epochs, their orders are used again."""
 
 
 class Bpcore(Contender):
-    """Run.begin_epoch and Run.run_steps."""
+    """Trains with Run.begin_epoch and Run.run_steps."""
 
     optimizers = tuple(OPTIMIZERS)
     precisions = tuple(PRECISIONS)
@@ -33,7 +35,7 @@ class Bpcore(Contender):
         network.set_parameters({f"{number}.W": W for number, W in enumerate(first_weights(cell))})
         settings: dict[str, Any] = {"momentum": MOMENTUM} if cell.optimizer == "momentum" else {}
         optimizer = get_optimizer(cell.optimizer, learning_rate=learning_rate(cell.optimizer), **settings)
-        samples = to_device(network.backend, data.x, data.y, None, 1 / 255, 0.0)
+        samples = to_device(network.backend, Samples(data.x, data.y, scale=1 / 255))
         self._run = Run(
             network, samples, Settings(SoftmaxCrossEntropy(), optimizer, Constant(), EPOCHS, cell.batch, seed=0)
         )
@@ -42,7 +44,7 @@ class Bpcore(Contender):
         self._run.begin_epoch(0)
 
     def run(self, steps: int) -> None:
-        """Epoch after epoch, the short last batch left out."""
+        """Run steps over as many epochs as needed, without the short last batches."""
         run = self._run
         while steps > 0:
             if run.batch >= self._steps_per_epoch:
@@ -52,10 +54,10 @@ class Bpcore(Contender):
         run.backend.synchronize()
 
     def loss(self) -> float:
-        """Over the epoch so far."""
+        """The mean loss of the epoch so far."""
         return self._run.running().loss
 
     @classmethod
     def about(cls, device: str) -> dict[str, str]:
-        """What the backend tells of itself."""
+        """The backend's description."""
         return get_backend(device).describe()

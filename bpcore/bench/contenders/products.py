@@ -1,9 +1,9 @@
-"""The step's matrix products alone, each by the fastest BLAS way found: a limit for whoever computes by this BLAS.
+"""Only the step's matrix products, each in the fastest way found: a limit for any framework on the same BLAS.
 
-On the CPU a product has these ways: OpenBLAS called through NumPy on one thread, on all threads, and cut by rows or by
-columns among Python threads with one-thread BLAS each. Every product is repeated by itself, so no way pays for
-handing work over. A repetition takes the next of several sets of operands, together as large as the step's
-working set, so that they come from as far away as they would in a step.
+The ways on the CPU: OpenBLAS through NumPy on one thread, on all threads, and with the work split by rows or columns
+among Python threads that call OpenBLAS on one thread each. Each product is repeated on its own, so no way pays for
+switching between products. The repetitions cycle through several sets of operands, together as large as the step's
+working set, so that operands come from the same level of the memory hierarchy as in a step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bpcore.bench.data import Data
 
 Operands = tuple[Any, Any, Any]
 Way = Callable[[list[Operands], int], None]
-"""Multiplies so many times, with each set of operands in turn."""
+"""Called as way(sets, times): multiplies `times` times, with each set of operands in turn."""
 
 TRIALS = 3
 TRIAL_SECONDS = 0.004
@@ -34,7 +34,7 @@ MOST_SETS = 16
 
 
 class Products(Contender):
-    """`run` repeats each product as many times as there are steps. It trains nothing."""
+    """Repeats each product once per step. It trains nothing."""
 
     precisions = tuple(PRECISIONS)
 
@@ -51,13 +51,13 @@ class Products(Contender):
             self._found.append((product, known[shape], ways[known[shape]], sets))
 
     def run(self, steps: int) -> None:
-        """Product after product."""
+        """Run each product `steps` times before the next one."""
         for _, _, way, sets in self._found:
             way(sets, steps)
         self._wait()
 
     def notes(self) -> dict[str, Any]:
-        """Which way was the fastest for which product."""
+        """The fastest way for each product."""
         return {f"{one.kind} {one.m} x {one.k} x {one.n}": way for one, way, _, _ in self._found}
 
     @classmethod
@@ -67,15 +67,15 @@ class Products(Contender):
 
 
 def operand_sets(cell: Cell, product: Product) -> list[Operands]:
-    """a (m, k), b (k, n), out (m, n): as many sets as make up the step's working set, within reason."""
+    """Sets of a (m, k), b (k, n), out (m, n): as many as fill the step's working set, at most MOST_SETS."""
     backend, dtype = get_backend(cell.device).at_precision(cell.precision)
     rng, between = np.random.default_rng(0), backend.between_layers(dtype)
     count = min(MOST_SETS, -(-cell.working_set // product.bytes))
 
     def array(rows: int, columns: int, *, transposed: bool = False) -> Any:
         shape = (columns, rows) if transposed else (rows, columns)
-        made = backend.asarray(rng.standard_normal(shape, np.float32), between)
-        return made.T if transposed else made
+        filled = backend.asarray(rng.standard_normal(shape, np.float32), between)
+        return filled.T if transposed else filled
 
     return [
         (
@@ -88,12 +88,12 @@ def operand_sets(cell: Cell, product: Product) -> list[Operands]:
 
 
 def array_module(device: str) -> Any:
-    """NumPy or CuPy."""
+    """The array module of a device: NumPy or CuPy."""
     return importlib.import_module(device)
 
 
 def all_ways(device: str, precision: str = "float32") -> dict[str, Way]:
-    """The ways to multiply on a device, by their names."""
+    """The ways to multiply on a device, by name."""
     if precision != "float32":
         backend, _ = get_backend(device).at_precision(precision)
         return {"cuBLASLt": _plain(backend.matmul)}
@@ -112,7 +112,7 @@ def all_ways(device: str, precision: str = "float32") -> dict[str, Way]:
 
 
 def fastest(ways: dict[str, Way], sets: list[Operands], wait: Callable[[], None]) -> str:
-    """The way with the smallest median, tried in turns."""
+    """The name of the way with the smallest median time, measured in turns."""
     if len(ways) == 1:
         return next(iter(ways))
     times: dict[str, list[float]] = {name: [] for name in ways}
@@ -128,7 +128,7 @@ def fastest(ways: dict[str, Way], sets: list[Operands], wait: Callable[[], None]
 
 
 def seconds(way: Way, sets: list[Operands], times: int, wait: Callable[[], None]) -> float:
-    """How long so many products take."""
+    """The seconds that a number of products take."""
     began = time.perf_counter()
     way(sets, times)
     wait()
@@ -156,7 +156,7 @@ def _with_threads(library: openblas.Blas, threads: int, way: Way) -> Way:
 
 
 def _divided(threads: int, cut: Callable[[Operands, int, int], Operands]) -> Way:
-    """Each thread multiplies its own part."""
+    """A way in which each thread multiplies its own part."""
     multiply_part = _plain(np.matmul)
 
     def multiply(sets: list[Operands], times: int) -> None:
@@ -166,7 +166,7 @@ def _divided(threads: int, cut: Callable[[Operands, int, int], Operands]) -> Way
 
 
 def side_by_side(work: Callable[[Any, int], None], parts: Sequence[Any], times: int) -> None:
-    """Each part of the work on a thread of its own; they start together, and the last one ends it."""
+    """Do each part of the work on its own thread, and wait for all of them."""
     workers = [threading.Thread(target=work, args=(part, times)) for part in parts[1:]]
     for worker in workers:
         worker.start()

@@ -1,4 +1,4 @@
-"""scikit-learn's MLPClassifier: its own loop, by partial_fit over as many rows as the steps need."""
+"""scikit-learn's MLPClassifier with its own loop: partial_fit over as many rows as the steps need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "r
 
 
 class SklearnMlp(Contender):
-    """partial_fit shuffles the rows it is given and goes over them once. The first weights are its own."""
+    """Calls partial_fit, which shuffles the given rows and goes over them once. It draws its own initial weights."""
 
     activations = tuple(ACTIVATIONS)
 
@@ -39,17 +39,17 @@ class SklearnMlp(Contender):
         )
 
     def run(self, steps: int) -> None:
-        """An epoch at a time, or the rows of fewer steps."""
+        """Run the steps an epoch at a time."""
         while steps > 0:
             now = min(steps, self._steps_per_epoch)
             rows = now * self._batch
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a batch above the rows at hand
+                warnings.simplefilter("ignore")  # about a batch larger than the given rows
                 self._model.partial_fit(self._x[:rows], self._y[:rows], classes=list(self._classes))
             steps -= now
 
     def loss(self) -> float:
-        """Over the last call's rows."""
+        """The mean loss over the rows of the last call."""
         return float(self._model.loss_)
 
     @classmethod

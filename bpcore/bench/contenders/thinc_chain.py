@@ -1,4 +1,4 @@
-"""Thinc: a chain of its layers, begin_update and finish_update for each mini-batch."""
+"""Thinc: a chain of its layers, with begin_update and finish_update for each mini-batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACTIVATIONS: dict[str, Callable[..., Any]] = {"relu": Relu, "sigmoid": Sigmoid, 
 
 
 class ThincChain(Contender):
-    """Hidden layers with their activation, a softmax layer on top; its delta is taken from the cross-entropy."""
+    """Hidden layers with their activation and a softmax layer, whose delta is that of the cross-entropy."""
 
     activations = tuple(ACTIVATIONS)
     optimizers = ("sgd", "adam")
@@ -45,7 +45,7 @@ class ThincChain(Contender):
         self._place, self._latest = 0, xp.zeros(())
 
     def run(self, steps: int) -> None:
-        """Step by step."""
+        """Run the steps one by one."""
         with use_ops(self._ops):
             xp = get_current_ops().xp
             for _ in range(steps):
@@ -66,7 +66,7 @@ class ThincChain(Contender):
         self._model.finish_update(self._optimizer)
 
     def loss(self) -> float:
-        """Of the last mini-batch."""
+        """The loss of the last mini-batch."""
         return float(self._latest)
 
     @classmethod

@@ -1,7 +1,7 @@
-"""PyTorch with torch.compile: forward, loss and their backward compiled; the optimizer's step is the fused one.
+"""PyTorch with torch.compile: forward, loss and backward are compiled; the optimizer is the fused one.
 
-On a GPU with mode="max-autotune", which also replays CUDA graphs. The gather stays outside: what goes into a replay is
-copied to a fixed place, and that must be the batch, not the whole data set.
+On a GPU with mode="max-autotune", which also replays CUDA graphs. The gather is not compiled: a replay copies its
+inputs to a fixed address, and that must be the batch, not the whole data set.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bpcore.bench.data import Data
 
 
 class TorchCompile(TorchEager):
-    """The same step; what computes the loss of a batch is compiled."""
+    """TorchEager with the loss of a batch compiled."""
 
     def __init__(self, cell: Cell, data: Data) -> None:
         super().__init__(cell, data)
@@ -28,11 +28,11 @@ class TorchCompile(TorchEager):
         return self.cross_entropy(self.model(x), y)
 
     def loss_of(self, rows: Any) -> Any:
-        """Gather; forward and loss, compiled."""
+        """Gather the rows, then compute forward pass and loss, compiled."""
         return self._compiled(self.x.index_select(0, rows), self.y.index_select(0, rows))
 
     def step(self) -> None:
-        """One mini-batch. What a replay returned is overwritten by the next one: the loss is copied."""
+        """Train on one mini-batch. The loss is copied, since the next replay overwrites it."""
         torch.compiler.cudagraph_mark_step_begin()
         super().step()
         self.latest = self.latest.clone()

@@ -1,4 +1,4 @@
-"""PyTorch, eager: the data resident as a float32 tensor, rows taken by a permutation tensor, no DataLoader."""
+"""PyTorch in eager mode: resident float32 data, rows selected by a permutation tensor, no DataLoader."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, Callable[[int], Any]] = {
 
 
 class TorchEager(Contender):
-    """One Python call after another; the fused optimizer."""
+    """Makes each step by separate Python calls, with the fused optimizer."""
 
     activations = tuple(ACTIVATIONS)
 
@@ -66,11 +66,11 @@ class TorchEager(Contender):
         return torch.optim.SGD(parameters, lr=rate, momentum=MOMENTUM if name == "momentum" else 0.0, fused=True)
 
     def new_order(self) -> Any:
-        """A fresh random order of all samples."""
+        """A new random order of all samples."""
         return torch.randperm(len(self.x), device=self.device)
 
     def next_rows(self) -> Any:
-        """The rows whose turn it is."""
+        """The rows of the next mini-batch."""
         if self.place == self.steps_per_epoch:
             self.order, self.place = self.new_order(), 0
         first = self.place * self.batch
@@ -78,11 +78,11 @@ class TorchEager(Contender):
         return self.order[first : first + self.batch]
 
     def loss_of(self, rows: Any) -> Any:
-        """Gather, forward, loss."""
+        """Gather the rows, then compute forward pass and loss."""
         return self.cross_entropy(self.model(self.x.index_select(0, rows)), self.y.index_select(0, rows))
 
     def step(self) -> None:
-        """One mini-batch."""
+        """Train on one mini-batch."""
         rows = self.next_rows()
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss_of(rows)
@@ -91,26 +91,26 @@ class TorchEager(Contender):
         self.latest = loss.detach()
 
     def run(self, steps: int) -> None:
-        """Step by step."""
+        """Run the steps one by one."""
         for _ in range(steps):
             self.step()
         self.wait()
 
     def wait(self) -> None:
-        """Until the device has finished."""
+        """Wait until the device has finished."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
     def loss(self) -> float:
-        """Of the last mini-batch."""
+        """The loss of the last mini-batch."""
         return float(self.latest)
 
     @classmethod
     def about(cls, device: str) -> dict[str, str]:
-        """PyTorch's version, and its threads or its GPU."""
+        """PyTorch's version, and its threads or GPU."""
         found = {"torch": torch.__version__}
         if DEVICES[device] == "cpu":
             return found | {"threads": str(torch.get_num_threads())}
         if not torch.cuda.is_available():
-            raise InputError("PyTorch finds no CUDA GPU: install a build of it for CUDA")
+            raise InputError("PyTorch finds no CUDA GPU; install a CUDA build of PyTorch")
         return found | {"device": torch.cuda.get_device_name()}

@@ -1,6 +1,6 @@
-"""PyTorch with the whole step in a CUDA graph: gather, forward, loss, backward and the fused update, replayed.
+"""PyTorch with the whole step in a CUDA graph: gather, forward, loss, backward and the fused update.
 
-The place in the epoch stands on the device and is moved on by the graph itself, so a step is one launch from the host.
+The position in the epoch is on the device and the graph advances it, so a step is one launch from the host.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from bpcore.bench.contenders.torch_eager import TorchEager
 from bpcore.bench.data import Data
 
 WARM_UP = 3
-"""Steps on a side stream before the capture, as PyTorch's notes on CUDA graphs ask for."""
+"""Steps on a side stream before the capture, as PyTorch's notes on CUDA graphs require."""
 
 
 class TorchGraph(TorchEager):
-    """One graph, one step."""
+    """Replays a graph of one step."""
 
     def __init__(self, cell: Cell, data: Data) -> None:
         super().__init__(cell, data)
@@ -30,7 +30,7 @@ class TorchGraph(TorchEager):
                 self._whole_step()
         torch.cuda.current_stream().wait_stream(side)
         self._place.zero_()
-        self.optimizer.zero_grad(set_to_none=True)  # so that backward makes the gradients in the graph's own memory
+        self.optimizer.zero_grad(set_to_none=True)  # so that backward allocates the gradients in the graph's memory
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._whole_step()
@@ -46,7 +46,7 @@ class TorchGraph(TorchEager):
         self._place += 1
 
     def run(self, steps: int) -> None:
-        """Replays; a new order, written over the old one, when an epoch is over."""
+        """Replay the graph once per step; after each epoch, overwrite the order with a new one."""
         for _ in range(steps):
             if self.place == self.steps_per_epoch:
                 self.order.copy_(self.new_order())

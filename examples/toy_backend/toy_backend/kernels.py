@@ -1,4 +1,4 @@
-"""The kernels, by the names of their templates, with the arguments that bpcore.kernels.spec lists.
+"""The kernels, by the names of their templates, with the arguments that bpcore.kernels.signatures lists.
 
 A kernel is given the functions that fill its holes: the activation's `f`, the loss's `row`, ... They are the scalar
 functions of bpcore's tables, made callable by `functions`; where there is a compiler, `build.bind` hands them to it.

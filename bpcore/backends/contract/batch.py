@@ -1,11 +1,11 @@
-"""The operations that go through the batches of an epoch: control block, gather, scatter."""
+"""Operations of batches: the control block, and rows from the data set into a batch and back."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from bpcore.backends.arrays import Array, DTypeLike
-from bpcore.backends.contract.checks import check_shapes
+from bpcore.backends.contract.checks import check_int64, check_shapes
 from bpcore.backends.contract.primitives import Primitives
 from bpcore.backends.control import Control
 from bpcore.backends.samples import Batch, Samples
@@ -15,7 +15,7 @@ from bpcore.kernels.bfloat16 import number_dtype
 
 
 class BatchOperations(Primitives):
-    """From the samples to a batch, and back."""
+    """What brings a batch's rows to a step, and its answers back."""
 
     def control(
         self,
@@ -26,7 +26,7 @@ class BatchOperations(Primitives):
         seed: int = 0,
         shuffle: bool = False,
     ) -> Control:
-        """A new control block with a slot for each batch of an epoch. table: (steps, 3), see Control."""
+        """Make a control block with `slots` slots, one for each batch of an epoch. table: (steps, 3), see Control."""
         counters = np.zeros(counter.COUNTERS, np.int64)
         counters[counter.SEED] = seed
         counters[counter.SHUFFLE] = shuffle
@@ -43,11 +43,11 @@ class BatchOperations(Primitives):
         )
 
     def gather(self, samples: Samples, control: Control, batch: Batch) -> None:
-        """Fill a batch with the rows whose turn it is, in the epoch's order, scaled in the same pass.
+        """Fill the buffers of a batch with the next rows in the epoch's order, scaled in the same pass.
 
-        The samples may begin with a later batch than the epoch's first one, see bpcore.kernels.counter.FIRST_BATCH.
+        The samples may begin with a later batch than the epoch's first one; see bpcore.kernels.counter.FIRST_BATCH.
         """
-        # Without weights there is nothing to copy, and the batch's ones are not touched.
+        # Without weights there is nothing to copy: the batch's weights, all ones, stay as they are.
         out_weights = batch.weights[:0] if samples.weights is None else batch.weights
         weights = out_weights if samples.weights is None else samples.weights
         self.require(samples.x, samples.targets, weights, batch.x, batch.targets, out_weights)
@@ -70,9 +70,9 @@ class BatchOperations(Primitives):
         )
 
     def scatter(self, batch: Array, control: Control, out: Array) -> None:
-        """The reverse of a gather without a shuffle: the batch's rows to their places among the samples.
+        """Copy a batch's rows to their places among all samples: the reverse of a gather without a shuffle.
 
-        batch (B, M) into out (samples, M), or labels int64 (B,) into (samples,); rows past its end are left out.
+        batch (B, M) into out (samples, M), or labels int64 (B,) into (samples,); rows past its end are dropped.
         """
         self.require(batch, out)
         check_shapes("scatter", batch.shape, ("out", out, (*out.shape[:1], *batch.shape[1:])))
@@ -81,6 +81,10 @@ class BatchOperations(Primitives):
         which = spec.scatter(control.losses.dtype, labels=len(batch.shape) == 1)
         self.run(which, batch, out, 0, control.counters)
 
-    def advance(self, control: Control) -> None:
-        """The step is over: the next one sees the next batch, slot and learning rate."""
-        self.run(spec.plain("advance", control.losses.dtype), control.counters)
+    def one_hot(self, labels: Array, out: Array) -> Array:
+        """out (B, M) <- 1 in the column of each label, int64 (B,), else 0; a label outside 0 to M - 1 gives zeros."""
+        self.require(labels, out)
+        check_shapes("one_hot", out.shape, ("labels", labels, out.shape[:1]))
+        check_int64("one_hot", ("labels", labels))
+        self.run(spec.plain("one_hot", out.dtype), labels, out)
+        return out

@@ -1,4 +1,4 @@
-"""The operations of layers: activations, dropout, and their way back."""
+"""Operations of layers: activations, Maxout, dropout, and their backward passes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from bpcore.kernels.bfloat16 import number_dtype
 
 
 class LayerOperations(Primitives):
-    """Forward and backward through a layer."""
+    """What layers compute beside matrix products, forward and backward."""
 
     def hadamard(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """out <- a * b, elementwise; all (B, M). `out` may be a or b."""
         return self._elementwise("hadamard", a, b, out)
 
     def add(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        """out <- a + b, elementwise; all (B, M): gradients of several paths add up. `out` may be a or b."""
+        """out <- a + b, elementwise; all (B, M). `out` may be a or b. Gradients of several paths are added this way."""
         return self._elementwise("add", a, b, out)
 
     def duplicate(self, x: Array, out: Array) -> Array:
-        """out (B, M) <- x (B, M), as an operation of a step: one path may then overwrite what another needs.
+        """out (B, M) <- x (B, M), as an operation of the step: one path may then overwrite what another still needs.
 
-        Where one of them is bfloat16 and the other float32, that is the conversion.
+        Between bfloat16 and float32 it converts.
         """
         self.require(x, out)
         check_shapes("duplicate", x.shape, ("out", out, x.shape))
@@ -42,10 +42,10 @@ class LayerOperations(Primitives):
         *,
         parameter: Array | None = None,
     ) -> Array:
-        """out <- f(z + bias). z (B, M) becomes z + bias where the activation saves its input.
+        """out <- f(z + bias); z (B, M) <- z + bias if the activation saves its input.
 
-        bias (M,); parameter (M,): each unit's slope, the activation's own where not given. `out` may be z
-        where the activation saves its output.
+        bias (M,); parameter (M,): each unit's slope, by default the activation's own. `out` may be z if the activation
+        saves its output.
         """
         if out is None:
             out = self.empty(z.shape, z.dtype)
@@ -71,8 +71,8 @@ class LayerOperations(Primitives):
     ) -> None:
         """delta (B, M) <- delta * f'(saved) in place (BP2), bias_grad (M,) <- its column sums (BP4).
 
-        saved (B, M): f's output or its input, as the activation has it. parameter_grad (M,) <- the gradient
-        of a learned parameter.
+        saved (B, M): f's output or its input, whichever the activation saves. parameter_grad (M,) <- the gradient of a
+        learned parameter.
         """
         if parameter is None:
             parameter = self.full(delta.shape[1:], activation.parameter, number_dtype(delta.dtype))
@@ -87,31 +87,25 @@ class LayerOperations(Primitives):
         check_shapes("delta", delta.shape, ("parameter_grad", parameter_grad, columns))
         self.run(spec.delta(activation, number_dtype(delta.dtype)), delta, saved, parameter, bias_grad, parameter_grad)
 
-    def column_sums(self, x: Array, out: Array) -> None:
-        """out (M,) <- the sum of each column of x (B, M), always added in the same order."""
-        self.require(x, out)
-        check_shapes("column_sums", x.shape, ("out", out, x.shape[1:]))
-        self.run(spec.plain("column_sums", number_dtype(x.dtype)), x, out)
-
     def max_pieces(self, z: Array, bias: Array, out: Array, winner: Array) -> Array:
         """Maxout (Goodfellow et al. 2013): out (B, M) <- the largest of the k pieces of z + bias, (B, k M).
 
-        winner int32 (B, M) <- which piece that was; the pieces stand one after the other in a row.
+        winner int32 (B, M) <- the number of that piece. In a row the pieces lie one after the other.
         """
         self._check_pieces("max_pieces", z, bias, out, winner)
         self.run(spec.plain("max_pieces", number_dtype(z.dtype)), z, bias, out, winner)
         return out
 
     def max_pieces_backward(self, delta: Array, winner: Array, out: Array, bias_grad: Array) -> None:
-        """out (B, k M) <- delta (B, M) at the piece that won, zero at the others; bias_grad (k M,) <- column sums."""
+        """out (B, k M) <- delta (B, M) at the winning piece, 0 at the others; bias_grad (k M,) <- its column sums."""
         self._check_pieces("max_pieces_backward", out, bias_grad, delta, winner)
         self.run(spec.plain("max_pieces_backward", number_dtype(delta.dtype)), delta, winner, out, bias_grad)
 
     def dropout(self, x: Array, rate: float, layer: int, control: Control, out: Array | None = None) -> Array:
-        """Each element is dropped with probability `rate`, the others are scaled by 1 / (1 - rate).
+        """out <- x with each element dropped with probability `rate`, and the others scaled by 1 / (1 - rate).
 
         x, out (B, M); `out` may be x. The mask is a function of the seed, the step, the layer's number and the
-        element, so the backward pass is the same call on the delta, and nothing is stored.
+        element's place, so the backward pass is the same call on the delta, and nothing is stored.
         """
         if out is None:
             out = self.empty(x.shape, x.dtype)
@@ -139,5 +133,5 @@ class LayerOperations(Primitives):
         check_shapes(name, pieces.shape, ("bias or its gradient", of_columns, pieces.shape[1:]))
         if columns == 0 or pieces.shape[0] != whole.shape[0] or pieces.shape[1] % columns:
             raise InputError(
-                f"{name}: {pieces.shape} does not hold pieces of {whole.shape}; the columns must be a multiple"
+                f"{name}: {pieces.shape} cannot be cut into pieces of {whole.shape}; its columns must be a multiple"
             )

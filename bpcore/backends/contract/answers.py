@@ -1,4 +1,4 @@
-"""The operations on a network's outputs: probabilities, labels, the confusion matrix."""
+"""Operations of answers: probabilities, labels and the confusion matrix, from a network's outputs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from bpcore.errors import InputError
 from bpcore.kernels import spec
 
 
-class OutputOperations(Primitives):
-    """From outputs to answers."""
+class AnswerOperations(Primitives):
+    """What predictions and evaluations compute from a network's outputs."""
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
         """out <- e^z / sum e^z, row by row; `out` may be z."""
@@ -23,19 +23,19 @@ class OutputOperations(Primitives):
         return self._over_rows("log_softmax", z, out)
 
     def argmax(self, z: Array, out: Array | None = None) -> Array:
-        """out int64 (B,) <- where each row of z (B, M) is largest: the first of equals; the first NaN, if any."""
+        """out int64 (B,) <- the column of each row's maximum in z (B, M): the first of equals; the first NaN if any."""
         if out is None:
             out = self.empty(z.shape[:1], np.int64)
         self.require(z, out)
         check_shapes("argmax", z.shape, ("out", out, z.shape[:1]))
         check_int64("argmax", ("out", out))
         if z.shape[1] == 0:
-            raise InputError("argmax: rows of no outputs have no largest one")
+            raise InputError("argmax: rows without outputs have no largest one")
         self.run(spec.plain("argmax", z.dtype), z, out)
         return out
 
     def above_zero(self, z: Array, out: Array | None = None) -> Array:
-        """out int64 (B, M) <- 1 where z (B, M) is above zero, else 0 (NaN too)."""
+        """out int64 (B, M) <- 1 where z (B, M) is above zero, else 0, also for NaN."""
         if out is None:
             out = self.empty(z.shape, np.int64)
         self.require(z, out)
@@ -44,18 +44,10 @@ class OutputOperations(Primitives):
         self.run(spec.plain("above_zero", z.dtype), z, out)
         return out
 
-    def one_hot(self, labels: Array, out: Array) -> Array:
-        """out (B, M) <- 1 in the column of each label, int64 (B,), else 0; zeros for a label that is no column."""
-        self.require(labels, out)
-        check_shapes("one_hot", out.shape, ("labels", labels, out.shape[:1]))
-        check_int64("one_hot", ("labels", labels))
-        self.run(spec.plain("one_hot", out.dtype), labels, out)
-        return out
-
     def confusion(self, predicted: Array, targets: Array, counts: Array) -> None:
-        """counts int64 (M, M), rows true and columns predicted, += the pairs of these labels, int64 (B,) each.
+        """Count pairs of true (rows) and predicted (columns) labels, int64 (B,) each, in counts int64 (M, M).
 
-        A label that is not 0 to M - 1 is not counted.
+        Labels outside 0 to M - 1 are not counted.
         """
         self.require(predicted, targets, counts)
         check_shapes("confusion", targets.shape, ("predicted", predicted, targets.shape[:1]))
@@ -69,6 +61,6 @@ class OutputOperations(Primitives):
         self.require(z, out)
         check_shapes(name, z.shape, ("out", out, z.shape))
         if z.shape[1] == 0:
-            raise InputError(f"{name}: rows of no outputs have no {name}")
+            raise InputError(f"{name}: rows without outputs have no {name}")
         self.run(spec.plain(name, z.dtype), z, out)
         return out

@@ -1,0 +1,86 @@
+"""What a training run keeps on the device beside its data: first measured, then allocated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from bpcore.backends.base import Array, Backend, Batch, Control, Samples
+from bpcore.backends.metering import bytes_of
+from bpcore.model.layer_stack import LayerStack
+from bpcore.training.batches import BatchPlan, batch_for
+from bpcore.training.replay import COPIES_OF_A_RECORDING
+from bpcore.training.settings import Settings
+from bpcore.training.snapshots import Snapshots
+from bpcore.training.step import bounded_weights
+
+
+class RunBuffers:
+    """The buffers of one run; `needs` may be asked before there are any, `allocate` makes them.
+
+    table        of learning rates, see Control.table
+    control      the control block
+    state        the optimizer's state (states, P)
+    full, short  what a full batch and the short one are gathered into; the same memory
+    snapshots    copies of the weights
+    """
+
+    control: Control
+    state: Array
+    full: Batch
+    short: Batch
+    snapshots: Snapshots
+
+    def __init__(
+        self,
+        network: LayerStack,
+        samples: Samples,
+        settings: Settings,
+        batches: BatchPlan,
+        table: np.ndarray,
+        *,
+        keeps_best: bool,
+    ) -> None:
+        self._network, self._samples, self._settings = network, samples, settings
+        self._batches, self._table, self._keeps_best = batches, table, keeps_best
+        self._states = settings.optimizer.rule.states
+
+    def needs(self) -> dict[str, int]:
+        """The bytes that the run asks the device for, without its data sets, by what they are for."""
+        network, states = self._network, self._states
+        each = network.dtype.itemsize
+        params = network.parameters.params.size * each
+        batches = bytes_of(self._batch_buffers, network.backend) + network.bytes_for(self._batches.batch_size)
+        bounded = sum(view.size for view, _ in bounded_weights(network)) * each
+        return {
+            "optimizer state": states * params,
+            "snapshots": (2 + self._keeps_best) * (1 + states) * params,
+            "batch buffers": batches,
+            "learning rates and losses": bytes_of(self._control_block, network.backend),
+            "recording": COPIES_OF_A_RECORDING * ((2 + states) * params + bounded + batches),
+        }
+
+    def allocate(self) -> None:
+        """Make the buffers."""
+        network, backend = self._network, self._network.backend
+        network.reserve(self._batches.batch_size)
+        self.control = self._control_block(backend)
+        self.state = backend.full((self._states, *network.parameters.params.shape), 0.0, network.dtype)
+        self.full = self._batch_buffers(backend)
+        self.short = self.full.rows(self._batches.short_rows)
+        self.snapshots = Snapshots(network, self.state, keeps_best=self._keeps_best)
+
+    def _control_block(self, backend: Backend) -> Control:
+        seed = self._settings.seed
+        return backend.control(self._batches.steps, self._network.dtype, table=self._table, seed=seed)
+
+    def _batch_buffers(self, backend: Backend) -> Batch:
+        return batch_for(backend, self._samples, self._batches.batch_size, self._network.dtype)
+
+
+def with_validation(training: Mapping[str, int], validation: Mapping[str, int]) -> dict[str, int]:
+    """The bytes that a run needs if it validates: only one step is recorded at a time."""
+    recording = max(training["recording"], validation["recording"])
+    return dict(Counter(training) + Counter(validation)) | {"recording": recording}

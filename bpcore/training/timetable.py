@@ -1,0 +1,38 @@
+"""The learning rate of each step of a run, and the counters that each of its epochs begins with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bpcore.training.batches import BatchPlan
+from bpcore.training.schedules import factors_of
+from bpcore.training.settings import Settings, TrainingState
+
+
+class Timetable:
+    """What is known of every step before the run begins.
+
+    learning_rates    of each step (epochs * steps,), by the schedule; callbacks may scale them later
+    table             (steps to come, 3): what the device reads, see Control.table
+    first_step        the number of steps before the run
+    extra_steps       how many of those are more than the epochs before it have with this data: it had more samples then
+    """
+
+    def __init__(self, settings: Settings, batches: BatchPlan, start: TrainingState) -> None:
+        self._settings, self._batches = settings, batches
+        factors = factors_of(settings.schedule, settings.epochs * batches.steps, batches.steps)
+        steps_before = start.epoch * batches.steps
+        self.learning_rates = settings.optimizer.learning_rate * factors
+        self.table = settings.optimizer.table(factors[steps_before:], start.step)
+        self.first_step = start.step
+        self.extra_steps = start.step - steps_before
+
+    def counters(self, epoch: int) -> np.ndarray:
+        """The control block's counters at the beginning of an epoch, int64 (COUNTERS,)."""
+        return self._batches.counters(
+            step=epoch * self._batches.steps + self.extra_steps,
+            first_step=self.first_step,
+            epoch=epoch,
+            seed=self._settings.seed,
+            shuffle=self._settings.shuffle,
+        )
