@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from numbers import Integral, Real
 
 
@@ -85,6 +85,14 @@ def unknown_name(kind: str, name: object, accepted: Iterable[str]) -> InputError
 def _plain(name: str) -> str:
     """A name reduced to what its spellings share: MSELoss and mse_loss become mse."""
     return "".join(letter for letter in name.lower() if letter.isalnum()).removesuffix("loss")
+
+
+def check_new_name(kind: str, name: object, taken: Collection[str]) -> None:
+    """Refuse a name under which something cannot be registered: no identifier, or one of bpcore's own."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise InputError(f"{kind} name {name!r} cannot be used; accepted: letters, digits and underscores")
+    if name in taken:
+        raise InputError(f"{kind} {name!r} is built in; choose another name")
 
 
 def counted(name: str, value: object) -> int:

@@ -18,7 +18,7 @@ from bpcore.data.files import as_path
 from bpcore.errors import BpcoreError, InputError, InputTypeError, counted
 from bpcore.model.layer_stack import LayerStack, check_seed, number_in
 from bpcore.model.layers import Layer, layer_from_config, walk
-from bpcore.model.losses import Loss, get_loss
+from bpcore.model.losses import Answer, Loss, get_loss
 from bpcore.training import samples
 from bpcore.training.callbacks import Callback, asked_by, check_callbacks
 from bpcore.training.evaluation import Evaluator
@@ -26,7 +26,7 @@ from bpcore.training.history import Evaluation, History
 from bpcore.training.loop import train
 from bpcore.training.optimizers import Optimizer, get_optimizer
 from bpcore.training.passes import EVALUATION_BATCH
-from bpcore.training.prediction import Answer, ConfusionCounter, Predictor
+from bpcore.training.prediction import ConfusionCounter, Predictor
 from bpcore.training.run import Run
 from bpcore.training.schedules import Constant, Schedule, get_schedule
 from bpcore.training.settings import Settings, TrainingState
@@ -125,7 +125,7 @@ class Network(LayerStack):
             batch_size=counted("batch_size", batch_size),
             seed=check_seed(seed),
             shuffle=_flag("shuffle", shuffle),
-            classifies=data.labels or not chosen.of_numbers,
+            classifies=chosen.classifies(labels=data.labels),
             resident=resident,
         )
         held_out = None if validation is None else self._held_out(validation, chosen, data)
@@ -147,7 +147,7 @@ class Network(LayerStack):
         x (samples, N); y class labels or one-hot rows as in fit. Returns int64 (M, M), or (2, 2) for a single output.
         """
         loss = self._fitted_loss()
-        several = loss.name == "binary_cross_entropy" and self.outputs > 1
+        several = loss.rule.predicts == "yes_or_no" and self.outputs > 1
         if several or not self.classifies:
             what = "answers several questions with yes or no" if several else "gives numbers"
             raise InputError(f"a confusion matrix is of classes, but this network {what}; use evaluate or predict")
@@ -162,27 +162,25 @@ class Network(LayerStack):
     def output(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
         """Return the output of the last layer (samples, M): logits, if that layer has no activation."""
         self.require_built()
-        return self._answers(x, "output", batch_size)
+        return self._answers(x, "identity", batch_size)
 
     def predict_proba(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """Return probabilities (samples, M): the softmax, or each output's sigmoid after binary cross-entropy."""
+        """Return probabilities (samples, M): the softmax, or each output's sigmoid, by the loss's link."""
         loss = self._fitted_loss()
-        if loss.name == "softmax_cross_entropy":
-            return self._answers(x, "softmax", batch_size)
-        if loss.name == "binary_cross_entropy":
-            return self._answers(x, "sigmoid", batch_size)
-        raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
+        if not loss.rule.gives_probabilities:
+            raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
+        return self._answers(x, loss.rule.link, batch_size)
 
     def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """Return class labels (samples,) int64, 0 or 1 for each output after binary cross-entropy, or numbers."""
+        """Return the predictions for each sample, in the form that the loss declares.
+
+        Class labels (samples,) int64; 0 or 1 for each output (samples, M), or (samples,) for a single output; or
+        numbers (samples, M).
+        """
         loss = self._fitted_loss()
-        if loss.name == "binary_cross_entropy":
-            yes = self._answers(x, "yes_or_no", batch_size)
-            return yes[:, 0] if self.outputs == 1 else yes
-        if self.classifies:
-            return self._answers(x, "label", batch_size)
-        output = self._answers(x, "output", batch_size)
-        return np.exp(output) if loss.name == "poisson" else output
+        answer = loss.answer(classifies=self.classifies)
+        answers = self._answers(x, answer, batch_size)
+        return answers[:, 0] if answer == "yes_or_no" and self.outputs == 1 else answers
 
     def summary(self) -> str:
         """Return a table of the layers with their sizes and numbers of parameters."""

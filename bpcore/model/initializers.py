@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bpcore.errors import InputError, InputTypeError, unknown_name
+from bpcore.kernels.table import Table
 
 Initializer = Callable[[np.random.Generator, int, int], np.ndarray]
 
@@ -48,17 +49,20 @@ def _zeros(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
     return np.zeros((inputs, outputs))
 
 
-INITIALIZERS: dict[str, Initializer] = {
-    "he_normal": _normal(_he),
-    "he_uniform": _uniform(_he),
-    "xavier_normal": _normal(_xavier),
-    "xavier_uniform": _uniform(_xavier),
-    "lecun_normal": _normal(_lecun),
-    "lecun_uniform": _uniform(_lecun),
-    "standard_normal": _normal(lambda inputs, outputs: 1.0),
-    "identity": _identity,
-    "zeros": _zeros,
-}
+INITIALIZERS: Table[Initializer] = Table(
+    "initializer",
+    {
+        "he_normal": _normal(_he),
+        "he_uniform": _uniform(_he),
+        "xavier_normal": _normal(_xavier),
+        "xavier_uniform": _uniform(_xavier),
+        "lecun_normal": _normal(_lecun),
+        "lecun_uniform": _uniform(_lecun),
+        "standard_normal": _normal(lambda inputs, outputs: 1.0),
+        "identity": _identity,
+        "zeros": _zeros,
+    },
+)
 
 
 def draw(initializer: str | Initializer, rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:

@@ -171,7 +171,7 @@ class LayerStack:
         z, bias, bias_grad = self.layers[-1].forward_to_head(x, passed)
         delta = self._delta[: z.shape[0]]
         self.backend.loss_head(
-            loss.entry, self._checked(z), bias, batch, delta, bias_grad, control, smoothing=loss.label_smoothing
+            loss.rule, self._checked(z), bias, batch, delta, bias_grad, control, settings=loss.settings
         )
         return delta
 

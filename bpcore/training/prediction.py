@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 
@@ -11,16 +10,15 @@ from bpcore.backends.feeding import Feed
 from bpcore.backends.samples import Batch, Samples
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.model.layer_stack import LayerStack
+from bpcore.model.losses import Answer
 from bpcore.training.passes import Pass
-
-Answer = Literal["output", "softmax", "sigmoid", "label", "yes_or_no"]
 
 
 class Predictor(Pass):
     """Collects a network's answers in one buffer (samples, ...) on the device.
 
-    answer   "output": the output of the last layer (samples, M); "softmax" or "sigmoid" of it; "label": the index
-             of the largest output, int64 (samples,); "yes_or_no": whether each is above zero, int64 (samples, M)
+    answer   "identity": the output of the last layer (samples, M); "softmax", "sigmoid" or "exp" of it; "label": the
+             index of the largest output, int64 (samples,); "yes_or_no": whether each is above zero, int64 (samples, M)
     """
 
     def __init__(
@@ -45,7 +43,7 @@ class Predictor(Pass):
         backend, z = self.backend, self.network.forward(batch.x)
         answers = self._of_batch[: z.shape[0]]
         match self.answer:
-            case "output":
+            case "identity" | "exp":
                 answers = z
             case "softmax":
                 backend.softmax(z, answers)
@@ -65,7 +63,8 @@ class Predictor(Pass):
 
     def collect(self, first: int, stop: int) -> None:
         """Bring the answers of these samples to the host."""
-        self._on_host.append(self.backend.to_numpy(self._on_device[: stop - first]))
+        answers = self.backend.to_numpy(self._on_device[: stop - first])
+        self._on_host.append(np.exp(answers) if self.answer == "exp" else answers)
 
 
 class ConfusionCounter(Pass):

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from bpcore.errors import InputError, InputTypeError, unknown_name
+from bpcore.kernels.table import Table
 
 
 class Schedule(Protocol):
@@ -106,13 +107,16 @@ class WarmUp:
         return np.concatenate([straight, self.then.factors(steps - rise, steps_per_epoch)])
 
 
-SCHEDULES: dict[str, type[Schedule]] = {
-    "constant": Constant,
-    "step": Step,
-    "cosine": Cosine,
-    "one_cycle": OneCycle,
-    "warm_up": WarmUp,
-}
+SCHEDULES: Table[type[Schedule]] = Table(
+    "schedule",
+    {
+        "constant": Constant,
+        "step": Step,
+        "cosine": Cosine,
+        "one_cycle": OneCycle,
+        "warm_up": WarmUp,
+    },
+)
 
 
 def get_schedule(schedule: str | Schedule) -> Schedule:

@@ -298,9 +298,10 @@ class Device:
         """Run the kernel's CPU twin, with float32 for bfloat16; a GPU kernel reads and writes each element once."""
         assert stream == self.stream.ptr
         for argument in arguments:
-            assert isinstance(argument, StandInArray | int | np.float32 | np.float64), (
-                f"{spec.template} was given a {type(argument)}"
-            )
+            for one in argument if isinstance(argument, tuple) else (argument,):
+                assert isinstance(one, StandInArray | int | np.float32 | np.float64), (
+                    f"{spec.template} was given a {type(one)}"
+                )
         operands = [self.operand(argument) for argument in arguments]
         kernel = Kernel(spec, arguments)
         reads, writes = ([array._use for array in arrays] for arrays in (kernel.reads, kernel.writes))
@@ -345,6 +346,8 @@ class Device:
         if isinstance(value, StandInArray):
             assert value._device is self
             return value._content
+        if isinstance(value, tuple):
+            return tuple(map(self.operand, value))
         assert isinstance(value, int | float | np.generic), f"a {type(value)} from the host"
         return value
 

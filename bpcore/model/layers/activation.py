@@ -12,7 +12,7 @@ from bpcore.backends.arrays import Array
 from bpcore.backends.base import Backend
 from bpcore.backends.control import Control
 from bpcore.errors import finite
-from bpcore.kernels.activations import Activation as ActivationEntry
+from bpcore.kernels.activations import ActivationRule
 from bpcore.model.activations import get_activation
 from bpcore.model.layers.base import Layer
 from bpcore.model.parameters import Declaration, Freeze, ParameterView, check_freeze
@@ -21,7 +21,7 @@ from bpcore.model.parameters import Declaration, Freeze, ParameterView, check_fr
 class Activated(Layer, abstract=True):
     """Base class of layers with an activation. It handles the activation's parameter, which is fixed or learned."""
 
-    entry: ActivationEntry
+    entry: ActivationRule
     parameter: float | None
     freeze: Freeze = False
     p: Array
@@ -64,7 +64,7 @@ class Activation(Activated):
     activation: str
     parameter: float | None = None
     freeze: Freeze = False
-    entry: ActivationEntry = field(init=False, repr=False)
+    entry: ActivationRule = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.entry = get_activation(self.activation)

@@ -11,7 +11,7 @@ from bpcore.backends.arrays import Array
 from bpcore.backends.base import Backend
 from bpcore.backends.control import Control
 from bpcore.errors import finite
-from bpcore.kernels.activations import Activation as ActivationEntry
+from bpcore.kernels.activations import ActivationRule
 from bpcore.model.activations import get_activation
 from bpcore.model.initializers import Initializer, draw
 from bpcore.model.layers.activation import Activated
@@ -27,7 +27,7 @@ class Dense(Activated):
     activation         a name of the activation table
     initializer        a name of the initialiser table or a function (generator, N, M) -> (N, M); by default the
                        activation's own
-    bias               the first value of the biases, or False for none
+    bias               True, False for none, or the number that the biases begin at (0 for True)
     parameter          the activation's parameter (slope); by default the table's
     freeze             what keeps its first values: "weights", "bias", "slope" (a learned one), True for all, False for
                        none
@@ -38,11 +38,11 @@ class Dense(Activated):
     outputs: int
     activation: str = "identity"
     initializer: str | Initializer | None = None
-    bias: float | bool = 0.0
+    bias: float | bool = True
     parameter: float | None = None
     freeze: Freeze = False
     max_weight_norm: float | None = None
-    entry: ActivationEntry = field(init=False, repr=False)
+    entry: ActivationRule = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.outputs = positive("outputs of a Dense layer", self.outputs)

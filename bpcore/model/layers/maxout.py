@@ -22,7 +22,7 @@ class Maxout(Layer):
     outputs            the number of units, M
     pieces             how many affine maps each unit has, K
     initializer        of each W_k (N, M): a name of the initialiser table or a function (generator, N, M) -> (N, M)
-    bias               the first value of the biases, or False for none
+    bias               True, False for none, or the number that the biases begin at (0 for True)
     freeze             what keeps its first values: "weights", "bias", True for both, False for none
     max_weight_norm    the largest norm of each piece's incoming weights, a column of W; longer ones are scaled back to
                        it after each update (max-norm, N. Srivastava et al. 2014, section 5.1); None for no bound
@@ -33,7 +33,7 @@ class Maxout(Layer):
     outputs: int
     pieces: int = 2
     initializer: str | Initializer = "lecun_normal"
-    bias: float | bool = 0.0
+    bias: float | bool = True
     freeze: Freeze = False
     max_weight_norm: float | None = None
 
