@@ -28,6 +28,7 @@ from bpcore.kernels.activations import ACTIVATIONS, Activation
 from bpcore.kernels.losses import LOSSES
 from bpcore.kernels.optimizers import UPDATE_RULES
 from bpcore.testing import references
+from support import kernel_cases
 
 # Arithmetic in float64; the wrapper that takes a Python float apart does none.
 WIDE = re.compile(r"= (fadd|fsub|fmul|fdiv|fcmp|fpext|sitofp|uitofp)\b.*\bdouble\b")
@@ -449,7 +450,7 @@ def test_bad_registrations_are_refused(arguments: dict[str, object], message: st
 
 
 def test_every_template_runs(rng: np.random.Generator) -> None:
-    """One small training step through each kernel; the conformance suite checks the values."""
+    """In small training steps, and with arguments of its own; the conformance suite checks the values."""
     x = rng.standard_normal((5, 4))
     y = rng.integers(0, 3, 5)
     for activation in ACTIVATIONS:
@@ -463,22 +464,9 @@ def test_every_template_runs(rng: np.random.Generator) -> None:
         optimizer = bpcore.training.optimizers.get_optimizer(rule, l2=0.1, max_norm=0.1)
         network = bpcore.Network([bpcore.Dense(3)], backend="numpy")
         network.fit(x, np.eye(3)[y], loss="softmax_cross_entropy", optimizer=optimizer, epochs=1, batch_size=5)
-    backend = network.backend
-    out, winner = backend.empty((5, 2), np.float32), backend.empty((5, 2), np.int32)
-    pieces = backend.asarray(x, np.float32)
-    backend.max_pieces(pieces, backend.full((4,), 0.0, np.float32), out, winner)
-    backend.max_pieces_backward(out, winner, pieces, backend.empty((4,), np.float32))
-    backend.duplicate(out, backend.empty((5, 2), np.float32))
-    backend.hadamard(out, out)
-    backend.add(out, out)
-    backend.softmax(out)
-    labels = backend.argmax(out)
-    backend.above_zero(out)
-    backend.confusion(labels, labels, backend.asarray(np.zeros((2, 2), np.int64)))
-    backend.scatter(out, backend.control(1, np.float32), backend.empty((5, 2), np.float32))
-    backend.scatter(labels, backend.control(1, np.float32), backend.empty((5,), np.int64))
-    backend.column_sums(out, backend.empty((2,), np.float32))
-    backend.limit_columns(out, 0.1)
+    with np.errstate(all="ignore"):
+        for case in kernel_cases.every_case(np.float32, 5, 4):
+            cpu.compiled(case.spec)(*case.arguments)
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
