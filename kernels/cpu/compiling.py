@@ -1,4 +1,4 @@
-"""Compiling a kernel for the CPU."""
+"""Compile kernels for the CPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEMPLATES = templates_in(batch, layer, loss, update, answers)
 
 
 def alone(value: float, lane: int) -> float:
-    """What a group of one worker finds together: what the one found."""
+    """A sum or maximum over the workers that share a row; here one worker has the whole row."""
     return value
 
 
