@@ -1,4 +1,4 @@
-"""The update on the GPU, what it needs beside the gradients, and the end of the step."""
+"""The update on the GPU, with norms, limits and penalties, and the end of the step."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from .threads import own_element, sum_down
 real: Callable[[float], float]
 element: Callable[..., None]
 state_rows: Callable[[Any, int, int], tuple[Any, ...]]
+named_state: type[Any]
+named_step: type[Any]
+named_settings: type[Any]
 
 
 def update(
@@ -36,19 +39,20 @@ def update(
         if segments[s, 0] <= i < segments[s, 1]:
             step = counters[STEP] - counters[FIRST_STEP]
             rate = table[step, 0] * scale[0]
-            factors = (rate, table[step, 1], table[step, 2])
-            own = (settings[4], settings[5], settings[6], settings[7])
+            factors = named_step(rate, table[step, 1], table[step, 2])
+            own = named_settings(settings[4], settings[5], settings[6], settings[7])
             clip = real(1.0)
             if settings[2] > 0.0 and norm[0] > settings[2]:
                 clip = settings[2] / norm[0]
             decayed = real(segments[s, 2])
             gradient = grads[i - first] * clip + decayed * settings[0] * params[i]
             params[i] *= real(1.0) - decayed * rate * settings[1]
-            element(i, params, gradient, state_rows(state, 0, params.shape[0]), factors, own)
+            rows = named_state(*state_rows(state, 0, params.shape[0]))
+            element(i, params, gradient, rows, factors, own)
 
 
 def global_norm(grads: Any, segments: Any, norm: Any) -> None:
-    """norm <- the Euclidean norm of the gradients of all segments together: of what is trained."""
+    """norm <- the Euclidean norm of the gradients in all segments, which are those of the trained parameters."""
     total = 0.0
     for s in range(segments.shape[0]):
         for i in range(segments[s, 0] + cuda.threadIdx.y, segments[s, 1], cuda.blockDim.y):
@@ -67,7 +71,7 @@ def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: 
 
 
 def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
-    """l2 <- the penalty over the batch's sum of weights, and what it adds to the loss: 1/2 l2 sum W^2."""
+    """l2 <- the penalty divided by the batch's sum of sample weights; penalties <- 1/2 l2 sum W^2, its loss."""
     slot = counters[BATCH]
     settings[0] = settings[3] / totals[slot] if totals[slot] > 0.0 else 0.0
     total = 0.0
@@ -77,7 +81,7 @@ def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters:
 
 
 def limit_columns(weights: Any, limit: float, factors: Any, first: int) -> None:
-    """A column that is longer than the limit is scaled to it; cpu/update.py says the rest."""
+    """Scale each column whose norm exceeds the limit down to it; see cpu/update.py for details."""
     rows = weights.shape[0]
     j = cuda.grid(1)
     squares = 0.0
@@ -108,6 +112,6 @@ def column_sums(x: Any, out: Any) -> None:
 
 
 def advance(counters: Any) -> None:
-    """The step is over."""
+    """Advance the counters to the next step."""
     counters[STEP] += 1
     counters[BATCH] += 1

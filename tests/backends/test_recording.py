@@ -13,11 +13,10 @@ import pytest
 
 import bpcore
 from bpcore import Activation, Adam, Dense, Dropout, Layer, Maxout, Network, Residual
-from bpcore.backends import cores, get_backend, operations, taping
+from bpcore.backends import cores, get_backend, taping
 from bpcore.backends.taping import TapeMaker
 from bpcore.errors import InputError
 from bpcore.kernels.activations import ACTIVATIONS
-from bpcore.kernels.cpu import TEMPLATES
 from bpcore.kernels.losses import LOSSES
 from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
 from bpcore.training.run import Run
@@ -249,10 +248,6 @@ def test_no_thread_waits_forever_if_the_system_refuses_threads(monkeypatch: pyte
         trained([Dense(8, "tanh"), Dense(4)], recorded=True)
     starts[0].join(timeout=60)
     assert not starts[0].is_alive()
-
-
-def test_roles_are_those_of_templates() -> None:
-    assert set(operations.ROLES) <= set(TEMPLATES)
 
 
 def test_callbacks_that_need_every_step(rng: np.random.Generator) -> None:

@@ -13,10 +13,11 @@ import bpcore
 from bpcore.kernels import cpu, spec
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
+from support import kernel_cases
 
 
 def test_every_template_runs(rng: np.random.Generator) -> None:
-    """Runs each kernel in a small training step; the conformance suite checks the values."""
+    """Runs the kernels in small training steps, and each by itself; the conformance suite checks the values."""
     x = rng.standard_normal((5, 4))
     y = rng.integers(0, 3, 5)
     for activation in ACTIVATIONS:
@@ -30,22 +31,9 @@ def test_every_template_runs(rng: np.random.Generator) -> None:
         optimizer = bpcore.training.optimizers.get_optimizer(rule, l2=0.1, max_norm=0.1)
         network = bpcore.Network([bpcore.Dense(3)], backend="numpy")
         network.fit(x, np.eye(3)[y], loss="softmax_cross_entropy", optimizer=optimizer, epochs=1, batch_size=5)
-    backend = network.backend
-    out, winner = backend.empty((5, 2), np.float32), backend.empty((5, 2), np.int32)
-    pieces = backend.asarray(x, np.float32)
-    backend.max_pieces(pieces, backend.full((4,), 0.0, np.float32), out, winner)
-    backend.max_pieces_backward(out, winner, pieces, backend.empty((4,), np.float32))
-    backend.duplicate(out, backend.empty((5, 2), np.float32))
-    backend.hadamard(out, out)
-    backend.add(out, out)
-    backend.softmax(out)
-    labels = backend.argmax(out)
-    backend.above_zero(out)
-    backend.confusion(labels, labels, backend.asarray(np.zeros((2, 2), np.int64)))
-    backend.scatter(out, backend.control(1, np.float32), backend.empty((5, 2), np.float32))
-    backend.scatter(labels, backend.control(1, np.float32), backend.empty((5,), np.int64))
-    backend.column_sums(out, backend.empty((2,), np.float32))
-    backend.limit_columns(out, 0.1)
+    with np.errstate(all="ignore"):
+        for case in kernel_cases.every_case(np.float32, 5, 4):
+            cpu.compiled(case.spec)(*case.arguments)
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")

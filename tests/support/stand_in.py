@@ -24,6 +24,7 @@ import numpy as np
 from bpcore.backends.operations import Kernel
 from bpcore.kernels import bfloat16, cpu
 from bpcore.kernels.bfloat16 import BFLOAT16
+from bpcore.kernels.signatures import SIGNATURES
 from bpcore.kernels.spec import Spec
 from support.stand_in_streams import Clock, Event, HostClock, PinnedMemory, Use
 
@@ -297,9 +298,10 @@ class Device:
         """Run the kernel's CPU twin, with float32 for bfloat16; a GPU kernel reads and writes each element once."""
         assert stream == self.stream.ptr
         for argument in arguments:
-            assert isinstance(argument, StandInArray | int | np.float32 | np.float64), (
-                f"{spec.template} was given a {type(argument)}"
-            )
+            for one in argument if isinstance(argument, tuple) else (argument,):
+                assert isinstance(one, StandInArray | int | np.float32 | np.float64), (
+                    f"{spec.template} was given a {type(one)}"
+                )
         operands = [self.operand(argument) for argument in arguments]
         kernel = Kernel(spec, arguments)
         reads, writes = ([array._use for array in arrays] for arrays in (kernel.reads, kernel.writes))
@@ -344,6 +346,8 @@ class Device:
         if isinstance(value, StandInArray):
             assert value._device is self
             return value._content
+        if isinstance(value, tuple):
+            return tuple(map(self.operand, value))
         assert isinstance(value, int | float | np.generic), f"a {type(value)} from the host"
         return value
 
@@ -374,14 +378,14 @@ class Device:
 def widened(spec: Spec, operands: Sequence[Any]) -> Iterator[list[Any]]:
     """The operands with bfloat16 widened to float32; what is written to them is rounded back."""
     numbers = list(operands)
-    written = Kernel(spec, operands).roles
+    signature = SIGNATURES[spec.template]
     copies: dict[int, np.ndarray] = {}  # by address: one array may be two arguments
-    for place in bfloat16.ARGUMENTS.get(spec.template, ()):
+    for place in signature.flowing:
         array = operands[place]
         if array.dtype == BFLOAT16:
             numbers[place] = copies.setdefault(array.ctypes.data, bfloat16.widened(array))
             assert numbers[place].shape == array.shape
     yield numbers
-    for place, (before, after) in enumerate(zip(operands, numbers, strict=True)):
-        if after is not before and written[place].isupper():
+    for argument, before, after in zip(signature.arguments.values(), operands, numbers, strict=True):
+        if after is not before and argument.written:
             before[...] = bfloat16.rounded(after)

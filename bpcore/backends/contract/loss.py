@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bpcore.backends.arrays import Array
-from bpcore.backends.contract.checks import check_shapes
 from bpcore.backends.contract.primitives import Primitives
 from bpcore.backends.control import Control
 from bpcore.backends.samples import Batch
 from bpcore.kernels import spec
-from bpcore.kernels.losses import Loss
+from bpcore.kernels.losses import LossRule
 
 
 class LossOperations(Primitives):
@@ -16,7 +17,7 @@ class LossOperations(Primitives):
 
     def loss_head(
         self,
-        loss: Loss,
+        loss: LossRule,
         z: Array,
         bias: Array,
         batch: Batch,
@@ -24,23 +25,19 @@ class LossOperations(Primitives):
         bias_grad: Array,
         control: Control,
         *,
-        smoothing: float = 0.0,
+        settings: Sequence[float] | None = None,
     ) -> None:
         """Compute the batch's loss, the delta of the last layer (BP1) and the gradient of its bias, in one pass.
 
         z (B, M) <- z + bias, the network's output; delta (B, M) <- d(mean loss)/dz, the mean weighted by the batch's
         sample weights; bias_grad (M,) <- its column sums. The batch's slots of the control block receive the loss and
-        the number of right answers, the counters the first step whose loss is not finite.
+        the number of right answers, the counters the first step whose loss is not finite. settings: the values of the
+        loss's settings, by default those of the table.
         """
         targets, weights = batch.targets, batch.weights
         self.require(z, bias, targets, weights, delta, bias_grad)
-        labels = len(targets.shape) == 1
-        rows = z.shape[:1]
-        check_shapes("loss_head", z.shape, ("bias", bias, z.shape[1:]), ("bias_grad", bias_grad, z.shape[1:]))
-        check_shapes("loss_head", z.shape, ("delta", delta, z.shape), ("weights", weights, rows))
-        check_shapes("loss_head", z.shape, ("targets", targets, rows if labels else z.shape))
         self.run(
-            spec.loss_head(loss, z.dtype, labels=labels, weighted=batch.weighted),
+            spec.loss_head(loss, z.dtype, labels=len(targets.shape) == 1, weighted=batch.weighted),
             z,
             bias,
             targets,
@@ -52,5 +49,5 @@ class LossOperations(Primitives):
             control.totals,
             control.correct,
             control.counters,
-            z.dtype.type(smoothing),
+            tuple(map(z.dtype.type, loss.defaults if settings is None else settings)),
         )
