@@ -55,7 +55,7 @@ class Calls:
         self.border = border
         self.xp = border.backend.array_module
         self._standard = array_api_compat.array_namespace(border.backend.empty((0,), np.float32))
-        self._alike: dict[tuple[object, ...], tuple[str, ...] | None] = {}
+        self._direct: dict[tuple[object, ...], tuple[str, ...] | None] = {}
         self.no_such = f"the {border.backend.name} backend has no such function"
 
     def candidates(self, path: str, name: str) -> list[Any]:
@@ -74,9 +74,9 @@ class Calls:
             raise UnfitError(self.no_such)
         problem = ""
         shape = (name, len(args), *kwargs)
-        if shape not in self._alike:
-            self._alike[shape] = _alike(host, candidates[0], args, kwargs)
-        names = self._alike[shape]
+        if shape not in self._direct:
+            self._direct[shape] = _direct_names(host, candidates[0], args, kwargs)
+        names = self._direct[shape]
         if names is not None:
             args = tuple([self._argument(name, *each) for each in zip(names, args, range(len(args)), strict=True)])
             kwargs = {key: self._argument(name, key, value, len(args)) for key, value in kwargs.items()}
@@ -161,7 +161,7 @@ def _named(name: str, host: Any, result: Any) -> Any:
     return type(host(np.eye(1)))(*result) if name in NAMED_RESULTS and type(result) is tuple else result
 
 
-def _alike(host: Any, candidate: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...] | None:
+def _direct_names(host: Any, candidate: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...] | None:
     """NumPy's names of the positional arguments, if the device's function takes the call exactly as written.
 
     Most calls are like this and skip most of the work. None if the call must be rearranged, or a signature is unknown.
