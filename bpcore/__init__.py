@@ -1,11 +1,13 @@
 """bpcore: train multilayer perceptrons by backpropagation, fast, on NumPy or CuPy.
 
-import bpcore
+Train a network on MNIST, and evaluate it:
 
-data = bpcore.load_dataset("mnist")
-network = bpcore.Network([bpcore.Dense(128, "relu"), bpcore.Dense(10)])
-network.fit(data.x_train, data.y_train, epochs=10, validation=(data.x_test, data.y_test))
-print(network.evaluate(data.x_test, data.y_test))
+    import bpcore
+
+    data = bpcore.load_dataset("mnist")
+    network = bpcore.Network([bpcore.Dense(128, "relu"), bpcore.Dense(10)])
+    network.fit(data.x_train, data.y_train, epochs=10, validation=(data.x_test, data.y_test))
+    print(network.evaluate(data.x_test, data.y_test))
 """
 
 from __future__ import annotations
@@ -17,12 +19,21 @@ from bpcore.inspection.diagnostics import Diagnostics
 from bpcore.inspection.gradcheck import gradcheck
 from bpcore.model.activations import register_activation
 from bpcore.model.layers import Activation, Dense, Dropout, Layer, Maxout, Residual
-from bpcore.model.losses import BinaryCrossEntropy, Hinge, Loss, Poisson, SoftmaxCrossEntropy, SquaredError
+from bpcore.model.losses import (
+    BinaryCrossEntropy,
+    Hinge,
+    Huber,
+    Loss,
+    Poisson,
+    SoftmaxCrossEntropy,
+    SquaredError,
+    register_loss,
+)
 from bpcore.network import Network
 from bpcore.training.callbacks import Callback, EarlyStopping, StopAtLoss
 from bpcore.training.history import Evaluation, History
 from bpcore.training.nonfinite import NonFiniteLossError
-from bpcore.training.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from bpcore.training.optimizers import SGD, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RMSProp
 from bpcore.training.progress import Progress
 from bpcore.training.schedules import Constant, Cosine, OneCycle, Schedule, Step, WarmUp
 
@@ -45,9 +56,11 @@ __all__ = [
     "Evaluation",
     "Hinge",
     "History",
+    "Huber",
     "InputError",
     "InputTypeError",
     "Layer",
+    "Lion",
     "Loss",
     "Maxout",
     "MissingExtraError",
@@ -73,4 +86,5 @@ __all__ = [
     "gradcheck",
     "load_dataset",
     "register_activation",
+    "register_loss",
 ]

@@ -16,11 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from .table import Table
+
 Scalar = Callable[[float, float], float]
 
 
 @dataclass(frozen=True, eq=False)
-class Activation:
+class ActivationRule:
     """One activation: a = f(z, p), and da/dz as derivative(saved, p)."""
 
     name: str
@@ -112,7 +114,7 @@ def _softplus_derivative(a: float, p: float) -> float:
     return -math.expm1(-a)  # sigmoid(z), from a = log(1 + e^z)
 
 
-E_TO_32 = 78962960182680.7
+E_TO_32 = 78962960182680.7  # e^32
 
 
 def _silu(z: float, p: float) -> float:
@@ -140,26 +142,45 @@ def _gelu_derivative(z: float, p: float) -> float:
     return cdf + z * density
 
 
-ACTIVATIONS: dict[str, Activation] = {
-    entry.name: entry
-    for entry in (
-        Activation("identity", _identity, _one, initializer="xavier_uniform"),
-        Activation("sigmoid", _sigmoid, _sigmoid_derivative, initializer="xavier_uniform"),
-        Activation("tanh", _tanh, _tanh_derivative, initializer="xavier_uniform"),
-        Activation("relu", _relu, _relu_derivative),
-        Activation("leaky_relu", _leaky_relu, _leaky_relu_derivative, saves="input", parameter=0.01),
-        Activation(
-            "prelu",
-            _leaky_relu,
-            _leaky_relu_derivative,
-            saves="input",
-            parameter=0.25,
-            parameter_derivative=_prelu_parameter_derivative,
-        ),
-        Activation("elu", _elu, _elu_derivative, parameter=1.0),
-        Activation("selu", _selu, _selu_derivative, initializer="lecun_normal"),
-        Activation("softplus", _softplus, _softplus_derivative),
-        Activation("silu", _silu, _silu_derivative, saves="input"),
-        Activation("gelu", _gelu, _gelu_derivative, saves="input"),
-    )
-}
+def _mish(z: float, p: float) -> float:
+    # z tanh(log(1 + e^z)) = z n / (n + 2) with n = e^z (e^z + 2); a and b are e^z and 1, or 1 and e^-z: nothing
+    # overflows. Far down e^z is taken e^32 times larger, as in silu.
+    e = math.exp((32.0 if z < -64.0 else 0.0) - abs(z))
+    a = e if z < 0.0 else 1.0
+    b = 1.0 if z < 0.0 else e
+    n = a * a + 2.0 * e
+    return z * n / (2.0 * E_TO_32 if z < -64.0 else n + 2.0 * b * b)
+
+
+def _mish_derivative(z: float, p: float) -> float:
+    # (n (n + 2) + 4 z e^z (e^z + 1)) / (n + 2)^2, with the same n, a and b
+    e = math.exp(-abs(z))
+    a = e if z < 0.0 else 1.0
+    b = 1.0 if z < 0.0 else e
+    n = a * a + 2.0 * e
+    below = n + 2.0 * b * b
+    return (n * below + z * (4.0 * e * b * (a + b))) / (below * below)
+
+
+ACTIVATIONS = Table.of(
+    "activation",
+    ActivationRule("identity", _identity, _one, initializer="xavier_uniform"),
+    ActivationRule("sigmoid", _sigmoid, _sigmoid_derivative, initializer="xavier_uniform"),
+    ActivationRule("tanh", _tanh, _tanh_derivative, initializer="xavier_uniform"),
+    ActivationRule("relu", _relu, _relu_derivative),
+    ActivationRule("leaky_relu", _leaky_relu, _leaky_relu_derivative, saves="input", parameter=0.01),
+    ActivationRule(
+        "prelu",
+        _leaky_relu,
+        _leaky_relu_derivative,
+        saves="input",
+        parameter=0.25,
+        parameter_derivative=_prelu_parameter_derivative,
+    ),
+    ActivationRule("elu", _elu, _elu_derivative, parameter=1.0),
+    ActivationRule("selu", _selu, _selu_derivative, initializer="lecun_normal"),
+    ActivationRule("softplus", _softplus, _softplus_derivative),
+    ActivationRule("silu", _silu, _silu_derivative, saves="input"),
+    ActivationRule("gelu", _gelu, _gelu_derivative, saves="input"),
+    ActivationRule("mish", _mish, _mish_derivative, saves="input"),
+)

@@ -251,6 +251,8 @@ def _content(value: object, seen: set[int]) -> Iterator[str]:
             if hasattr(item, "py_func"):
                 yield f"{name}:"
                 yield from _content(item, seen)
+    elif isinstance(value, type) and issubclass(value, tuple):
+        yield f"named tuple {getattr(value, '_fields', ())} {getattr(value, '_field_defaults', {})!r}"
     elif isinstance(value, type | types.BuiltinFunctionType):
         yield f"builtin {value.__module__}.{value.__qualname__}"
     elif isinstance(value, np.generic | int | float | str | bytes | bool | None | tuple | np.ufunc):

@@ -1,11 +1,11 @@
-"""Checks that a scalar function compiles for both devices and stays in float32, without widening to float64."""
+"""Checks that a user's function compiles for both devices and stays in float32, without widening to float64."""
 
 from __future__ import annotations
 
 import dis
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -13,26 +13,72 @@ import numba
 import numpy as np
 
 from . import build, elementary
+from .cpu.compiling import alone
+from .losses import dense_target, label_target
 
-ACCEPTED = "accepted: a Python function of two scalars (value, p), written in arithmetic and `math`"
+SCALAR = "(value, p)"
+ROW = "(z, i, targets, delta, settings, lane)"
+
+ACCEPTED = {
+    SCALAR: "accepted: a Python function of two scalars (value, p), written in arithmetic and `math`",
+    ROW: f"accepted: a Python function of {ROW}, written in loops, arithmetic and `math`",
+}
+
+FOREIGN: dict[type, str] = {
+    numba.types.List: "a list",
+    numba.types.ListType: "a list",
+    numba.types.Set: "a set",
+    numba.types.DictType: "a dictionary",
+    numba.types.UnicodeType: "a string",
+}
+"""Types of values that the CPU's compiler knows, and a GPU's kernel cannot make."""
 
 
 def scalar_problem(function: Callable[..., Any]) -> str | None:
     """Compile function(float32, float32) and describe the first problem found; None if there is none."""
+    return _shape_problem(function, SCALAR) or _compiled_problem(function, {}, (numba.float32, numba.float32))
+
+
+def row_problem(function: Callable[..., Any], named_settings: type[Any]) -> str | None:
+    """As scalar_problem for the row function of a loss, with class labels and with a matrix of targets."""
+    if problem := _shape_problem(function, ROW):
+        return problem
+    holes = {"real": np.float32, "LANES": 1, "all_sum": alone, "all_max": alone, "target_at": label_target}
+    assert isinstance(function, FunctionType)
+    if defined := sorted(set(holes) & set(function.__globals__) & set(function.__code__.co_names)):
+        return f"finds a value of {defined[0]} in its module; declare it there by a line such as {defined[0]}: object"
+    matrix, labels = numba.float32[:, ::1], numba.int64[::1]
+    settings = numba.typeof(named_settings(*map(np.float32, range(len(named_settings._fields)))))  # type: ignore[no-untyped-call]
+    for targets, target_at in ((labels, label_target), (matrix, dense_target)):
+        arguments = (matrix, numba.int64, targets, matrix, settings, numba.int64)
+        if problem := _compiled_problem(function, holes | {"target_at": target_at}, arguments):
+            return problem
+    return None
+
+
+def _shape_problem(function: Callable[..., Any], parameters: str) -> str | None:
+    """The first problem that shows without compiling the function."""
     if not isinstance(function, FunctionType):
-        return f"is {function!r}, not a Python function of (value, p); {ACCEPTED}"
-    parameters = inspect.signature(function).parameters.values()
-    if len(parameters) != 2 or any(one.kind is not one.POSITIONAL_OR_KEYWORD for one in parameters):
-        return f"takes {inspect.signature(function)}; {ACCEPTED}"
+        return f"is {function!r}, not a Python function of {parameters}; {ACCEPTED[parameters]}"
+    found = inspect.signature(function).parameters.values()
+    if len(found) != parameters.count(",") + 1 or any(one.kind is not one.POSITIONAL_OR_KEYWORD for one in found):
+        return f"takes {inspect.signature(function)}; {ACCEPTED[parameters]}"
     if problem := _unfit(function):
-        return f"{problem}; {ACCEPTED}"
+        return f"{problem}; {ACCEPTED[parameters]}"
+    return None
+
+
+def _compiled_problem(
+    function: Callable[..., Any], holes: Mapping[str, object], arguments: tuple[Any, ...]
+) -> str | None:
+    """What the compiled function tells."""
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return None
     jit = numba.njit(error_model="numpy")
-    bound = build.bind(function, np.dtype(np.float32), replace=elementary.FLOAT32, compile_callee=jit)
+    bound = build.bind(function, np.dtype(np.float32), holes, replace=elementary.FLOAT32, compile_callee=jit)
     compiled = jit(bound)
     try:
-        compiled.compile((numba.float32, numba.float32))
+        compiled.compile(arguments)
     except (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError) as error:
         return f"cannot be compiled: {_first_line(error)}"
     return _widened(compiled)
@@ -73,9 +119,13 @@ def _first_line(error: Exception) -> str:
 
 
 def _widened(compiled: Any) -> str | None:
-    """The problem if the compiled signature's type map holds a float64 or it returns no float32; None if neither."""
+    """The problem if the compiled signature holds a float64 or what no GPU has, or returns no float32; else None."""
     (result,) = compiled.overloads.values()
     annotation = result.type_annotation
+    for name, kind in annotation.typemap.items():
+        if type(kind) in FOREIGN:
+            where = "" if name.startswith("$") else f" (variable {name.partition('.')[0]!r})"
+            return f"makes {FOREIGN[type(kind)]}{where}, which a GPU's kernel cannot"
     wide = [name for name, kind in annotation.typemap.items() if kind == numba.float64]
     returned = numba.types.unliteral(result.signature.return_type)  # type: ignore[no-untyped-call]
     if not wide and returned == numba.float32:

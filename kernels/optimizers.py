@@ -1,10 +1,11 @@
 """The optimizers: one table of element functions, each the update of one parameter.
 
 An element function is given the index i of the parameter, the flat parameters w, its gradient g (L2 and clipping
-already applied), the state rows of the optimizer, and two tuples of scalars:
+already applied), and three tuples, which it reads by the names that its rule declares:
 
-step      (learning rate, first factor, second factor) of this step, from the table on the device
-settings  the optimizer's own constants
+state     the arrays that the optimizer keeps: state.velocity[i]
+step      what changes from step to step: step.rate, and the rule's own factors
+settings  the optimizer's constants: settings.momentum
 
 It changes w[i] and its own state in place.
 """
@@ -16,66 +17,117 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-Four = tuple[float, float, float, float]
-Three = tuple[float, float, float]
+from .table import Table, named
+
+MOST_SETTINGS, MOST_FACTORS = 4, 2
+"""What the arrays on the device have room for."""
 
 
 @dataclass(frozen=True, eq=False)
 class UpdateRule:
-    """One optimizer's element function and the number of values it keeps for each parameter."""
+    """One optimizer's element function, and the names of what it reads.
+
+    element     element(i, w, g, state, step, settings), as above
+    state       the arrays with a value for each parameter, at most two; they begin at zero
+    settings    at most four
+    factors     what a step has beside step.rate, at most two
+    """
 
     name: str
     element: Callable[..., None]
-    states: int
+    state: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    factors: tuple[str, ...] = ()
+
+    @property
+    def states(self) -> int:
+        """How many values are kept for each parameter."""
+        return len(self.state)
+
+    @property
+    def named_state(self) -> type[Any]:
+        """The class of `state`."""
+        return named(*self.state)
+
+    @property
+    def named_step(self) -> type[Any]:
+        """The class of `step`."""
+        return named("rate", *_filled_up(self.factors, MOST_FACTORS))
+
+    @property
+    def named_settings(self) -> type[Any]:
+        """The class of `settings`."""
+        return named(*_filled_up(self.settings, MOST_SETTINGS))
 
 
-def _sgd(i: int, w: Any, g: float, state: Any, step: Three, settings: Four) -> None:
+def _filled_up(names: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Names for all the places there are."""
+    return (*names, *(f"unused_{place}" for place in range(len(names), count)))
+
+
+def _sgd(i: int, w: Any, g: float, state: Any, step: Any, settings: Any) -> None:
     """w <- w - rate g."""
-    w[i] -= step[0] * g
+    w[i] -= step.rate * g
 
 
-def _momentum(i: int, w: Any, g: float, state: Any, step: Three, settings: Four) -> None:
-    """v <- mu v - rate g; w <- w + v. settings: (mu,)."""
-    velocity = settings[0] * state[0][i] - step[0] * g
-    state[0][i] = velocity
+def _momentum(i: int, w: Any, g: float, state: Any, step: Any, settings: Any) -> None:
+    """v <- mu v - rate g; w <- w + v, with the momentum mu."""
+    velocity = settings.momentum * state.velocity[i] - step.rate * g
+    state.velocity[i] = velocity
     w[i] += velocity
 
 
-def _nesterov(i: int, w: Any, g: float, state: Any, step: Three, settings: Four) -> None:
-    """v <- mu v - rate g; w <- w + mu v - rate g: momentum looked ahead by one step. settings: (mu,)."""
-    velocity = settings[0] * state[0][i] - step[0] * g
-    state[0][i] = velocity
-    w[i] += settings[0] * velocity - step[0] * g
+def _nesterov(i: int, w: Any, g: float, state: Any, step: Any, settings: Any) -> None:
+    """v <- mu v - rate g; w <- w + mu v - rate g: momentum looked ahead by one step."""
+    velocity = settings.momentum * state.velocity[i] - step.rate * g
+    state.velocity[i] = velocity
+    w[i] += settings.momentum * velocity - step.rate * g
 
 
-def _rmsprop(i: int, w: Any, g: float, state: Any, step: Three, settings: Four) -> None:
-    """s <- rho s + (1 - rho) g^2; w <- w - rate g / (sqrt(s) + epsilon). settings: (rho, epsilon)."""
-    square = settings[0] * state[0][i] + (1.0 - settings[0]) * g * g
-    state[0][i] = square
-    w[i] -= step[0] * g / (math.sqrt(square) + settings[1])
+def _rmsprop(i: int, w: Any, g: float, state: Any, step: Any, settings: Any) -> None:
+    """s <- rho s + (1 - rho) g^2; w <- w - rate g / (sqrt(s) + epsilon), with the decay rho."""
+    square = settings.decay * state.square[i] + (1.0 - settings.decay) * g * g
+    state.square[i] = square
+    w[i] -= step.rate * g / (math.sqrt(square) + settings.epsilon)
 
 
-def _adam(i: int, w: Any, g: float, state: Any, step: Three, settings: Four) -> None:
-    """Adam (Kingma and Ba 2015, algorithm 1). settings: (beta1, beta2, epsilon).
+def _adam(i: int, w: Any, g: float, state: Any, step: Any, settings: Any) -> None:
+    """Adam (Kingma and Ba 2015, algorithm 1).
 
     m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2;
     w <- w - rate m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon).
     The step's factors are 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t).
     """
-    mean = settings[0] * state[0][i] + (1.0 - settings[0]) * g
-    square = settings[1] * state[1][i] + (1.0 - settings[1]) * g * g
-    state[0][i] = mean
-    state[1][i] = square
-    w[i] -= step[0] * (mean * step[1]) / (math.sqrt(square) * step[2] + settings[2])
+    mean = settings.beta1 * state.mean[i] + (1.0 - settings.beta1) * g
+    square = settings.beta2 * state.square[i] + (1.0 - settings.beta2) * g * g
+    state.mean[i] = mean
+    state.square[i] = square
+    w[i] -= step.rate * (mean * step.mean_correction) / (math.sqrt(square) * step.root_correction + settings.epsilon)
 
 
-UPDATE_RULES: dict[str, UpdateRule] = {
-    rule.name: rule
-    for rule in (
-        UpdateRule("sgd", _sgd, 0),
-        UpdateRule("momentum", _momentum, 1),
-        UpdateRule("nesterov", _nesterov, 1),
-        UpdateRule("rmsprop", _rmsprop, 1),
-        UpdateRule("adam", _adam, 2),
-    )
-}
+def _lion(i: int, w: Any, g: float, state: Any, step: Any, settings: Any) -> None:
+    """Lion (Chen et al. 2023, algorithm 2): the sign of a mean of momentum and gradient.
+
+    c <- beta1 m + (1 - beta1) g; w <- w - rate sign(c); m <- beta2 m + (1 - beta2) g.
+    """
+    momentum = state.momentum[i]
+    mixed = settings.beta1 * momentum + (1.0 - settings.beta1) * g
+    state.momentum[i] = settings.beta2 * momentum + (1.0 - settings.beta2) * g
+    w[i] -= step.rate * (1.0 if mixed > 0.0 else (-1.0 if mixed < 0.0 else mixed))  # zero stays zero, NaN stays NaN
+
+
+UPDATE_RULES = Table.of(
+    "update rule",
+    UpdateRule("sgd", _sgd),
+    UpdateRule("momentum", _momentum, state=("velocity",), settings=("momentum",)),
+    UpdateRule("nesterov", _nesterov, state=("velocity",), settings=("momentum",)),
+    UpdateRule("rmsprop", _rmsprop, state=("square",), settings=("decay", "epsilon")),
+    UpdateRule(
+        "adam",
+        _adam,
+        state=("mean", "square"),
+        settings=("beta1", "beta2", "epsilon"),
+        factors=("mean_correction", "root_correction"),
+    ),
+    UpdateRule("lion", _lion, state=("momentum",), settings=("beta1", "beta2")),
+)

@@ -50,6 +50,7 @@ class Role(Enum):
     FIRST_PARAMETER = "the number of the parameter that the gradients begin with"
     FIRST = "the number of its first row or column"
     NUMBER = "a number"
+    NUMBERS = "a tuple of numbers"
     UNUSED = "an array that the kernel does not look at"
 
 
@@ -252,7 +253,7 @@ SIGNATURES: dict[str, Signature] = {
         totals=_written(Role.WHOLE, "slots"),
         correct=_written(Role.SLOT_SUMS, "slots", Elements.INT64),
         counters=_COUNTERS,  # and it latches the first bad step there, which no other kernel reads
-        smoothing=_NUMBER,
+        settings=Argument(Role.NUMBERS),
     ),
     # update.py
     "update": _kernel(

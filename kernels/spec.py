@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .activations import Activation
-from .losses import Loss, argmax_is_right, dense_target, label_target, threshold_is_right
+from .activations import ActivationRule
+from .losses import LossRule, argmax_is_right, dense_target, label_target, threshold_is_right
 from .optimizers import UpdateRule
 
 DType = np.dtype[Any]
@@ -35,14 +35,14 @@ class Spec:
 
 
 @functools.cache
-def activate(activation: Activation, dtype: DType) -> Spec:
+def activate(activation: ActivationRule, dtype: DType) -> Spec:
     """The kernel that applies an activation; it keeps its input in z where the derivative needs that."""
     template = "activate" if activation.saves == "output" else "activate_keeping_input"
     return Spec(template, dtype, (("f", activation.f),))
 
 
 @functools.cache
-def delta(activation: Activation, dtype: DType) -> Spec:
+def delta(activation: ActivationRule, dtype: DType) -> Spec:
     """The kernel that multiplies by an activation's derivative; a learned parameter gets its gradient too."""
     if activation.parameter_derivative is None:
         return Spec("delta", dtype, (("derivative", activation.derivative),))
@@ -54,14 +54,15 @@ def delta(activation: Activation, dtype: DType) -> Spec:
 
 
 @functools.cache
-def loss_head(loss: Loss, dtype: DType, *, labels: bool, weighted: bool) -> Spec:
+def loss_head(loss: LossRule, dtype: DType, *, labels: bool, weighted: bool) -> Spec:
     """The kernel of a loss. labels: whether targets are class labels; weighted: whether samples have weights."""
     return Spec(
         "loss_head",
         dtype,
         (
             ("row", loss.row),
-            ("is_right", argmax_is_right if loss.decision == "argmax" else threshold_is_right),
+            ("named_settings", loss.named_settings),
+            ("is_right", threshold_is_right if loss.predicts == "yes_or_no" else argmax_is_right),
             ("target_at", label_target if labels else dense_target),
             ("weight_at", given_weight if weighted else weight_of_one),
         ),
@@ -72,7 +73,12 @@ def loss_head(loss: Loss, dtype: DType, *, labels: bool, weighted: bool) -> Spec
 def update(rule: UpdateRule, dtype: DType) -> Spec:
     """The kernel of an optimizer."""
     state_rows = (no_rows, one_row, two_rows)[rule.states]
-    return Spec("update", dtype, (("element", rule.element), ("state_rows", state_rows)))
+    names = (
+        ("named_state", rule.named_state),
+        ("named_step", rule.named_step),
+        ("named_settings", rule.named_settings),
+    )
+    return Spec("update", dtype, (("element", rule.element), ("state_rows", state_rows), *names))
 
 
 @functools.cache

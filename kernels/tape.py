@@ -139,7 +139,7 @@ def _caller() -> Any:
 
 
 def _unpacker(kinds: tuple[Any, ...]) -> Any:
-    """An intrinsic that reads a tuple of arrays and scalars of these Numba types from a block of words."""
+    """An intrinsic that reads a tuple of arrays, scalars and tuples of these Numba types from a block of words."""
     kind_of_all: Any = types.Tuple(kinds)  # type: ignore[no-untyped-call]
 
     @intrinsic
@@ -160,6 +160,9 @@ def _unpacker(kinds: tuple[Any, ...]) -> Any:
 
 
 def _unpack_one(context: Any, builder: Any, kind: Any, word: Any) -> Any:
+    if isinstance(kind, types.BaseTuple):
+        parts: Any = kind  # mypy does not know that Numba's tuple types can be iterated
+        return context.make_tuple(builder, kind, [_unpack_one(context, builder, part, word) for part in parts])
     if not isinstance(kind, types.Array):
         bits = word()
         if isinstance(kind, types.Integer):
@@ -210,7 +213,10 @@ def words_of(kinds: Sequence[Any], arguments: Sequence[Any]) -> list[int]:
     """The words of the block that holds these arguments."""
     words: list[int] = []
     for kind, value in zip(kinds, arguments, strict=True):
-        if isinstance(kind, types.Array):
+        if isinstance(kind, types.BaseTuple):
+            parts: Any = kind
+            words += words_of(list(parts), value)
+        elif isinstance(kind, types.Array):
             words += [value.ctypes.data, *value.shape]
         elif isinstance(kind, types.Integer):
             words.append(int(value))

@@ -108,14 +108,19 @@ def _random(options: Options, loss: Loss, inputs: int, outputs: int) -> Batch:
     """A batch of normally distributed inputs, and random targets of the kind that the loss needs."""
     rng = np.random.default_rng(options.seed)
     x = rng.standard_normal((options.samples, inputs))
-    y: np.ndarray
-    if loss.name == "squared_error":
-        y = rng.standard_normal((options.samples, outputs))
-    elif loss.name == "binary_cross_entropy":
-        y = rng.integers(0, 2, (options.samples, outputs)).astype(np.float64)
-    else:
-        y = rng.integers(0, outputs, options.samples) if outputs > 1 else np.ones((options.samples, 1))
-    return x, y, f"{options.samples} random samples"
+    return x, random_targets(loss, rng, options.samples, outputs), f"{options.samples} random samples"
+
+
+def random_targets(loss: Loss, rng: np.random.Generator, samples: int, outputs: int) -> np.ndarray:
+    """Class labels (samples,) or a matrix (samples, M) of the numbers, counts or answers that the loss predicts."""
+    match loss.rule.predicts:
+        case "number":
+            return rng.standard_normal((samples, outputs))
+        case "count":
+            return rng.poisson(2.0, (samples, outputs)).astype(np.float64)
+        case "yes_or_no":
+            return rng.integers(0, 2, (samples, outputs)).astype(np.float64)
+    return rng.integers(0, outputs, samples) if outputs > 1 else np.ones((samples, 1))
 
 
 def _show(found: GradientCheck, report: Report) -> None:

@@ -21,13 +21,23 @@ def measure(network: Network, x: np.ndarray, y: np.ndarray, codec: TableCodec | 
     results: dict[str, Any] = {"test_loss": evaluation.loss}
     if network.classifies:
         return results | {"test_accuracy": 100.0 * evaluation.accuracy}
-    output = network.output(x)
-    true, predicted = (codec.decode_targets(part) if codec else part.astype(np.float64) for part in (y, output))
+    true, predicted = (codec.decode_targets(part) if codec else part for part in (y, network.predict(x)))
+    true, predicted = true.astype(np.float64), predicted.astype(np.float64)
     residual = ((predicted - true) ** 2).mean(axis=0)
     spread = true.var(axis=0)
     rmse = np.sqrt(residual)
     r2 = np.where(spread > 0, 1.0 - residual / np.where(spread > 0, spread, 1.0), np.nan)
     return results | {"rmse": _one_or_all(rmse), "r2": _one_or_all(r2)}
+
+
+def class_scores(network: Network, x: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The scores (n, classes), and whether they are probabilities; one output becomes two scores, for no and yes."""
+    probabilities = network.loss is not None and network.loss.rule.gives_probabilities
+    scores = network.predict_proba(x) if probabilities else network.output(x)
+    if scores.shape[1] == 1:
+        no = 1.0 - scores if probabilities else -scores
+        scores = np.concatenate([no, scores], axis=1)
+    return scores, probabilities
 
 
 def in_words(results: dict[str, Any], target: str | None = None) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bpcore.backends.base import Backend
 from bpcore.data.codec import TableCodec
 from bpcore.data.dataset import Dataset
@@ -35,17 +33,6 @@ class Model:
     image_shape: tuple[int, int] | None
     codec: TableCodec | None
     data: dict[str, Any]
-
-    def probabilities(self, output: np.ndarray) -> np.ndarray | None:
-        """The probability of each class from outputs (n, M), None where the loss gives none."""
-        loss = self.network.loss
-        if self.classes is None or loss is None or not loss.name.endswith("cross_entropy"):
-            return None
-        z = output.astype(np.float64)
-        if loss.name == "binary_cross_entropy":
-            return 1.0 / (1.0 + np.exp(-np.clip(z, -500.0, 500.0)))
-        e = np.exp(z - z.max(axis=1, keepdims=True))
-        return np.asarray(e / e.sum(axis=1, keepdims=True))
 
 
 def about(dataset: Dataset, data: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +64,7 @@ def open_model(path: str, backend: Backend) -> Model:
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise InputError(f"{file}: the description of its data is damaged: {error}") from error
     if classes is None and network.classifies:
-        classes = tuple(map(str, range(network.outputs)))
+        classes = tuple(map(str, range(max(network.outputs, 2))))  # one output says no or yes
     if image_shape is None and codec is None:
         image_shape = _square(network.inputs)
     _check_sizes(file, network, classes, image_shape, codec)
@@ -97,7 +84,7 @@ def _check_sizes(
     image_shape: tuple[int, int] | None,
     codec: TableCodec | None,
 ) -> None:
-    if classes is not None and len(classes) != network.outputs:
+    if classes is not None and len(classes) != max(network.outputs, 2):
         raise InputError(f"{file} names {len(classes)} classes, but its network has {network.outputs} outputs")
     inputs = codec.inputs if codec else math.prod(image_shape) if image_shape else network.inputs
     if inputs != network.inputs:

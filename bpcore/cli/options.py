@@ -155,10 +155,9 @@ def stopping(options: Options) -> list[Callback]:
 def chosen_loss(options: Options, dataset: Dataset) -> Loss:
     """The loss that was named, or the default for the kind of targets."""
     name = options.loss or ("squared_error" if dataset.classes is None else "softmax_cross_entropy")
-    if dataset.classes is None and name != "squared_error":
-        if name == "poisson":
-            raise InputError(
-                "poisson takes counts as they are, but numbers are scaled here; use squared_error, or Python"
-            )
+    loss = Loss(name, options.label_smoothing)
+    if dataset.classes is None and loss.rule.predicts == "count":
+        raise InputError(f"{name} takes counts as they are, but numbers are scaled here; use squared_error, or Python")
+    if dataset.classes is None and loss.rule.classifies:
         raise InputError(f"{name} is for classes, but the target of {dataset.name} is a number; use squared_error")
-    return Loss(name, options.label_smoothing)
+    return loss

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bpcore.cli.devices import choose_device
+from bpcore.cli.measure import class_scores
 from bpcore.cli.model_file import Model, open_model
 from bpcore.cli.report import Report, percent
 from bpcore.data.files import as_path
@@ -50,18 +51,25 @@ def _rows(model: Model, file: Path) -> np.ndarray:
 
 
 def _predictions(model: Model, file: str, x: np.ndarray) -> Iterator[dict[str, Any]]:
-    output = model.network.output(x)
-    probabilities = model.probabilities(output)
-    for row in range(len(x)):
-        found: dict[str, Any] = {"file": file, "row": row, "at": file if len(x) == 1 else f"{file} {row + 1}"}
-        if model.classes is None:
-            numbers = model.codec.decode_targets(output[row : row + 1])[0] if model.codec else output[row]
-            found["prediction"] = float(numbers[0]) if len(numbers) == 1 else numbers.tolist()
-        else:
-            found["prediction"] = model.classes[int(output[row].argmax())]
-            if probabilities is not None:
-                shares = probabilities[row].tolist()
-                found["probabilities"] = dict(zip(model.classes, shares, strict=True))
+    answers = _numbers(model, x) if model.classes is None else _classes(model, model.classes, x)
+    for row, answer in enumerate(answers):
+        yield {"file": file, "row": row, "at": file if len(x) == 1 else f"{file} {row + 1}", **answer}
+
+
+def _numbers(model: Model, x: np.ndarray) -> Iterator[dict[str, Any]]:
+    """For each row the number, or the list of several, in the target's units."""
+    numbers = model.network.predict(x)
+    for row in model.codec.decode_targets(numbers) if model.codec else numbers:
+        yield {"prediction": float(row[0]) if len(row) == 1 else row.tolist()}
+
+
+def _classes(model: Model, classes: tuple[str, ...], x: np.ndarray) -> Iterator[dict[str, Any]]:
+    """For each row the class with the highest score, and the probability of each class where the loss gives it."""
+    scores, probabilities = class_scores(model.network, x)
+    for row in scores:
+        found: dict[str, Any] = {"prediction": classes[int(row.argmax())]}
+        if probabilities:
+            found["probabilities"] = dict(zip(classes, row.tolist(), strict=True))
         yield found
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from bpcore import plots
 from bpcore.cli import html
+from bpcore.cli.measure import class_scores
 from bpcore.cli.report import percent
 from bpcore.cli.run_folder import run_folder
 from bpcore.data.codec import TableCodec
@@ -132,7 +133,7 @@ def _classes(subject: Subject, pictures: Pictures) -> Iterator[str]:
     """The confusion matrix, a table of the classes and, for images, the worst mistakes."""
     if len(subject.x) == 0:
         return
-    scores, probabilities = _scores(subject.network, subject.x)
+    scores, probabilities = class_scores(subject.network, subject.x)
     classes = subject.classes or ()
     if len(classes) != scores.shape[1]:
         classes = tuple(map(str, range(scores.shape[1])))
@@ -158,7 +159,7 @@ def _classes(subject: Subject, pictures: Pictures) -> Iterator[str]:
             "worst-mistakes",
             figure,
             f"{shown} misclassified test images, with the predicted and the true class.",
-            f"{which}, the most confident first: what the network said, and the true class.",
+            f"{which}, the most confident first, with the predicted class (said) and the true class (is).",
         )
 
 
@@ -188,8 +189,8 @@ def _numbers(subject: Subject, pictures: Pictures) -> Iterator[str]:
     """Plots of predicted against true numbers, one for each target."""
     if len(subject.x) == 0:
         return
-    codec, output = subject.codec, subject.network.output(subject.x)
-    true, predicted = (codec.decode_targets(part) if codec else part for part in (subject.y, output))
+    codec, predicted = subject.codec, subject.network.predict(subject.x)
+    true, predicted = (codec.decode_targets(part) if codec else part for part in (subject.y, predicted))
     yield html.heading("Predicted against true")
     several = true.shape[1] > 1
     for target in range(min(true.shape[1], MOST_TARGETS)):
@@ -240,16 +241,6 @@ def _diagnostics(subject: Subject, pictures: Pictures) -> Iterator[str]:
     yield pictures.embed("diagnostics", plots.diagnostics(found.samples), alt, caption)
     yield html.paragraph(f"{title(last)}:")
     yield html.numbers(*table(last))
-
-
-def _scores(network: Network, x: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The network's scores (n, M) of all classes, and whether they are probabilities; one output becomes two scores."""
-    probabilities = network.loss is not None and network.loss.name.endswith("cross_entropy")
-    scores = network.predict_proba(x) if probabilities else network.output(x)
-    if scores.shape[1] == 1:
-        no = 1.0 - scores if probabilities else -scores
-        scores = np.concatenate([no, scores], axis=1)
-    return scores, probabilities
 
 
 def _share(part: int, whole: int) -> str:

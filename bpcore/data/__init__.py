@@ -22,6 +22,7 @@ from bpcore.data.small import load_digits, load_mnist_sample
 from bpcore.data.table import SUFFIXES, load_table
 from bpcore.data.targets import check_task
 from bpcore.errors import InputError, MissingExtraError, unknown_name
+from bpcore.kernels.table import Table
 
 __all__ = [
     "DATASETS",
@@ -49,12 +50,15 @@ def _mnist_loader(name: str) -> Loader:
     return lambda data_dir, progress: load_mnist(name, data_dir=data_dir, progress=progress)
 
 
-DATASETS: dict[str, Loader] = {
-    **{name: _mnist_loader(name) for name in SOURCES},
-    cifar.NAME: lambda data_dir, progress: load_cifar10(data_dir=data_dir, progress=progress),
-    "digits": lambda data_dir, progress: load_digits(),
-    "mnist_sample": lambda data_dir, progress: load_mnist_sample(),
-}
+DATASETS: Table[Loader] = Table(
+    "data set",
+    {
+        **{name: _mnist_loader(name) for name in SOURCES},
+        cifar.NAME: lambda data_dir, progress: load_cifar10(data_dir=data_dir, progress=progress),
+        "digits": lambda data_dir, progress: load_digits(),
+        "mnist_sample": lambda data_dir, progress: load_mnist_sample(),
+    },
+)
 """The built-in data sets, name -> loader."""
 
 DOWNLOADED: dict[str, Callable[[Path], Path | None]] = {

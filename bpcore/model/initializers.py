@@ -1,4 +1,4 @@
-"""How weights begin: functions from (generator, inputs, outputs) to a float64 matrix (inputs, outputs).
+"""Initialisers of weights: functions from (generator, inputs, outputs) to a float64 matrix (inputs, outputs).
 
 He: K. He et al., "Delving deep into rectifiers" (2015). Xavier: X. Glorot and Y. Bengio, "Understanding the
 difficulty of training deep feedforward neural networks" (2010).
@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bpcore.errors import InputError, InputTypeError, unknown_name
+from bpcore.kernels.table import Table
 
 Initializer = Callable[[np.random.Generator, int, int], np.ndarray]
 
@@ -48,21 +49,24 @@ def _zeros(rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
     return np.zeros((inputs, outputs))
 
 
-INITIALIZERS: dict[str, Initializer] = {
-    "he_normal": _normal(_he),
-    "he_uniform": _uniform(_he),
-    "xavier_normal": _normal(_xavier),
-    "xavier_uniform": _uniform(_xavier),
-    "lecun_normal": _normal(_lecun),
-    "lecun_uniform": _uniform(_lecun),
-    "standard_normal": _normal(lambda inputs, outputs: 1.0),
-    "identity": _identity,
-    "zeros": _zeros,
-}
+INITIALIZERS: Table[Initializer] = Table(
+    "initializer",
+    {
+        "he_normal": _normal(_he),
+        "he_uniform": _uniform(_he),
+        "xavier_normal": _normal(_xavier),
+        "xavier_uniform": _uniform(_xavier),
+        "lecun_normal": _normal(_lecun),
+        "lecun_uniform": _uniform(_lecun),
+        "standard_normal": _normal(lambda inputs, outputs: 1.0),
+        "identity": _identity,
+        "zeros": _zeros,
+    },
+)
 
 
 def draw(initializer: str | Initializer, rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
-    """Draw one weight matrix (inputs, outputs), float64."""
+    """Draw a weight matrix (inputs, outputs), float64."""
     if isinstance(initializer, str):
         if initializer not in INITIALIZERS:
             raise unknown_name("initializer", initializer, INITIALIZERS)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from bpcore.backends.arrays import Array
 from bpcore.backends.contract.checks import check_product
 from bpcore.errors import InputError
-from bpcore.kernels.activations import Activation
+from bpcore.kernels.activations import ActivationRule
 from bpcore.model.activations import get_activation
 from bpcore.ops.arguments import Call, as_matrix, for_product, number
 
@@ -197,7 +197,7 @@ def column_sums(x: Array, *, out: Array | None = None) -> Array:
 
 def _with_activation(
     name: str, activation: str, parameter: Array | float | None, **arrays: Array | None
-) -> tuple[Call, Activation]:
+) -> tuple[Call, ActivationRule]:
     entry = get_activation(activation)
     given = None if parameter is None or isinstance(parameter, Real) else parameter
     return Call(name, (), **arrays, parameter=given), entry

@@ -46,9 +46,9 @@ def loss(
 ) -> LossAndDelta:
     """The mean loss of outputs z (B, M), without softmax or sigmoid, and the last layer's delta (BP1), in one pass.
 
-    targets     labels, integers (B,), or a matrix (B, M): shares that sum to one for softmax_cross_entropy, numbers
-                from 0 to 1 for binary_cross_entropy, one-hot for hinge. Labels on the CPU are checked; on a GPU a check
-                would wait for the device, and a label outside 0 to M - 1 counts as a target of zeros
+    targets     labels, integers (B,), or a matrix (B, M) such as the loss takes: shares that sum to one, numbers from 0
+                to 1, one-hot rows, ... Labels on the CPU are checked; on a GPU a check would wait for the device, and a
+                label outside 0 to M - 1 counts as a target of zeros. The numbers of a matrix are not checked
     loss        the name of a loss (bpcore.model.losses.LOSSES), or a loss with its settings, such as
                 bpcore.SoftmaxCrossEntropy(label_smoothing=0.1)
     weights     (B,), the weights of the samples in the mean: zero or more, and not all zero
@@ -75,7 +75,7 @@ def loss(
     given = call.get("weights")
     batch = Batch(z, chosen_targets, backend.empty(z.shape[:1], dtype) if given is None else given, given is not None)
     control, _, _ = control_of(call)
-    backend.loss_head(chosen.entry, kept, no_bias, batch, out, bias_grad, control, smoothing=chosen.label_smoothing)
+    backend.loss_head(chosen.rule, kept, no_bias, batch, out, bias_grad, control, settings=chosen.settings)
     return LossAndDelta(control.losses.reshape(()), out, bias_grad, control.correct.reshape(()))
 
 

@@ -34,7 +34,7 @@ def update(
     params                  of any shape, contiguous; ideally all parameters of a network in one array, with views
     grads                   their gradients; not changed
     state                   as made by `optimizer_state`
-    optimizer               a name (sgd, momentum, nesterov, rmsprop, adam, adamw), or one with settings, such as
+    optimizer               the name of an optimizer (bpcore.training.optimizers.OPTIMIZERS), or one with settings:
                             bpcore.Adam(learning_rate=0.01, max_norm=1.0)
     step                    the number of steps before this one: 0 at the first
     decayed                 whether the optimizer's l2 and weight_decay apply to these parameters; False for biases

@@ -16,10 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from bpcore.backends.base import Backend
 from bpcore.errors import InputError
-from bpcore.model.losses import Loss
+from bpcore.model.losses import Answer, Loss
 from bpcore.sklearn import inputs
 from bpcore.sklearn.perceptron import Perceptron
-from bpcore.training.prediction import Answer
 
 
 class MLPClassifier(ClassifierMixin, Perceptron):
@@ -173,13 +172,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return of_classes if weights is None else weights * of_classes
 
     def _loss(self) -> Loss:
-        return Loss("softmax_cross_entropy" if self._out_activation() == "softmax" else "binary_cross_entropy")
-
-    def _out_activation(self) -> str:
-        return "logistic" if self._several or self.n_outputs_ == 1 else "softmax"
+        yes_or_no = self._several or self.n_outputs_ == 1
+        return Loss("binary_cross_entropy" if yes_or_no else "softmax_cross_entropy")
 
     def _score_answer(self) -> Answer:
-        return "label" if self.out_activation_ == "softmax" else "yes_or_no"
+        return self._loss().answer(classifies=True)
 
     def _score_of(self, answers: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
         return float(accuracy_score(targets.astype(np.int64), answers, sample_weight=weights))
@@ -206,7 +203,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             return inputs.to_place_of(np.log(probabilities), x)
 
     def _probabilities(self, X: Any, method: str) -> tuple[np.ndarray, Any]:
-        found, x = self._answer(X, "softmax" if self.out_activation_ == "softmax" else "sigmoid", method)
+        found, x = self._answer(X, self._link(), method)
         return np.hstack([1 - found, found]) if found.shape[1] == 1 and not self._several else found, x
 
     def __sklearn_tags__(self) -> Any:

@@ -14,12 +14,12 @@ from bpcore.backends.samples import Samples
 from bpcore.errors import InputError
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.layers import Dense
-from bpcore.model.losses import Loss
+from bpcore.model.losses import Answer, Loss
 from bpcore.sklearn.increments import Increments
 from bpcore.sklearn.inputs import for_samples
 from bpcore.sklearn.parameters import Parameters, Shape
 from bpcore.training.passes import EVALUATION_BATCH
-from bpcore.training.prediction import Answer, Predictor
+from bpcore.training.prediction import Predictor
 from bpcore.training.samples import prepare
 
 

@@ -14,11 +14,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from bpcore.backends.base import Backend
 from bpcore.backends.precision import PRECISIONS
-from bpcore.model.losses import Loss
+from bpcore.model.losses import Answer, Loss
 from bpcore.sklearn import inputs
 from bpcore.sklearn.engine import Engine, Plan
-from bpcore.sklearn.parameters import Parameters, Shape, shape_of
-from bpcore.training.prediction import Answer
+from bpcore.sklearn.parameters import OWN_NAMES, Parameters, Shape, shape_of
 from bpcore.training.schedules import SCHEDULES
 
 OPEN_ENDED = ("constant", "invscaling", "adaptive")
@@ -85,9 +84,14 @@ class NetworkEstimator(BaseEstimator, ABC):
     def _score_of(self, answers: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
         """The score of the answers that _score_answer names."""
 
-    @abstractmethod
     def _out_activation(self) -> str:
-        """The name of the output activation."""
+        """The name of the loss's link, as scikit-learn calls it."""
+        link = self._loss().rule.link
+        return {own: name for name, own in OWN_NAMES.items()}.get(link, link)
+
+    def _link(self) -> Answer:
+        """The link of the fitted network, as bpcore calls it."""
+        return OWN_NAMES.get(self.out_activation_, self.out_activation_)  # type: ignore[return-value]
 
     def _shape(self, sizes: tuple[int, ...]) -> Shape:
         return shape_of(sizes, self.activation, self.dropout, self.max_weight_norm)

@@ -8,34 +8,34 @@ import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from bpcore.backends.base import Backend
 from bpcore.errors import InputError
-from bpcore.model.losses import Loss
+from bpcore.kernels.losses import LOSSES
+from bpcore.model.losses import Answer, Loss, get_loss
 from bpcore.sklearn import inputs
 from bpcore.sklearn.perceptron import Perceptron
-from bpcore.training.prediction import Answer
 
 
 class MLPRegressor(RegressorMixin, Perceptron):
-    """Multilayer perceptron regressor, trained with the squared error or the Poisson loss.
+    """Multilayer perceptron regressor, by default trained with the squared error.
 
     Parameters and fitted attributes have the meaning they have in sklearn.neural_network.MLPRegressor; loss is
-    "squared_error" or "poisson" (counts; exp is applied to the outputs). See MLPClassifier for the additional
-    parameters. Training minimizes the sum over several outputs; loss_ is their mean, as in scikit-learn.
+    "squared_error", "poisson" (counts; exp is applied to the outputs), or any other loss of numbers or counts, by its
+    name or as a bpcore.Loss. See MLPClassifier for the additional parameters. Training minimizes the sum over several
+    outputs; loss_ is their mean, as in scikit-learn.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Perceptron._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson"})],
+        "loss": [str, Loss],
     }
 
     def __init__(
         self,
-        loss: str = "squared_error",
+        loss: str | Loss = "squared_error",
         hidden_layer_sizes: Any = (100,),
         activation: Any = "relu",
         *,
@@ -114,28 +114,25 @@ class MLPRegressor(RegressorMixin, Perceptron):
         return numbers
 
     def _loss(self) -> Loss:
-        return Loss(self.loss)
+        loss = get_loss(self.loss)
+        if loss.rule.classifies:
+            regressions = ", ".join(name for name, rule in LOSSES.items() if not rule.classifies)
+            raise InputError(f"{loss.name} is a loss for classes; accepted: {regressions}")
+        return loss
 
     def _loss_share(self) -> float:
-        return 1.0 / self.n_outputs_ if self.loss == "squared_error" else 1.0
-
-    def _out_activation(self) -> str:
-        return "exp" if self.loss == "poisson" else "identity"
+        return 1.0 / self.n_outputs_ if self._loss().rule.predicts == "number" else 1.0
 
     def _score_answer(self) -> Answer:
-        return "output"
+        return self._link()
 
     def _score_of(self, answers: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> float:
-        return float(r2_score(targets, self._from_output(answers), sample_weight=weights))
-
-    def _from_output(self, output: np.ndarray) -> np.ndarray:
-        return np.exp(output) if self.out_activation_ == "exp" else output
+        return float(r2_score(targets, answers, sample_weight=weights))
 
     def predict(self, X: Any) -> Any:
         """Predict the outputs of each sample: (samples,) for one output, else (samples, outputs)."""
         check_is_fitted(self)
-        output, x = self._answer(X, "output", "predict")
-        numbers = self._from_output(output)
+        numbers, x = self._answer(X, self._link(), "predict")
         return inputs.to_place_of(numbers.ravel() if numbers.shape[1] == 1 else numbers, x)
 
     def __sklearn_tags__(self) -> Any:

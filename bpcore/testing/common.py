@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bpcore.backends.base import Backend
+from bpcore.kernels.losses import LossRule
 
 DTYPES = [np.float32, np.float64]
 SHAPES = [(1, 1), (1, 7), (5, 3), (13, 40)]
@@ -51,3 +52,10 @@ LAYOUTS: list[Layout] = [contiguous, leading_rows, leading_columns, transposed]
 def tolerance(dtype: Any) -> dict[str, Any]:
     """The tolerance of elementwise results against the float64 reference."""
     return {"rtol": 2e-5, "atol": 2e-6} if dtype == np.float32 else {"rtol": 1e-11, "atol": 1e-12}
+
+
+def settings_to_try(rule: LossRule) -> list[dict[str, float]]:
+    """A loss's settings at their defaults and, if it has any, all of them at other values."""
+    defaults = {setting.name: setting.default for setting in rule.settings}
+    others = {name: 0.5 * default + 0.1 for name, default in defaults.items()}
+    return [defaults, others] if others else [defaults]

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
-erf = np.vectorize(math.erf, otypes=[float])
+Reference = TypeVar("Reference")
+
+
+class References(dict[str, Reference]):
+    """References by the names of the table's entries. Asked for one that is not there, it says what to do."""
+
+    def __missing__(self, name: object) -> Reference:
+        have = ", ".join(self)
+        raise AssertionError(f"bpcore/testing/references.py has no reference for {name!r}: write one; it has {have}")
+
+
+# --- activations: f(z, p) and f'(z, p), exact over all of float32 ---------------------------------------------
+
+erfc = np.vectorize(math.erfc, otypes=[float])
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
 def sigmoid(z: Any) -> Any:
     """1 / (1 + e^-z)."""
-    return 1.0 / (1.0 + np.exp(-z))
+    e = np.exp(-abs(z))
+    return np.where(z < 0, e, 1.0) / (1.0 + e)
 
 
 def phi(z: Any) -> Any:
@@ -24,33 +38,54 @@ def phi(z: Any) -> Any:
 
 def cdf(z: Any) -> Any:
     """The standard normal distribution function."""
-    return (1 + erf(z / math.sqrt(2))) / 2
+    return erfc(-z / math.sqrt(2)) / 2
 
 
-def selu_derivative(z: np.ndarray) -> np.ndarray:
-    """SELU's derivative (Klambauer et al. 2017)."""
-    return np.where(z > 0, SELU_SCALE, SELU_SCALE * SELU_ALPHA * np.exp(np.minimum(z, 0)))
+def softplus(z: Any) -> Any:
+    """log(1 + e^z)."""
+    return np.logaddexp(0, z)
 
 
-Pair = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+def exponential(z: Any, p: float) -> Any:
+    """ELU."""
+    return np.where(z < 0, p * np.expm1(np.minimum(z, 0)), z)
 
-# name -> (f(z), f'(z)), with the table's own parameters
-ACTIVATIONS: dict[str, Pair] = {
-    "identity": (lambda z: z, np.ones_like),
-    "sigmoid": (sigmoid, lambda z: sigmoid(z) * (1 - sigmoid(z))),
-    "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),
-    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0),
-    "leaky_relu": (lambda z: np.where(z > 0, z, 0.01 * z), lambda z: np.where(z > 0, 1, 0.01)),
-    "prelu": (lambda z: np.where(z > 0, z, 0.25 * z), lambda z: np.where(z > 0, 1, 0.25)),
-    "elu": (lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))), lambda z: np.exp(np.minimum(z, 0))),
-    "selu": (
-        lambda z: SELU_SCALE * np.where(z > 0, z, SELU_ALPHA * np.expm1(np.minimum(z, 0))),
-        selu_derivative,
-    ),
-    "softplus": (lambda z: np.logaddexp(0, z), sigmoid),
-    "silu": (lambda z: z * sigmoid(z), lambda z: sigmoid(z) * (1 + z * (1 - sigmoid(z)))),
-    "gelu": (lambda z: z * cdf(z), lambda z: cdf(z) + z * phi(z)),
-}
+
+def exponential_derivative(z: Any, p: float) -> Any:
+    """ELU's derivative."""
+    return np.where(z > 0, 1, p * np.exp(np.minimum(z, 0)))
+
+
+def mish_derivative(z: Any) -> Any:
+    """t + z (1 - t^2) sigmoid(z) with t = tanh(softplus(z))."""
+    t = np.tanh(softplus(z))
+    return t + z * (1 - t) * (1 + t) * sigmoid(z)
+
+
+Pair = tuple[Callable[..., Any], Callable[..., Any]]
+
+# p is the table's own where it is not given.
+ACTIVATIONS: References[Pair] = References(
+    {
+        "identity": (lambda z, p=0.0: z, lambda z, p=0.0: np.ones_like(z)),
+        "sigmoid": (lambda z, p=0.0: sigmoid(z), lambda z, p=0.0: sigmoid(z) * sigmoid(-z)),
+        "tanh": (lambda z, p=0.0: np.tanh(z), lambda z, p=0.0: 4 * sigmoid(2 * z) * sigmoid(-2 * z)),
+        "relu": (lambda z, p=0.0: np.maximum(z, 0), lambda z, p=0.0: (z > 0) * 1.0),
+        "leaky_relu": (lambda z, p=0.01: np.where(z < 0, p * z, z), lambda z, p=0.01: np.where(z > 0, 1, p)),
+        "prelu": (lambda z, p=0.25: np.where(z < 0, p * z, z), lambda z, p=0.25: np.where(z > 0, 1, p)),
+        "elu": (lambda z, p=1.0: exponential(z, p), lambda z, p=1.0: exponential_derivative(z, p)),
+        "selu": (
+            lambda z, p=0.0: SELU_SCALE * exponential(z, SELU_ALPHA),
+            lambda z, p=0.0: SELU_SCALE * exponential_derivative(z, SELU_ALPHA),
+        ),
+        "softplus": (lambda z, p=0.0: softplus(z), lambda z, p=0.0: sigmoid(z)),
+        "silu": (lambda z, p=0.0: z * sigmoid(z), lambda z, p=0.0: sigmoid(z) * (1 + z * sigmoid(-z))),
+        "gelu": (lambda z, p=0.0: z * cdf(z), lambda z, p=0.0: cdf(z) + z * phi(z)),
+        "mish": (lambda z, p=0.0: z * np.tanh(softplus(z)), lambda z, p=0.0: mish_derivative(z)),
+    }
+)
+
+# --- outputs --------------------------------------------------------------------------------------------------
 
 
 def softmax(z: Any) -> Any:
@@ -84,35 +119,139 @@ def limited_columns(weights: np.ndarray, limit: float) -> np.ndarray:
     return weights * np.minimum(1.0, limit / np.where(norms > 0, norms, limit))
 
 
+# --- losses: of each row, and the derivative by z, for a dense target matrix ----------------------------------
+
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+def squared_error(z: np.ndarray, t: np.ndarray) -> Rows:
+    """Half the sum of squares."""
+    return ((z - t) ** 2).sum(axis=1) / 2, z - t
+
+
+def huber(z: np.ndarray, t: np.ndarray, threshold: float = 1.0) -> Rows:
+    """Half the square of a difference up to the threshold, and a straight line beyond (Huber 1964)."""
+    size = abs(z - t)
+    rows = np.where(size <= threshold, size**2 / 2, threshold * (size - threshold / 2)).sum(axis=1)
+    return rows, np.clip(z - t, -threshold, threshold)
+
+
+def poisson(z: np.ndarray, t: np.ndarray) -> Rows:
+    """Half the Poisson deviance of the mean e^z."""
+    a = np.exp(z)
+    return (t * (np.log(np.where(t > 0, t, 1)) - z) - t + a).sum(axis=1), a - t
+
+
+def softmax_cross_entropy(z: np.ndarray, t: np.ndarray, label_smoothing: float = 0.0) -> Rows:
+    """The cross-entropy of softmax(z), with the labels smoothed over the outputs."""
+    t = t * (1 - label_smoothing) + label_smoothing / z.shape[1]
+    return -(t * np.log(softmax(z))).sum(axis=1), softmax(z) - t
+
+
+def binary_cross_entropy(z: np.ndarray, t: np.ndarray, label_smoothing: float = 0.0) -> Rows:
+    """The cross-entropy of each sigmoid(z), with the answers smoothed between yes and no."""
+    t = t * (1 - label_smoothing) + label_smoothing / 2
+    s = sigmoid(z)
+    return -(t * np.log(s) + (1 - t) * np.log(1 - s)).sum(axis=1), s - t
+
+
+def hinge(z: np.ndarray, t: np.ndarray) -> Rows:
+    """The multi-class margin."""
+    y, index = t.argmax(axis=1), np.arange(len(z))
+    margins = np.maximum(0, z - z[index, y][:, None] + 1)
+    margins[index, y] = 0
+    delta = (margins > 0) * 1.0
+    delta[index, y] = -delta.sum(axis=1)
+    return margins.sum(axis=1), delta
+
+
+LOSSES: References[Callable[..., Rows]] = References(
+    {
+        loss.__name__: loss
+        for loss in (squared_error, huber, poisson, softmax_cross_entropy, binary_cross_entropy, hinge)
+    }
+)
+
+
 def loss_and_delta(
-    name: str, z: np.ndarray, t: np.ndarray, weights: np.ndarray, smoothing: float = 0.0
+    name: str, z: np.ndarray, t: np.ndarray, weights: np.ndarray, **settings: float
 ) -> tuple[float, np.ndarray]:
     """The weighted mean loss and its derivative by z, for a dense target matrix."""
-    outputs = z.shape[1]
-    if name == "squared_error":
-        rows, delta = ((z - t) ** 2).sum(axis=1) / 2, z - t
-    elif name == "poisson":
-        a = np.exp(z)
-        rows, delta = (t * (np.log(np.where(t > 0, t, 1)) - z) - t + a).sum(axis=1), a - t
-    elif name == "softmax_cross_entropy":
-        t = t * (1 - smoothing) + smoothing / outputs
-        rows, delta = -(t * np.log(softmax(z))).sum(axis=1), softmax(z) - t
-    elif name == "binary_cross_entropy":
-        t = t * (1 - smoothing) + smoothing / 2
-        s = sigmoid(z)
-        rows, delta = -(t * np.log(s) + (1 - t) * np.log(1 - s)).sum(axis=1), s - t
-    elif name == "hinge":
-        y = t.argmax(axis=1)
-        index = np.arange(len(z))
-        margins = np.maximum(0, z - z[index, y][:, None] + 1)
-        margins[index, y] = 0
-        delta = (margins > 0) * 1.0
-        delta[index, y] = -delta.sum(axis=1)
-        rows = margins.sum(axis=1)
-    else:
-        raise AssertionError(f"write a reference for {name}")
+    rows, delta = LOSSES[name](z, t, **settings)
     share = weights / weights.sum()
     return float((rows * share).sum()), delta * share[:, None]
+
+
+# --- optimizers: the weights after a sequence of gradients, as the papers have it; o: the settings -------------
+
+Gradients = Iterable[np.ndarray]
+
+
+def sgd(o: Any, w: np.ndarray, gradients: Gradients) -> np.ndarray:
+    """Gradient descent."""
+    for g in gradients:
+        w = w - o.learning_rate * g
+    return w
+
+
+def momentum(o: Any, w: np.ndarray, gradients: Gradients) -> np.ndarray:
+    """Polyak 1964."""
+    v = np.zeros_like(w)
+    for g in gradients:
+        v = o.momentum * v - o.learning_rate * g
+        w = w + v
+    return w
+
+
+def nesterov(o: Any, w: np.ndarray, gradients: Gradients) -> np.ndarray:
+    """The form of Sutskever et al. 2013, seen from the point that is looked ahead to."""
+    v = np.zeros_like(w)
+    for g in gradients:
+        before, v = v, o.momentum * v - o.learning_rate * g
+        w = w - o.momentum * before + (1 + o.momentum) * v
+    return w
+
+
+def rmsprop(o: Any, w: np.ndarray, gradients: Gradients) -> np.ndarray:
+    """Hinton 2012."""
+    s = np.zeros_like(w)
+    for g in gradients:
+        s = o.decay * s + (1 - o.decay) * g**2
+        w = w - o.learning_rate * g / (np.sqrt(s) + o.epsilon)
+    return w
+
+
+def adam(o: Any, w: np.ndarray, gradients: Gradients, weight_decay: float = 0.0) -> np.ndarray:
+    """Kingma and Ba 2015, algorithm 1."""
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for t, g in enumerate(gradients, 1):
+        m = o.beta1 * m + (1 - o.beta1) * g
+        v = o.beta2 * v + (1 - o.beta2) * g**2
+        mean, square = m / (1 - o.beta1**t), v / (1 - o.beta2**t)
+        w = w - o.learning_rate * (mean / (np.sqrt(square) + o.epsilon) + weight_decay * w)
+    return w
+
+
+def adamw(o: Any, w: np.ndarray, gradients: Gradients) -> np.ndarray:
+    """Loshchilov and Hutter 2019, algorithm 2."""
+    return adam(o, w, gradients, o.weight_decay)
+
+
+def lion(o: Any, w: np.ndarray, gradients: Gradients) -> np.ndarray:
+    """Chen et al. 2023, algorithm 2."""
+    m = np.zeros_like(w)
+    for g in gradients:
+        direction = np.sign(o.beta1 * m + (1 - o.beta1) * g)
+        w = w - o.learning_rate * (direction + o.weight_decay * w)
+        m = o.beta2 * m + (1 - o.beta2) * g
+    return w
+
+
+OPTIMIZERS: References[Callable[..., np.ndarray]] = References(
+    {rule.__name__: rule for rule in (sgd, momentum, nesterov, rmsprop, adam, adamw, lion)}
+)
+
+# --- random numbers and orders --------------------------------------------------------------------------------
 
 
 def philox4x32(counter: list[int], key: list[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""The optimizers as a user chooses them: an update rule of the table and its settings.
+"""The optimizers as a user chooses them: an update rule of the table (kernels/optimizers.py) and its settings.
 
 An optimizer owns no parameters and no state: it is given the buffers at each call. What all of them know:
 
@@ -12,7 +12,8 @@ max_norm         the gradient is scaled down to this global norm where it is lon
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from functools import wraps
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
@@ -21,8 +22,19 @@ import numpy as np
 
 from bpcore.errors import InputError, InputTypeError, unknown_name
 from bpcore.kernels.optimizers import UPDATE_RULES, UpdateRule
+from bpcore.kernels.table import Table
 
 Kind = TypeVar("Kind", bound="Optimizer")
+
+
+def share(default: float) -> float:
+    """A setting of a class below that must be 0 or more, and less than 1."""
+    return field(default=default, metadata={"below": 1.0})
+
+
+def positive(default: float) -> float:
+    """A setting of a class below that must be above 0. One with a plain default may be any number of 0 or more."""
+    return field(default=default, metadata={"positive": True})
 
 
 def settings_by_name(kind: type[Kind]) -> type[Kind]:
@@ -45,9 +57,12 @@ def settings_by_name(kind: type[Kind]) -> type[Kind]:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """Settings common to all optimizers; the subclasses add their own."""
+    """Settings common to all optimizers; a subclass adds its own, and names its rule of the table.
 
-    kinds: ClassVar[dict[str, type[Optimizer]]] = {}
+    What the rule reads as settings.NAME is the subclass's field of that name, a plain number.
+    """
+
+    kinds: ClassVar[Table[type[Optimizer]]] = Table("optimizer")
     rule_name: ClassVar[str]
 
     learning_rate: float
@@ -56,9 +71,10 @@ class Optimizer:
     penalty: float = 0.0
 
     def __init_subclass__(cls, name: str = "", rule: str = "") -> None:
-        """A class without a name stands in no table, and has its parent's rule."""
+        """A class without a name stands in no table, and has its parent's rule, as one without a rule has."""
+        if rule:
+            cls.rule_name = UPDATE_RULES[rule].name
         if name:
-            cls.rule_name = rule
             Optimizer.kinds[name] = cls
 
     def __post_init__(self) -> None:
@@ -70,34 +86,42 @@ class Optimizer:
                 raise InputError(f"{setting.name}={value!r}; accepted: a finite number")
             value = float(value)  # np.float32 is a number too, but no JSON value
             object.__setattr__(self, setting.name, value)
-            if setting.name in ("learning_rate", "max_norm", "epsilon") and value <= 0:
+            if (setting.name in ("learning_rate", "max_norm") or "positive" in setting.metadata) and value <= 0:
                 raise InputError(f"{setting.name}={value!r}; accepted: a number above 0")
             if value < 0:
                 raise InputError(f"{setting.name}={value!r}; accepted: a number of 0 or more")
-            if setting.name in ("momentum", "decay", "beta1", "beta2") and value >= 1:
+            if value >= setting.metadata.get("below", math.inf):
                 raise InputError(f"{setting.name}={value!r}; accepted: 0 <= {setting.name} < 1")
         if self.l2 and self.penalty:
             raise InputError(f"l2={self.l2!r} and penalty={self.penalty!r} were given; accepted: one of the two")
 
     @property
     def rule(self) -> UpdateRule:
-        """The element function."""
+        """The table's entry: the element function, and the names of what it reads."""
         return UPDATE_RULES[self.rule_name]
 
-    def own_settings(self) -> tuple[float, ...]:
-        """Up to four numbers for the element function."""
-        return ()
-
     def settings(self) -> np.ndarray:
-        """The eight numbers that Backend.update reads, float64."""
-        own = self.own_settings()
-        shared = (self.l2, getattr(self, "weight_decay", 0.0), self.max_norm or 0.0, self.penalty)
-        return np.array([*shared, *own, *[0.0] * (4 - len(own))])
+        """The eight numbers that Backend.update reads, float64: four that all optimizers share, then the rule's own."""
+        settings = np.zeros(8)
+        settings[:4] = (self.l2, getattr(self, "weight_decay", 0.0), self.max_norm or 0.0, self.penalty)
+        for place, name in enumerate(self.rule.settings, 4):
+            settings[place] = getattr(self, name)
+        return settings
+
+    def factors(self, t: np.ndarray) -> Mapping[str, np.ndarray]:
+        """The rule's factors of the steps t = 1, 2, ..., by their names."""
+        return {}
 
     def table(self, factors: np.ndarray, first_step: int = 0) -> np.ndarray:
-        """(steps, 3) float64: the learning rate and the rule's two factors of each step, from `first_step` on."""
+        """(steps, 3) float64: the learning rate and the rule's factors of each step, from `first_step` on.
+
+        factors: the schedule's, on the learning rate.
+        """
         table = np.ones((len(factors), 3))
         table[:, 0] = self.learning_rate * factors
+        of_rule = self.factors(first_step + np.arange(1, len(factors) + 1))
+        for column, name in enumerate(self.rule.factors, 1):
+            table[:, column] = of_rule[name]
         return table
 
     def config(self) -> dict[str, Any]:
@@ -119,11 +143,7 @@ class Momentum(Optimizer, name="momentum", rule="momentum"):
     """SGD with a velocity (Polyak 1964)."""
 
     learning_rate: float = 0.05
-    momentum: float = 0.9
-
-    def own_settings(self) -> tuple[float, ...]:
-        """The momentum."""
-        return (self.momentum,)
+    momentum: float = share(0.9)
 
 
 @settings_by_name
@@ -138,12 +158,8 @@ class RMSProp(Optimizer, name="rmsprop", rule="rmsprop"):
     """The gradient over the root of its running mean square (Hinton 2012)."""
 
     learning_rate: float = 0.001
-    decay: float = 0.9
-    epsilon: float = 1e-8
-
-    def own_settings(self) -> tuple[float, ...]:
-        """The decay of the running mean, and epsilon."""
-        return (self.decay, self.epsilon)
+    decay: float = share(0.9)
+    epsilon: float = positive(1e-8)
 
 
 @settings_by_name
@@ -152,29 +168,38 @@ class Adam(Optimizer, name="adam", rule="adam"):
     """Running means of the gradient and its square (Kingma and Ba 2015)."""
 
     learning_rate: float = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    beta1: float = share(0.9)
+    beta2: float = share(0.999)
+    epsilon: float = positive(1e-8)
 
-    def own_settings(self) -> tuple[float, ...]:
-        """The two decays, and epsilon."""
-        return (self.beta1, self.beta2, self.epsilon)
-
-    def table(self, factors: np.ndarray, first_step: int = 0) -> np.ndarray:
-        """The bias corrections 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)."""
-        table = super().table(factors, first_step)
-        t = first_step + np.arange(1, len(factors) + 1)
-        table[:, 1] = 1.0 / (1.0 - self.beta1**t)
-        table[:, 2] = 1.0 / np.sqrt(1.0 - self.beta2**t)
-        return table
+    def factors(self, t: np.ndarray) -> Mapping[str, np.ndarray]:
+        """The bias corrections."""
+        return {
+            "mean_correction": 1.0 / (1.0 - self.beta1**t),
+            "root_correction": 1.0 / np.sqrt(1.0 - self.beta2**t),
+        }
 
 
 @settings_by_name
 @dataclass(frozen=True, kw_only=True)
-class AdamW(Adam, name="adamw", rule="adam"):
+class AdamW(Adam, name="adamw"):
     """Adam with decoupled weight decay, W <- W - rate weight_decay W (Loshchilov and Hutter 2019)."""
 
     weight_decay: float = 0.01
+
+
+@settings_by_name
+@dataclass(frozen=True, kw_only=True)
+class Lion(Optimizer, name="lion", rule="lion"):
+    """The sign of a mean of momentum and gradient, with decoupled weight decay (Chen et al. 2023).
+
+    Every step is as long as the learning rate, which should be three to ten times smaller than Adam's.
+    """
+
+    learning_rate: float = 0.0001
+    beta1: float = share(0.9)
+    beta2: float = share(0.99)
+    weight_decay: float = 0.0
 
 
 OPTIMIZERS = Optimizer.kinds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 
@@ -11,16 +10,15 @@ from bpcore.backends.feeding import Feed
 from bpcore.backends.samples import Batch, Samples
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.model.layer_stack import LayerStack
+from bpcore.model.losses import Answer
 from bpcore.training.passes import Pass
-
-Answer = Literal["output", "softmax", "sigmoid", "label", "yes_or_no"]
 
 
 class Predictor(Pass):
     """Collects a network's answers in one buffer (samples, ...) on the device.
 
-    answer   "output": the output of the last layer (samples, M); "softmax" or "sigmoid" of it; "label": the index
-             of the largest output, int64 (samples,); "yes_or_no": whether each is above zero, int64 (samples, M)
+    answer   "identity": the output of the last layer (samples, M); "softmax", "sigmoid" or "exp" of it; "label": the
+             index of the largest output, int64 (samples,); "yes_or_no": whether each is above zero, int64 (samples, M)
     """
 
     def __init__(
@@ -41,11 +39,11 @@ class Predictor(Pass):
         self._zeros = backend.full((network.outputs,), 0.0, network.dtype)
 
     def work(self, batch: Batch) -> None:
-        """Forward; make the answers from the output; copy them to their rows among all answers."""
+        """Run forward, make the answers from the output, and copy them to their rows."""
         backend, z = self.backend, self.network.forward(batch.x)
         answers = self._of_batch[: z.shape[0]]
         match self.answer:
-            case "output":
+            case "identity" | "exp":
                 answers = z
             case "softmax":
                 backend.softmax(z, answers)
@@ -58,20 +56,21 @@ class Predictor(Pass):
         backend.scatter(answers, self.control, self._on_device)
 
     def predict(self) -> np.ndarray:
-        """The answers on the host: in one transfer if all samples are on the device, else in one for each chunk."""
+        """Return the answers on the host: in one transfer, or in one for each chunk of streamed samples."""
         self._on_host: list[np.ndarray] = []
         self.run()
         return self._on_host[0] if len(self._on_host) == 1 else np.concatenate(self._on_host)
 
     def collect(self, first: int, stop: int) -> None:
         """Bring the answers of these samples to the host."""
-        self._on_host.append(self.backend.to_numpy(self._on_device[: stop - first]))
+        answers = self.backend.to_numpy(self._on_device[: stop - first])
+        self._on_host.append(np.exp(answers) if self.answer == "exp" else answers)
 
 
 class ConfusionCounter(Pass):
     """Counts how many samples of each class were taken for which, int64 (classes, classes), on the device.
 
-    The samples' targets are class labels. One output predicts class 1 where it is above zero, several the largest one.
+    The samples' targets are class labels. A single output predicts class 1 if it is above zero.
     """
 
     def prepare(self, feed: Feed) -> None:
@@ -82,7 +81,7 @@ class ConfusionCounter(Pass):
         self._counts = self.backend.asarray(np.zeros((classes, classes), np.int64))
 
     def work(self, batch: Batch) -> None:
-        """Forward; the label from the output; add one for each pair of true and predicted class."""
+        """Run forward, take the label from the output, and count each pair of true and predicted class."""
         z = self.network.forward(batch.x)
         predicted = self._predicted[: z.shape[0]]
         if self.network.outputs == 1:
@@ -92,6 +91,6 @@ class ConfusionCounter(Pass):
         self.backend.confusion(predicted, batch.targets, self._counts)
 
     def count(self) -> np.ndarray:
-        """The counts on the host: row the true class, column the predicted one."""
+        """Return the counts on the host: the row is the true class, the column the predicted one."""
         self.run()
         return self.backend.to_numpy(self._counts)

@@ -105,7 +105,7 @@ def check_targets(
         row, column, value = found
         raise InputError(f"{name} holds {value} at row {row}, column {column}")
     if loss is not None:
-        _check_range(matrix, loss, outputs, name)
+        loss.check_targets(matrix, name)
     return matrix
 
 
@@ -179,19 +179,3 @@ def _check_labels(array: np.ndarray, outputs: int, name: str) -> np.ndarray:
             f"{outputs} outputs"
         )
     return np.ascontiguousarray(labels)
-
-
-def _check_range(matrix: np.ndarray, loss: Loss, outputs: int, name: str) -> None:
-    if loss.name == "softmax_cross_entropy":
-        if outputs == 1:
-            raise InputError(
-                "softmax_cross_entropy of one output is always zero; use binary_cross_entropy, or two outputs"
-            )
-        if (matrix < 0).any() or not np.allclose(matrix.sum(axis=1), 1.0, atol=1e-3):
-            raise InputError(f"{name} must hold shares that are zero or more and sum to one in each row")
-    if loss.name == "poisson" and (matrix < 0).any():
-        raise InputError(f"{name} must hold numbers of zero or more for the Poisson loss")
-    if loss.name == "hinge" and (((matrix != 0) & (matrix != 1)).any() or (matrix.sum(axis=1) != 1).any()):
-        raise InputError(f"{name} must be one-hot (a single 1 in each row) for the hinge loss")
-    if loss.name == "binary_cross_entropy" and ((matrix < 0) | (matrix > 1)).any():
-        raise InputError(f"{name} must hold numbers from 0 to 1 for the binary cross-entropy")

@@ -10,6 +10,7 @@ from ..counter import BATCH, FIRST_BAD, STEP
 
 # The holes of the template.
 row: Callable[..., float]
+named_settings: type[Any]
 is_right: Callable[..., float]
 weight_at: Callable[[Any, int], float]
 
@@ -26,10 +27,11 @@ def loss_head(
     totals: Any,
     correct: Any,
     counters: Any,
-    smoothing: float,
+    settings: tuple[float, ...],
 ) -> None:
     """The loss of the batch into its slot, the delta of the last layer (BP1) and its column sums (BP4)."""
     rows, columns = z.shape
+    own = named_settings(*settings)
     total_weight = 0.0
     for i in range(all_weights.shape[0]):
         total_weight += weight_at(all_weights, i)
@@ -41,7 +43,7 @@ def loss_head(
         for j in range(columns):
             z[i, j] += bias[j]
         weight = weight_at(weights, i)
-        loss += weight * row(z, i, targets, delta, smoothing, 0)
+        loss += weight * row(z, i, targets, delta, own, 0)
         if is_right(z, i, targets, 0) > 0.0:
             right += 1
         share = weight / total_weight

@@ -12,6 +12,9 @@ from ..counter import BATCH, FIRST_STEP, STEP
 real: Callable[[float], float]
 element: Callable[..., None]
 state_rows: Callable[[Any, int, int], tuple[Any, ...]]
+named_state: type[Any]
+named_step: type[Any]
+named_settings: type[Any]
 
 
 def update(
@@ -33,8 +36,8 @@ def update(
     """
     step = counters[STEP] - counters[FIRST_STEP]
     rate = table[step, 0] * scale[0]
-    factors = (rate, table[step, 1], table[step, 2])
-    own = (settings[4], settings[5], settings[6], settings[7])
+    factors = named_step(rate, table[step, 1], table[step, 2])
+    own = named_settings(settings[4], settings[5], settings[6], settings[7])
     clip = real(1.0)
     if settings[2] > 0.0 and norm[0] > settings[2]:
         clip = settings[2] / norm[0]
@@ -45,7 +48,7 @@ def update(
         # Slices, so that the loop runs from 0: an index that might be negative would keep it from vectorising.
         w = params[segments[s, 0] : segments[s, 1]]
         g = grads[segments[s, 0] - first : segments[s, 1] - first]
-        rows = state_rows(state, segments[s, 0], segments[s, 1])
+        rows = named_state(*state_rows(state, segments[s, 0], segments[s, 1]))
         for i in range(w.shape[0]):
             gradient = g[i] * clip + l2 * w[i]
             w[i] *= keep

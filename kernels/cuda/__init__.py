@@ -3,9 +3,9 @@
 A kernel runs as a grid of blocks of threads. Blocks are independent; the threads of one block share memory and can
 wait for one another. Two rules hold throughout:
 
-- **Always the same order.** Threads form partial sums, which are added up as a tree in shared memory. Atomic
-  additions, whose order changes from run to run, are used for integers only, whose sum does not depend on it. Grid and
-  block follow from the shapes of the arguments.
+- **Always the same order.** Threads form partial sums, which are added up as a tree in shared memory. Atomic additions,
+  whose order changes from run to run, are used for integers only, where it does not matter. Grid and block follow
+  from the shapes of the arguments.
 - **Every thread meets every barrier.** `sum_down`, `all_sum` and `all_max` (threads.py) wait for the whole block, so a
   thread without work of its own calls them with a zero.
 

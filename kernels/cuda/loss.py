@@ -14,6 +14,7 @@ from .threads import sum_down
 # The holes of the template.
 LANES: int
 row: Callable[..., float]
+named_settings: type[Any]
 is_right: Callable[..., float]
 weight_at: Callable[[Any, int], float]
 
@@ -30,7 +31,7 @@ def loss_head(
     totals: Any,
     correct: Any,
     counters: Any,
-    smoothing: float,
+    settings: tuple[float, ...],
 ) -> None:
     """The loss of the batch into its slot, the delta of the last layer (BP1) and its column sums (BP4).
 
@@ -38,6 +39,7 @@ def loss_head(
     """
     rows, columns = z.shape
     group, groups = cuda.threadIdx.y, cuda.blockDim.y
+    own = named_settings(*settings)
     total_weight = 0.0
     for i in range(group, all_weights.shape[0], groups):
         total_weight += weight_at(all_weights, i)
@@ -50,7 +52,7 @@ def loss_head(
         lane = cuda.threadIdx.x if i < rows else columns
         for j in range(lane, columns, LANES):
             z[i, j] += bias[j]
-        row_loss = row(z, i, targets, delta, smoothing, lane)
+        row_loss = row(z, i, targets, delta, own, lane)
         row_right = 1 if is_right(z, i, targets, lane) > 0.0 and lane == 0 else 0
         if i < rows:
             weight = weight_at(weights, i)

@@ -16,6 +16,9 @@ from .threads import own_element, sum_down
 real: Callable[[float], float]
 element: Callable[..., None]
 state_rows: Callable[[Any, int, int], tuple[Any, ...]]
+named_state: type[Any]
+named_step: type[Any]
+named_settings: type[Any]
 
 
 def update(
@@ -36,15 +39,16 @@ def update(
         if segments[s, 0] <= i < segments[s, 1]:
             step = counters[STEP] - counters[FIRST_STEP]
             rate = table[step, 0] * scale[0]
-            factors = (rate, table[step, 1], table[step, 2])
-            own = (settings[4], settings[5], settings[6], settings[7])
+            factors = named_step(rate, table[step, 1], table[step, 2])
+            own = named_settings(settings[4], settings[5], settings[6], settings[7])
             clip = real(1.0)
             if settings[2] > 0.0 and norm[0] > settings[2]:
                 clip = settings[2] / norm[0]
             decayed = real(segments[s, 2])
             gradient = grads[i - first] * clip + decayed * settings[0] * params[i]
             params[i] *= real(1.0) - decayed * rate * settings[1]
-            element(i, params, gradient, state_rows(state, 0, params.shape[0]), factors, own)
+            rows = named_state(*state_rows(state, 0, params.shape[0]))
+            element(i, params, gradient, rows, factors, own)
 
 
 def global_norm(grads: Any, segments: Any, norm: Any) -> None:

@@ -26,12 +26,8 @@ class BatchOperations(Primitives):
         shuffle: bool = False,
     ) -> Control:
         """Make a control block with `slots` slots, one for each batch of an epoch. table: (steps, 3), see Control."""
-        counters = np.zeros(counter.COUNTERS, np.int64)
-        counters[counter.SEED] = seed
-        counters[counter.SHUFFLE] = shuffle
-        counters[counter.FIRST_BAD] = -1
         return Control(
-            counters=self.asarray(counters),
+            counters=self.asarray(np.array(counter.counters(seed=seed, shuffle=shuffle), np.int64)),
             losses=self.full((slots,), 0.0, dtype),
             totals=self.full((slots,), 0.0, dtype),
             correct=self.asarray(np.zeros(slots, np.int64)),

@@ -7,7 +7,7 @@ from bpcore.backends.contract.primitives import Primitives
 from bpcore.backends.control import Control
 from bpcore.errors import InputError
 from bpcore.kernels import spec
-from bpcore.kernels.activations import Activation
+from bpcore.kernels.activations import ActivationRule
 from bpcore.kernels.bfloat16 import number_dtype
 
 
@@ -35,7 +35,7 @@ class LayerOperations(Primitives):
         self,
         z: Array,
         bias: Array,
-        activation: Activation,
+        activation: ActivationRule,
         out: Array | None = None,
         *,
         parameter: Array | None = None,
@@ -59,7 +59,7 @@ class LayerOperations(Primitives):
         self,
         delta: Array,
         saved: Array,
-        activation: Activation,
+        activation: ActivationRule,
         bias_grad: Array,
         *,
         parameter: Array | None = None,

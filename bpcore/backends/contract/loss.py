@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bpcore.backends.arrays import Array
 from bpcore.backends.contract.primitives import Primitives
 from bpcore.backends.control import Control
 from bpcore.backends.samples import Batch
 from bpcore.kernels import spec
-from bpcore.kernels.losses import Loss
+from bpcore.kernels.losses import LossRule
 
 
 class LossOperations(Primitives):
@@ -15,7 +17,7 @@ class LossOperations(Primitives):
 
     def loss_head(
         self,
-        loss: Loss,
+        loss: LossRule,
         z: Array,
         bias: Array,
         batch: Batch,
@@ -23,13 +25,14 @@ class LossOperations(Primitives):
         bias_grad: Array,
         control: Control,
         *,
-        smoothing: float = 0.0,
+        settings: Sequence[float] | None = None,
     ) -> None:
         """Compute the batch's loss, the delta of the last layer (BP1) and the gradient of its bias, in one pass.
 
         z (B, M) <- z + bias, the network's output; delta (B, M) <- d(mean loss)/dz, the mean weighted by the batch's
         sample weights; bias_grad (M,) <- its column sums. The batch's slots of the control block receive the loss and
-        the number of right answers, the counters the first step whose loss is not finite.
+        the number of right answers, the counters the first step whose loss is not finite. settings: the values of the
+        loss's settings, by default those of the table.
         """
         targets, weights = batch.targets, batch.weights
         self.require(z, bias, targets, weights, delta, bias_grad)
@@ -46,5 +49,5 @@ class LossOperations(Primitives):
             control.totals,
             control.correct,
             control.counters,
-            z.dtype.type(smoothing),
+            tuple(map(z.dtype.type, loss.defaults if settings is None else settings)),
         )
