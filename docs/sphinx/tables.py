@@ -36,10 +36,15 @@ FORMULAS = {  # f(z), and its derivative as a function of what is saved
     "softplus": (r"\ln(1 + e^z)", r"1 - e^{-a}"),
     "silu": (r"z \sigma(z)", r"\sigma(z) + z \sigma(z) (1 - \sigma(z))"),
     "gelu": (r"z \Phi(z)", r"\Phi(z) + z \varphi(z)"),
+    "mish": (r"z \tanh s, \quad s = \ln(1 + e^z)", r"\tanh s + z \sigma(z) (1 - \tanh^2 s)"),
 }
 
 LOSS_FORMULAS = {  # the loss of one sample, and its delta
     "squared_error": (r"\frac{1}{2} \sum_j (a_j - y_j)^2", r"a - y"),
+    "huber": (
+        r"\sum_j \frac{1}{2} d_j^2 \text{ for } |d_j| \leq t, \text{ else } t (|d_j| - \frac{t}{2}), \quad d = a - y",
+        r"\max(-t, \min(t, a - y))",
+    ),
     "softmax_cross_entropy": (r"-\sum_j y_j \ln \hat{y}{}_j, \quad \hat{y} = \mathrm{softmax}(z)", r"\hat{y} - y"),
     "binary_cross_entropy": (
         r"-\sum_j \left( y_j \ln s_j + (1 - y_j) \ln(1 - s_j) \right), \quad s = \sigma(z)",

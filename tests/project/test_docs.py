@@ -272,11 +272,25 @@ def test_what_to_read_first_is_about_1500_lines() -> None:
     assert 1350 <= sum(lines) <= 1650
 
 
-def test_the_architecture_lists_every_package() -> None:
+def packages_in_order() -> list[str]:
+    """The packages and modules of bpcore as the architecture lists them, from the ground up."""
     text = (DOCS / "explanation" / "architecture.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^\| `(?:bpcore/)?(\w+)(?:/|\.py)` \|", text, re.MULTILINE))
+    return re.findall(r"^\| `(?:bpcore/)?(\w+)(?:/|\.py)` \|", text, re.MULTILINE)
+
+
+def test_the_architecture_lists_every_package() -> None:
     there = {path.stem for path in (REPOSITORY / "bpcore").iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert listed == {one for one in there if not one.startswith("__")}
+    assert sorted(packages_in_order()) == sorted(one for one in there if not one.startswith("__"))
+
+
+def test_modules_import_from_their_own_row_of_the_list_and_those_above() -> None:
+    order = packages_in_order()
+    for place, package in enumerate(order):
+        folder = REPOSITORY / "bpcore" / package
+        for path in [*folder.rglob("*.py"), *([] if folder.is_dir() else [folder.with_suffix(".py")])]:
+            text = path.read_text(encoding="utf-8")
+            imported = re.findall(r"^ *(?:from|import) bpcore(?:\.| import )(\w+)", text, re.MULTILINE)
+            assert not set(imported) & set(order[place + 1 :]), path
 
 
 def test_the_environment_variables_are_those_of_the_program() -> None:
