@@ -414,7 +414,7 @@ def test_a_name_from_elsewhere_is_told_what_it_is_called_here(kind: str, name: s
 
 
 def test_a_name_that_is_close_to_nothing_gets_no_hint() -> None:
-    assert str(unknown_name("loss", "huber", ["hinge"])) == "unknown loss 'huber'; accepted: hinge"
+    assert str(unknown_name("loss", "quantile", ["hinge"])) == "unknown loss 'quantile'; accepted: hinge"
 
 
 def test_the_names_from_elsewhere_lead_to_names_that_are_there() -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 from bpcore.backends.base import Backend
 from bpcore.data.codec import TableCodec
 from bpcore.data.dataset import Dataset

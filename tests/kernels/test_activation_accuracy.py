@@ -32,7 +32,7 @@ EPSILON = 2.0**-23
 FLOAT32 = np.dtype(np.float32)
 
 TAILS = {"gelu": -1.0}
-"""Below this z the absolute error of the value counts, as that of a derivative: it is a difference of larger numbers."""
+"""Below this z the absolute error of the value counts, as that of a derivative does."""
 
 MORE_PARAMETERS = {"leaky_relu": (0.25, 0.0, -0.5, 3.0), "prelu": (0.01, 0.0, -0.5, 3.0), "elu": (0.3, 2.7)}
 """Values of p beside the table's own."""

@@ -24,10 +24,11 @@ import bpcore
 from bpcore.data import places
 from bpcore.errors import InputError
 from bpcore.kernels import build, counter, cpu, spec
-from bpcore.kernels.activations import ACTIVATIONS, Activation
+from bpcore.kernels.activations import ACTIVATIONS, ActivationRule
 from bpcore.kernels.losses import LOSSES
 from bpcore.kernels.optimizers import UPDATE_RULES
 from bpcore.testing import references
+from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
 
 # Arithmetic in float64; the wrapper that takes a Python float apart does none.
 WIDE = re.compile(r"= (fadd|fsub|fmul|fdiv|fcmp|fpext|sitofp|uitofp)\b.*\bdouble\b")
@@ -122,7 +123,20 @@ def test_float32_heads_and_updates_hold_no_float64() -> None:
     z, row, ints = np.zeros((2, 3), np.float32), np.zeros(3, np.float32), np.zeros(8, np.int64)
     for loss in LOSSES.values():
         kernel = spec.loss_head(loss, z.dtype, labels=True, weighted=True)
-        arguments = (z, row, ints, row, row, z.copy(), row.copy(), row, row, ints, ints, np.float32(0))
+        arguments = (
+            z,
+            row,
+            ints,
+            row,
+            row,
+            z.copy(),
+            row.copy(),
+            row,
+            row,
+            ints,
+            ints,
+            tuple(map(np.float32, loss.defaults)),
+        )
         assert not WIDE.search(llvm_of(kernel, arguments))
     for rule in UPDATE_RULES.values():
         arguments = (row, row, np.zeros((rule.states, 3), np.float32), np.zeros((1, 3), np.int64))
@@ -218,7 +232,7 @@ def test_kernels_cached_by_several_processes_are_told_apart(tmp_path: Path) -> N
     program = """
         import sys, numba, numpy as np
         from bpcore.kernels import cpu, spec, tape
-        from bpcore.kernels.activations import ACTIVATIONS
+        from bpcore.kernels.activations import ACTIVATIONS, ActivationRule
         for name in sys.argv[1:]:
             z, line, out = np.full((1, 1), -1.0), np.zeros(1), np.zeros((1, 1))
             kernel = spec.activate(ACTIVATIONS[name], np.dtype(np.float64))
@@ -314,7 +328,7 @@ def test_a_registered_activation_runs_and_passes_the_gradient_check(rng: np.rand
         return z * z * s * (1.0 - s)
 
     entry = bpcore.register_activation("swish", swish, swish_derivative, parameter=1.5, parameter_derivative=swish_by_p)
-    assert isinstance(entry, Activation)
+    assert isinstance(entry, ActivationRule)
     network = bpcore.Network([bpcore.Dense(5, "swish"), bpcore.Dense(3)], precision="float64", backend="numpy")
     check = bpcore.gradcheck(network, rng.standard_normal((6, 4)), rng.integers(0, 3, 6))
     assert check.ok, str(check)
@@ -459,8 +473,8 @@ def test_every_template_runs(rng: np.random.Generator) -> None:
             )
             history = network.fit(x, y, loss=loss, epochs=1, batch_size=2, sample_weight=np.ones(5))
             assert math.isfinite(history["loss"][0])
-    for rule in ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"):
-        optimizer = bpcore.training.optimizers.get_optimizer(rule, l2=0.1, max_norm=0.1)
+    for rule in OPTIMIZERS:
+        optimizer = get_optimizer(rule, l2=0.1, max_norm=0.1)
         network = bpcore.Network([bpcore.Dense(3)], backend="numpy")
         network.fit(x, np.eye(3)[y], loss="softmax_cross_entropy", optimizer=optimizer, epochs=1, batch_size=5)
     backend = network.backend
