@@ -28,7 +28,8 @@ coverage: $(VENV)/.dev
 	rm -f .coverage .coverage.*
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q --cov --cov-report= -n auto
 	NUMBA_DISABLE_JIT=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q --cov --cov-append --cov-report= \
-		tests/kernels/test_kernels.py tests/kernels/test_elementary.py tests/backends/test_conformance.py
+		tests/kernels/test_kernels.py tests/kernels/test_counter.py tests/kernels/test_build.py \
+		tests/kernels/test_registration.py tests/kernels/test_elementary.py tests/backends/test_conformance.py
 	$(BIN)/coverage report --fail-under=90
 
 # Every operation, timed. `make bench-save NAME=before` keeps the times (in .benchmarks/), `make bench-compare` holds new

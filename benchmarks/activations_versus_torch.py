@@ -1,4 +1,4 @@
-"""Each fused activation and delta kernel beside PyTorch's operations for the same, on one thread and on two.
+"""Compare each fused activation and delta kernel with PyTorch's operations, on one thread and on two.
 
     python benchmarks/activations_versus_torch.py [--shapes 128x128,512x512,2048x1024] [--threads 1,2] [--rounds 9]
 
@@ -6,11 +6,11 @@ forward   bpcore: out <- f(z + bias), one kernel. PyTorch: f(torch.add(z, bias))
 delta     bpcore: delta <- delta * f'(saved) and the bias gradient, one kernel. PyTorch: the backward operation that
           autograd calls for f, then the sum over the rows.
 
-bpcore's kernels stand on a tape as in training, cut into as many parts as there are threads. Each contender lives in a
-process of its own; they take turns, and each turn is many calls in a row on the same data, for as long as a replay in
-training lasts. What is printed are medians, in microseconds a call, and PyTorch's time over bpcore's. bpcore overwrites
-the delta, which would fade into subnormal numbers, and these are slow: so its tape writes it anew before each call,
-and the time of a tape that does this alone is taken off. PyTorch is not a dependency of bpcore: pip install torch.
+bpcore's kernels are on a tape as in training, split into as many parts as there are threads. The contenders take turns,
+each in its own process; a turn is many calls in a row on the same data, as long as a replay in training. Medians are
+printed, in microseconds per call, and PyTorch's time over bpcore's. bpcore overwrites the delta, which would fade into
+subnormal numbers, and these are slow. So its tape restores the delta before each call, and the time of a tape that only
+restores it is subtracted. PyTorch is not a dependency of bpcore: pip install torch.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.training.replay import REPLAY_SECONDS
 
 PAUSE = 0.03
-"""Seconds before a turn: the other library's threads may still be watching for work."""
+"""Seconds before a turn, since the other library's threads may still be spinning."""
 
 NAMES = ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu"]
 SELU = (1.6732632423543772, 1.0507009873554805, 1.0)
 
 Run = Callable[[int], object]
-"""Makes so many calls."""
+"""Called as run(calls): makes that many calls."""
 
 
 class Case:
-    """What is computed: an activation, the arrays, the number of threads; the same numbers for everyone."""
+    """A computation to measure: an activation, its arrays (the same for each contender), and the number of threads."""
 
     def __init__(self, name: str, rows: int, columns: int, threads: int) -> None:
         rng = np.random.default_rng(0)
@@ -56,58 +56,58 @@ class Case:
         self.saves_input = ACTIVATIONS[name].saves == "input"
 
 
-# --- the contenders: for forward and delta the runs whose times count, the second taken off the first, and the results
-
+# --- the contenders -----------------------------------------------------------------------------------------------
 
 Prepared = dict[str, tuple[Run, Run, list[np.ndarray]]]
+"""For "forward" and "delta": the run to time, the run whose time is subtracted, and the results."""
 
 
-def own(case: Case) -> Prepared:
+def in_bpcore(case: Case) -> Prepared:
     backend, activation = NumpyBackend(), ACTIVATIONS[case.name]
     dtype = np.dtype(np.float32)
-    z, out, zeros, fresh, now, saved = (backend.empty(case.z.shape, dtype) for _ in range(6))
+    z, out, zeros, fresh, delta, saved = (backend.empty(case.z.shape, dtype) for _ in range(6))
     bias, bias_grad = (backend.empty(case.bias.shape, dtype) for _ in range(2))
     for host, array in ((case.z, z), (case.bias, bias), (case.delta, fresh), (np.zeros_like(case.z), zeros)):
         backend.write(host, array)
 
-    def anew() -> None:
-        backend.add(fresh, zeros, now)
+    def restore() -> None:
+        backend.add(fresh, zeros, delta)
 
     def forward() -> None:
         backend.activate(z, bias, activation, out)
 
     def backward() -> None:
-        backend.delta(now, saved, activation, bias_grad)
+        backend.delta(delta, saved, activation, bias_grad)
 
     forward()
     backend.copy(z if case.saves_input else out, saved)
-    anew()
+    restore()
     backward()
-    results = out.copy(), now.copy(), bias_grad.copy()
+    results = out.copy(), delta.copy(), bias_grad.copy()
     return {
         "forward": (on_tape(backend, case.threads, forward), lambda calls: None, [results[0]]),
         "delta": (
-            on_tape(backend, case.threads, anew, backward),
-            on_tape(backend, case.threads, anew),
+            on_tape(backend, case.threads, restore, backward),
+            on_tape(backend, case.threads, restore),
             [*results[1:]],
         ),
     }
 
 
 def on_tape(backend: NumpyBackend, threads: int, *operations: Callable[[], object]) -> Run:
-    """Some operations one after the other, recorded as in training."""
-    written: list[Operation] = []
-    backend.watcher = written.append
+    """A tape of some operations in order, recorded as in training."""
+    recorded: list[Operation] = []
+    backend.watcher = recorded.append
     try:
         for operation in operations:
             operation()
     finally:
         backend.watcher = None
     cutter = Cutter(threads)
-    return tape_of([entry for operation in written for entry in cutter.entries(operation)]).replay
+    return tape_of([entry for operation in recorded for entry in cutter.entries(operation)]).replay
 
 
-def torch_s(case: Case) -> Prepared:
+def in_torch(case: Case) -> Prepared:
     import torch
     from torch.nn import functional
 
@@ -139,7 +139,7 @@ def torch_s(case: Case) -> Prepared:
     }[case.name]
     z, bias, delta = (torch.from_numpy(array) for array in (case.z, case.bias, case.delta))
     total, bias_grad = torch.empty_like(z), torch.empty_like(bias)
-    # PyTorch's derivative of softplus is of the input, bpcore's of the output.
+    # PyTorch computes the derivative of softplus from the input, bpcore from the output.
     saved = z + bias if case.saves_input or case.name == "softplus" else f(z + bias)
 
     def forward(calls: int) -> None:
@@ -159,17 +159,17 @@ def torch_s(case: Case) -> Prepared:
     }
 
 
-CONTENDERS: dict[str, Callable[[Case], Prepared]] = {"bpcore": own, "torch": torch_s}
+CONTENDERS: dict[str, Callable[[Case], Prepared]] = {"bpcore": in_bpcore, "torch": in_torch}
 
 
 # --- their processes --------------------------------------------------------------------------------------------
 
 
 class Contender:
-    """A contender in a process of its own."""
+    """A contender in its own process."""
 
     def __init__(self, name: str) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would take the parent's threads for its own
+        context = multiprocessing.get_context("spawn")  # a forked child inherits thread pools without threads
         self._pipe, theirs = context.Pipe()
         context.Process(target=serve, args=(name, theirs), daemon=True).start()
 
@@ -182,13 +182,13 @@ class Contender:
 
 
 def serve(name: str, pipe: Connection) -> None:
-    """Answer a case by the results of each kind, and a kind by the microseconds that a call takes; None ends it."""
+    """Answer requests: a case by its results of each kind, a kind by the microseconds of a call; None ends it."""
     prepared: Prepared = {}
     calls: dict[str, int] = {}
     while (request := pipe.recv()) is not None:
         if isinstance(request, str):
-            run, taken_off, _ = prepared[request]
-            pipe.send((timed(run, calls[request]) - timed(taken_off, calls[request])) * 1e6)
+            run, subtracted, _ = prepared[request]
+            pipe.send((timed(run, calls[request]) - timed(subtracted, calls[request])) * 1e6)
         else:
             prepared = CONTENDERS[name](Case(*request))
             calls = {kind: enough(run) for kind, (run, _, _) in prepared.items()}
@@ -196,14 +196,14 @@ def serve(name: str, pipe: Connection) -> None:
 
 
 def timed(run: Run, calls: int) -> float:
-    """Seconds a call."""
+    """Seconds per call."""
     began = time.perf_counter()
     run(calls)
     return (time.perf_counter() - began) / calls
 
 
 def enough(run: Run) -> int:
-    """How many calls last as long as a replay."""
+    """The number of calls that take as long as a replay in training."""
     run(10)
     calls = 10
     while (seconds := calls * timed(run, calls)) < REPLAY_SECONDS / 4:
@@ -212,7 +212,7 @@ def enough(run: Run) -> int:
 
 
 def measure(contenders: dict[str, Contender], kind: str, rounds: int) -> list[float]:
-    """Median microseconds a call of each, in turns; the first turn is not counted."""
+    """The median microseconds per call of each contender, measured in turns; the first turn is not counted."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds + 1):
         for name, contender in contenders.items():
@@ -239,7 +239,7 @@ def main() -> None:
     contenders = {name: Contender(name) for name in CONTENDERS}
     device = NumpyBackend().describe()
     print(f"{date.today()}  {device['device']}, numba {device['numba']}, torch {version('torch')}")
-    print(f"medians of {options.rounds} turns; us a call, and PyTorch's time / bpcore's")
+    print(f"medians of {options.rounds} turns; us per call, and PyTorch's time / bpcore's")
     print(f"{'':12}{'':11}{'':9}{'forward':>28}{'delta':>32}")
     print(f"{'activation':12}{'shape':>11}{'threads':>9}" + f"{'bpcore':>12}{'torch':>10}{'ratio':>8}" * 2)
     ratios: dict[int, list[float]] = {count: [] for count in counts}

@@ -1,4 +1,4 @@
-"""The first questions to a real GPU, because their answers decide between designs.
+"""Measurements to make first on a real GPU, because they decide between designs.
 
     python benchmarks/first_questions.py [--out FILE.json] [--only QUESTION] [--look]
 
@@ -6,13 +6,13 @@
 2  Are products with an epilogue faster than product and kernel?        -> CupyBackend(epilogues=...)
 3  Does NaN come out of cuBLASLt's ReLU?                                -> whether the epilogue may be used at all
 4  What does a step cost as a graph of 1, 16 and 64 steps?              -> graphs.STEPS_IN_A_GRAPH
-5  From which size on does a folded update win?                         -> graphs.BYTES_WORTH_FOLDING
-6  What does a barrier of the whole grid cost?                          -> whether one kernel for a whole step would win
-7  What does a step cost in float32, tf32 and bfloat16?                 -> from which size on precision= is worth it
-8  Which products and endings has cuBLASLt, of odd widths too?          -> what a precision may be promised for
+5  From which size on is a folded update faster?                        -> graphs.BYTES_WORTH_FOLDING
+6  What does a barrier of the whole grid cost?                          -> whether one kernel for a whole step would pay
+7  What does a step cost in float32, tf32 and bfloat16?                 -> from which size on precision= pays
+8  Which products and epilogues does cuBLASLt support, at odd widths?   -> which shapes a precision can support
 
-It fails where there is no GPU. Times are medians, in microseconds, of many repetitions between two synchronisations.
-Each question has a process of its own, so that one that breaks the GPU's context, or hangs, costs its own answer alone.
+It fails without a GPU. Times are medians, in microseconds, of many repetitions between two synchronisations. Each
+question runs in its own process, so that one that breaks the GPU's context, or hangs, does not affect the others.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ SHAPES = [(10, 784, 128), (128, 784, 128), (128, 512, 512), (512, 784, 256), (20
 ODD_SHAPES = [(1, 1, 1), (7, 5, 3), (33, 31, 17), (128, 784, 30)]
 PRECISION_SHAPES = [(128, 128), (512, 512), (2048, 2048), (4096, 16384)]
 PATIENCE = 240
-"""Seconds that a question may take."""
+"""The most seconds that a question may take."""
 Answers = dict[str, Any]
 
 
 def microseconds(backend: Backend, run: Callable[[], object], repeats: int, rounds: int = 7) -> float:
-    """The median time of one run, among rounds of so many."""
+    """The median time of one run, over rounds of `repeats` runs each."""
     run()
     times = []
     for _ in range(rounds):
@@ -70,12 +70,12 @@ def microseconds(backend: Backend, run: Callable[[], object], repeats: int, roun
 
 
 def captured(backend: CupyBackend, operations: Sequence[Operation]) -> Callable[[int], None]:
-    """The operations as CUDA graphs."""
+    """Record the operations as a CUDA graph; the result replays it a number of times."""
     return GraphMaker(backend, backend._xp, folds=False).make(operations)
 
 
 def filled(backend: Backend, *shape: int) -> Any:
-    """Random numbers: zeros would be faster than real data."""
+    """An array of random numbers, since zeros would be faster than real data."""
     return backend.asarray(np.random.default_rng(0).standard_normal(shape, np.float32))
 
 
@@ -83,7 +83,7 @@ def filled(backend: Backend, *shape: int) -> Any:
 
 
 def nodes_and_launches(backend: CupyBackend, repeats: int) -> Answers:
-    """Graphs of many kernels that do next to nothing: the slope is a node, what is left is the launch."""
+    """Time graphs of kernels that do next to nothing: the slope is the cost of a node, the rest that of the launch."""
     counters = backend.asarray(np.zeros(8, np.int64))
     advance = Kernel(spec.plain("advance", FLOAT32), (counters,))
     times = {}
@@ -95,17 +95,17 @@ def nodes_and_launches(backend: CupyBackend, repeats: int) -> Answers:
 
 
 def epilogues(backend: CupyBackend, repeats: int) -> Answers:
-    """relu(x @ W + b) as a product and a kernel, and as one product, each in a graph."""
+    """Time relu(x @ W + b) as a product and a kernel, and as one product with an epilogue, each in a graph."""
     found = {}
     for rows, inner, columns in SHAPES:
         x, w, bias = filled(backend, rows, inner), filled(backend, inner, columns), filled(backend, columns)
         out, slope = backend.empty((rows, columns), FLOAT32), backend.full((columns,), 0.0, FLOAT32)
         product = Product(x, w, out)
         kernel = Kernel(spec.activate(ACTIVATIONS["relu"], FLOAT32), (out, bias, slope, out))
-        ending = Product(x, w, out, epilogue=Relu(bias))
+        fused = Product(x, w, out, epilogue=Relu(bias))
         ways: dict[str, list[Operation]] = {"product": [product], "two": [product, kernel]}
-        if backend.can_multiply(ending):
-            ways["one"] = [ending]
+        if backend.can_multiply(fused):
+            ways["one"] = [fused]
         replays = {name: captured(backend, way) for name, way in ways.items()}
         found[f"{rows}x{inner}x{columns}"] = {
             name: microseconds(backend, partial(replay, 1), repeats) for name, replay in replays.items()
@@ -114,7 +114,7 @@ def epilogues(backend: CupyBackend, repeats: int) -> Answers:
 
 
 def nan_through_relu(backend: CupyBackend, repeats: int) -> Answers:
-    """Whether an epilogue gives NaN for NaN."""
+    """Test whether the ReLU epilogue passes NaN on."""
     x, w, bias = filled(backend, 8, 16), backend.full((16, 32), np.nan, FLOAT32), filled(backend, 32)
     product = Product(x, w, backend.empty((8, 32), FLOAT32), epilogue=Relu(bias))
     if not backend.can_multiply(product):
@@ -126,7 +126,7 @@ def nan_through_relu(backend: CupyBackend, repeats: int) -> Answers:
 def training_run(
     backend: Backend, sizes: Sequence[int], batch: int, optimizer: Any, steps: int, precision: str = "float32"
 ) -> Run:
-    """A run over random images that has so many steps an epoch."""
+    """A run over random images with a given number of steps in an epoch."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (batch * steps, 784), np.uint8), rng.integers(0, 10, batch * steps)
     layers = [*(Dense(size, "relu") for size in sizes), Dense(10)]
@@ -139,7 +139,7 @@ def training_run(
 
 
 def step_microseconds(run: Run, steps: int, rounds: int = 7) -> float:
-    """The median time of a step over whole replays."""
+    """The median time of a step, over epochs of `steps` steps."""
     times = []
     for epoch in range(rounds):
         run.begin_epoch(epoch)
@@ -152,7 +152,7 @@ def step_microseconds(run: Run, steps: int, rounds: int = 7) -> float:
 
 
 def steps_in_a_graph(backend: CupyBackend, repeats: int) -> Answers:
-    """784-128-10 at batch 128, Adam."""
+    """Time a step of 784-128-10 at batch 128 with Adam, in graphs of 1, 16 and 64 steps."""
     found, before, steps = {}, graphs.STEPS_IN_A_GRAPH, 64 * max(1, repeats // 64)
     try:
         for many in (1, 16, 64):
@@ -166,7 +166,7 @@ def steps_in_a_graph(backend: CupyBackend, repeats: int) -> Answers:
 
 
 def folding(backend: CupyBackend, repeats: int) -> Answers:
-    """SGD at batch 128 with the update folded into the weight gradient, and apart from it."""
+    """Time SGD at batch 128 with the update folded into the weight gradient, and with a separate update."""
     found, before, steps = {}, graphs.BYTES_WORTH_FOLDING, min(repeats, 100)
     try:
         for width in (128, 512, 2048, 4096):
@@ -181,7 +181,7 @@ def folding(backend: CupyBackend, repeats: int) -> Answers:
 
 
 def grid_barrier(backend: CupyBackend, repeats: int) -> Answers:
-    """A kernel of one block a multiprocessor that does nothing but meet at barriers."""
+    """Time a kernel of one block per multiprocessor that does nothing but wait at barriers."""
     from numba import cuda
 
     @cuda.jit  # type: ignore[untyped-decorator]
@@ -198,7 +198,7 @@ def grid_barrier(backend: CupyBackend, repeats: int) -> Answers:
 
 
 def algorithms(backend: CupyBackend, repeats: int) -> Answers:
-    """The products that a layer asks for, and how they may end, where cuBLASLt has an algorithm; none is run."""
+    """List the products and epilogues of a layer for which cuBLASLt has an algorithm; none is run."""
     found = {}
     for precision in ("float32", "tf32", "bfloat16"):
         chosen, _ = backend.at_precision(precision)
@@ -223,10 +223,10 @@ def algorithms(backend: CupyBackend, repeats: int) -> Answers:
 
 
 def precisions(backend: CupyBackend, repeats: int) -> Answers:
-    """Two hidden layers, Adam, small and large."""
+    """Time a step of two hidden layers with Adam, small and large, in each precision."""
     found = {}
     for width, batch in PRECISION_SHAPES:
-        steps = min(repeats, 100, 2**19 // batch)  # the largest reads 400 MB of images
+        steps = min(repeats, 100, 2**19 // batch)  # at most 400 MB of images
         found[f"{width} batch {batch}"] = {
             precision: step_microseconds(training_run(backend, [width, width], batch, Adam(), steps, precision), steps)
             for precision in ("float32", "tf32", "bfloat16")
@@ -247,7 +247,7 @@ QUESTIONS = (
 
 
 def ask(backend: CupyBackend, repeats: int, questions: Sequence[Any] = QUESTIONS) -> Answers:
-    """The answers by the questions' names; a question that fails says why, and the others go on."""
+    """The answers by question; a question that fails gets its error as the answer."""
     answers: Answers = {"date": date.today().isoformat(), **backend.describe()}
     for question in questions:
         try:
@@ -259,7 +259,7 @@ def ask(backend: CupyBackend, repeats: int, questions: Sequence[Any] = QUESTIONS
 
 
 def in_own_process(name: str) -> Answers:
-    """The answer to one question, or why there is none."""
+    """The answer to one question from a separate process, or the reason why there is none."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "answer.json"
         command = [sys.executable, "-P", __file__, "--only", name, "--out", str(path)]
@@ -274,14 +274,12 @@ def in_own_process(name: str) -> Answers:
 
 
 def main() -> int:
-    """Ask, print, write after each answer."""
+    """Ask the questions, print the answers, and write them to the file after each one."""
     names = {question.__name__: question for question in QUESTIONS}
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, help="write the answers to this file, as JSON")
     parser.add_argument("--only", choices=names, help="ask one question, in this process")
-    parser.add_argument(
-        "--look", action="store_true", help="say which GPU there is, try a product and a kernel, ask nothing"
-    )
+    parser.add_argument("--look", action="store_true", help="only describe the GPU, and try a product and a kernel")
     options = parser.parse_args()
     try:
         backend = get_backend("cupy")
@@ -296,7 +294,7 @@ def main() -> int:
         found = backend.to_numpy(backend.add(ones, backend.matmul(ones, ones)))
         if (found == 17).all():
             return 0
-        print(f"1 + 16 x 1 x 1 is 17, and this GPU was made to say {found[0, 0]}", file=sys.stderr)
+        print(f"a product and a sum on this GPU gave {found[0, 0]} instead of 17", file=sys.stderr)
         return 1
     answers: Answers = {"date": date.today().isoformat(), **described}
     for name, question in names.items() if options.only is None else [(options.only, names[options.only])]:

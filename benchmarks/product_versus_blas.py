@@ -1,4 +1,4 @@
-"""The tape's matrix product beside NumPy's OpenBLAS, both on one thread, at the shapes of training steps.
+"""Compare the tape's matrix product with NumPy's OpenBLAS, on one thread, at the shapes of training steps.
 
     python benchmarks/product_versus_blas.py
 
@@ -6,8 +6,8 @@ forward           x @ W            (B, N) @ (N, M)
 weight gradient   W += x^T @ delta (N, B) @ (B, M), added onto W as plain gradient descent does
 input delta       delta @ W^T      (B, M) @ (M, N)
 
-In turns, the fastest of many rounds each (a neighbour only ever makes it slower), as GFLOP/s. Each product finds its
-operands where the one before left them: small ones in the caches. Needs a NumPy that brings its own OpenBLAS.
+The two take turns; the fastest of many rounds counts, as GFLOP/s (other processes can only make a round slower).
+Operands stay where the previous product left them, small ones in the caches. It needs a NumPy that bundles OpenBLAS.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ def filled(*shape: int) -> np.ndarray:
 
 
 def products(batch: int, inputs: int, outputs: int) -> dict[str, tuple[Product, Callable[[], object]]]:
-    """Each product as the tape has it, and as NumPy does it."""
+    """Each product as an operation for the tape, and as a call of NumPy."""
     x, weights, delta = filled(batch, inputs), filled(inputs, outputs), filled(batch, outputs)
     z, dx, gradient = filled(batch, outputs), filled(batch, inputs), filled(inputs, outputs)
     return {
         "forward": (Product(x, weights, z), lambda: np.matmul(x, weights, out=z)),
-        # BLAS could add onto its result as well; NumPy has no way to say so.
+        # BLAS could add to its result as well, but NumPy offers no way to ask for it.
         "weight gradient": (Product(x.T, delta, weights, -1e-6, 1.0), lambda: np.matmul(x.T, delta, out=gradient)),
         "input delta": (Product(delta, weights.T, dx), lambda: np.matmul(delta, weights.T, out=dx)),
     }
 
 
 def fastest(*runs: Callable[[int], object]) -> list[float]:
-    """The seconds of one call of each, in turns."""
+    """The least seconds of one call of each run, measured in turns."""
     times = [math.inf] * len(runs)
     calls = []
     for run in runs:
@@ -59,10 +59,10 @@ def fastest(*runs: Callable[[int], object]) -> list[float]:
         run(1)
         calls.append(max(1, int(SECONDS / (time.perf_counter() - began))))
     for _ in range(ROUNDS):
-        for place, run in enumerate(runs):
+        for index, run in enumerate(runs):
             began = time.perf_counter()
-            run(calls[place])
-            times[place] = min(times[place], (time.perf_counter() - began) / calls[place])
+            run(calls[index])
+            times[index] = min(times[index], (time.perf_counter() - began) / calls[index])
     return times
 
 
@@ -77,7 +77,7 @@ def repeated(call: Callable[[], object]) -> Callable[[int], None]:
 def main() -> int:
     library = openblas.find()
     if library is None:
-        print("this NumPy brings no OpenBLAS of its own", file=sys.stderr)
+        print("this NumPy bundles no OpenBLAS", file=sys.stderr)
         return 1
     library.set_threads(1)
     device = get_backend("numpy").describe()

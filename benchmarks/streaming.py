@@ -1,11 +1,10 @@
-"""Training on streamed data beside training on data that lies on the GPU, and beside the bandwidth of the copy.
+"""Compare training on streamed data with training on resident data, and with the bandwidth of the copy to the GPU.
 
     python benchmarks/streaming.py [--gib 4] [--features 784] [--hidden 512] [--batch 1024] [--epochs 4]
 
-The same data set, network and order of samples in both runs; the first epoch (recording, compiling) is left out, and
-what is printed is the median of the others. What streaming is to reach: 95 % of the resident run's samples/s, or 90 %
-of what the copy alone would bring over, whichever is lower. Without a GPU there is nothing to measure, and one line
-says so.
+Both runs use the same data set, network and order of samples. The first epoch (recording, compiling) is left out; the
+median of the others is printed. The goal of streaming is 95 % of the resident run's samples/s, or 90 % of the samples/s
+that the copy alone could deliver, whichever is lower. Without a GPU, the program ends with a message.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ OF_RESIDENT, OF_COPY = 0.95, 0.90
 
 @dataclass(frozen=True)
 class Rates:
-    """Samples/s of the two runs, and as many as the copy alone would bring over."""
+    """Samples/s of the two runs, and those that the copy alone could deliver."""
 
     resident: float
     streamed: float
@@ -38,12 +37,12 @@ class Rates:
 
     @property
     def wanted(self) -> float:
-        """What streaming is to reach."""
+        """The samples/s that streaming should reach."""
         return min(OF_RESIDENT * self.resident, OF_COPY * self.copied)
 
 
 def measure(backend: Any, xp: Any, rows: int, features: int, hidden: int, batch: int, epochs: int) -> Rates:
-    """Train twice on the same random bytes, and copy a pinned buffer of a chunk's size."""
+    """Train twice on the same random bytes, and measure copies of a chunk's size."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (rows, features), np.uint8), rng.integers(0, 10, rows)
 
@@ -58,7 +57,7 @@ def measure(backend: Any, xp: Any, rows: int, features: int, hidden: int, batch:
 
 
 def copy_bandwidth(xp: Any, size: int, copies: int = 20) -> float:
-    """Bytes/s from pinned memory to the device, one copy after the other on a stream of its own: the best of five."""
+    """Bytes/s of consecutive copies from pinned memory to the device on a separate stream: the best of five."""
     host = np.frombuffer(xp.cuda.alloc_pinned_memory(size), np.uint8, size)
     host[:] = 1
     out, stream = xp.empty((size,), np.uint8), xp.cuda.Stream(non_blocking=True)
@@ -94,7 +93,7 @@ def main() -> int:
         rate = getattr(rates, name)
         print(f"{name:<9}{rate:>15,.0f} samples/s  {rate * (chosen.features + 8) / 1e9:8.2f} GB/s")
     reached = rates.streamed >= rates.wanted
-    print(f"streamed is {rates.streamed / rates.wanted:.2f} of what it is to reach: {'yes' if reached else 'NO'}")
+    print(f"streaming reaches {rates.streamed / rates.wanted:.2f} of its goal: {'yes' if reached else 'NO'}")
     return 0 if reached else 1
 
 

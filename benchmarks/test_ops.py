@@ -1,4 +1,4 @@
-"""Every backend operation on every device that is there: `make bench` (pytest-benchmark)."""
+"""Benchmarks of every backend operation on every available device: `make bench` (pytest-benchmark)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 @pytest.fixture
 def timed(benchmark: Any, backend: Backend) -> Callable[[Callable[[], object]], None]:
-    """Time a call until the device has finished it; compilation is not counted."""
+    """Time a call until the device has finished, without compilation."""
 
     def run(call: Callable[[], object]) -> None:
         def finished() -> None:
@@ -48,7 +48,7 @@ def numbers(backend: Backend, *shape: int) -> Any:
 @pytest.mark.parametrize("transposed", ["", "a", "b"])
 @pytest.mark.parametrize("shape", [(10, 784, 30), (128, 784, 128), (512, 512, 512)], ids=str)
 def test_matmul(backend: Backend, timed: Any, shape: tuple[int, int, int], transposed: str) -> None:
-    """Plain as in the forward pass, a^T b as for the weights' gradient, a b^T as for the input's delta."""
+    """The products of the forward pass (a b), the weights' gradient (a^T b) and the input's delta (a b^T)."""
     m, k, n = shape
     a = numbers(backend, *((k, m) if transposed == "a" else (m, k)))
     b = numbers(backend, *((n, k) if transposed == "b" else (k, n)))
@@ -80,7 +80,7 @@ def test_column_sums(backend: Backend, timed: Any) -> None:
 
 @pytest.mark.parametrize("limit", [100.0, 1.0], ids=["none too long", "all too long"])
 def test_limit_columns(backend: Backend, benchmark: Any, limit: float) -> None:
-    """Each call has fresh weights: limited ones are too long no more."""
+    """Each call gets fresh weights, since limited ones no longer exceed the limit."""
     weights, fresh, factors = numbers(backend, 2 * M, 2 * M), numbers(backend, 2 * M, 2 * M), numbers(backend, 2 * M)
 
     def refresh() -> None:
@@ -122,7 +122,7 @@ def test_activation_forward(backend: Backend, timed: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_delta(backend: Backend, benchmark: Any, name: str) -> None:
-    """In place: each call has a fresh delta, or it would fade into subnormal numbers, which are slow."""
+    """Each call gets a fresh delta: overwritten repeatedly, it would fade into subnormal numbers, which are slow."""
     delta, fresh, saved, grad = (
         numbers(backend, B, M),
         numbers(backend, B, M),
@@ -200,7 +200,7 @@ def test_dropout(backend: Backend, timed: Any) -> None:
 @pytest.mark.parametrize("hidden", [(30,), (128,), (256, 128), (512, 512)], ids=str)
 @pytest.mark.parametrize("batch_size", [10, 128, 2048])
 def test_full_step(backend: Backend, timed: Any, hidden: tuple[int, ...], batch_size: int, optimizer: Any) -> None:
-    """Gather, forward, loss, backward and update of 20 mini-batches, or as many as 10,000 samples give."""
+    """Gather, forward, loss, backward and update of 20 mini-batches, or fewer if 10,000 samples are not enough."""
     rng = np.random.default_rng(0)
     x = backend.asarray(rng.integers(0, 256, (10000, 784), dtype=np.uint8))
     samples = Samples(x, backend.asarray(rng.integers(0, 10, 10000)), None, 1 / 255)
@@ -213,7 +213,7 @@ def test_full_step(backend: Backend, timed: Any, hidden: tuple[int, ...], batch_
         run.begin_epoch(0)
         run.run_steps(steps)
 
-    some_steps()  # recorded, checked
+    some_steps()  # the steps are recorded and checked
     timed(some_steps)
 
 

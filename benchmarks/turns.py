@@ -1,4 +1,4 @@
-"""Contenders in processes of their own, in turns: what the comparisons of whole training runs share."""
+"""Running contenders in turns, each in its own process: shared by the comparisons of whole training runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bpcore import get_backend
 
 
 def print_machine(*packages: str) -> None:
-    """The date, the processor, and the versions of what is compared."""
+    """Print the date, the processor, and the versions of the packages."""
     device = get_backend("numpy").describe()
     print(f"{date.today()}  {device['device']}, {device['threads']} threads")
     versions = [f"{name} {version(name)}" for name in packages]
@@ -23,7 +23,7 @@ def print_machine(*packages: str) -> None:
 
 
 def in_turns(contenders: Iterable[str], rounds: int) -> dict[str, list[dict[str, float]]]:
-    """Run this program again with --worker NAME --seed N, each contender in each round; what they print is JSON."""
+    """Run this program with --worker NAME --seed N for each contender in each round; collect the JSON it prints."""
     results: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     for seed in range(rounds):
         for name, found in results.items():
@@ -35,7 +35,7 @@ def in_turns(contenders: Iterable[str], rounds: int) -> dict[str, list[dict[str,
 
 
 def print_medians(results: dict[str, list[dict[str, float]]], first: str, second: str) -> None:
-    """The medians of the seconds, the mean accuracies, and the seconds of the first over those of the second."""
+    """Print each contender's median time and mean accuracy, and the ratio of the first one's time to the second's."""
     medians = {name: statistics.median(run["seconds"] for run in found) for name, found in results.items()}
     for name, found in results.items():
         accuracy = statistics.mean(run["accuracy"] for run in found)

@@ -1,12 +1,11 @@
-"""bpcore.sklearn.MLPClassifier beside scikit-learn's own on MNIST: seconds of training, test accuracy.
+"""Compare bpcore.sklearn.MLPClassifier with scikit-learn's own on MNIST: seconds of training, test accuracy.
 
     python benchmarks/versus_sklearn.py --data-dir DIR [--epochs 10] [--rounds 3] [--stream ROWS]
 
-Both with scikit-learn's default settings (100 hidden units with ReLU, Adam, batches of 200, alpha 0.0001) and float32
-features, for so many epochs. Each runs in a process of its own, in turns; what is printed are medians. Loading the
-data, starting up and a first short fit (compilation) are not counted for either. With the same random_state both begin
-with the same weights; the order of the samples differs. --stream: the samples come in their own order, so many at a
-time, to partial_fit.
+Both use scikit-learn's default settings (100 hidden units with ReLU, Adam, batches of 200, alpha 0.0001) and float32
+features. They take turns, each in its own process; medians are printed. Loading the data, starting up and a first short
+fit (compilation) are not counted for either. With the same random_state both start with the same weights; the order of
+the samples differs. With --stream, the samples are passed to partial_fit in their own order, ROWS at a time.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ CONTENDERS = {"bpcore": MLPClassifier, "scikit-learn": ScikitLearns}
 
 
 def learn(model: Any, x: np.ndarray, y: np.ndarray, epochs: int, stream: int) -> None:
-    """Fit the model, or bring it so many samples at a time."""
+    """Fit the model; or, if stream is not 0, pass that many samples at a time to partial_fit."""
     if not stream:
         model.fit(x, y)
         return
@@ -39,8 +38,8 @@ def learn(model: Any, x: np.ndarray, y: np.ndarray, epochs: int, stream: int) ->
 
 
 def run(name: str, data: Any, epochs: int, seed: int, stream: int) -> dict[str, float]:
-    """Fit one contender once."""
-    warnings.simplefilter("ignore", ConvergenceWarning)  # so many epochs, converged or not
+    """Fit one contender once, and return its seconds, accuracy and loss."""
+    warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is fixed, converged or not
     x_train, x_test = (x.reshape(len(x), -1).astype(np.float32) / 255 for x in (data.x_train, data.x_test))
     own = {"device": "cpu"} if name == "bpcore" else {}
     settings: dict[str, Any] = {"random_state": seed, "tol": 0.0, "n_iter_no_change": epochs, **own}
@@ -58,7 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument(
-        "--stream", type=int, default=0, metavar="ROWS", help="partial_fit of so many samples at a time"
+        "--stream", type=int, default=0, metavar="ROWS", help="call partial_fit with this many samples at a time"
     )
     parser.add_argument("--worker", choices=CONTENDERS, help="run one contender once and print JSON")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,14 +1,14 @@
-"""A training run of `bpcore` beside the same run in PyTorch eager: seconds of training, test accuracy on MNIST.
+"""Compare a training run on MNIST with the same run in PyTorch eager: seconds of training, test accuracy.
 
     python benchmarks/versus_torch.py --data-dir DIR [--recipe default] [--rounds 3]
 
-default   what `bpcore train` does: 784-512-10, dropout, Adam
-sgd       plain gradient descent with one cycle of the learning rate, to 98 % and more in five epochs
+default   the defaults of `bpcore train`: 784-512-10, dropout, Adam
+sgd       plain gradient descent with a one-cycle learning rate, which reaches 98 % in five epochs
 
-Each contender runs in a process of its own, in turns; what is printed are medians. Same network, batch size, epochs,
-optimizer, schedule and dropout; the training data is in memory, and each epoch has a new order. Loading the data,
-starting up and the first step (compilation) are not counted for either. PyTorch is not a dependency of bpcore:
-install it beside (pip install torch).
+The contenders take turns, each in its own process; medians are printed. Network, batch size, epochs, optimizer,
+schedule and dropout are the same; the training data is in memory, and each epoch has a new order. Loading the data,
+starting up and the first step (compilation) are not counted for either. PyTorch is not a dependency of bpcore: install
+it with pip install torch.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Recipe:
     epochs: int
 
     def __str__(self) -> str:
-        how = f"784-{self.hidden}-10, relu, dropout {self.dropout:g}, {self.optimizer} {self.rate:g}, one cycle"
-        return f"{how}, batch {self.batch}, {self.epochs} epochs"
+        network = f"784-{self.hidden}-10, relu, dropout {self.dropout:g}"
+        optimizer = f"{self.optimizer} {self.rate:g}, one cycle"
+        return f"{network}, {optimizer}, batch {self.batch}, {self.epochs} epochs"
 
 
 RECIPES = {"default": Recipe(512, 0.2, "adam", 0.003, 128, 12), "sgd": Recipe(512, 0.0, "sgd", 0.3, 32, 5)}

@@ -1,11 +1,13 @@
 """bpcore: train multilayer perceptrons by backpropagation, fast, on NumPy or CuPy.
 
-import bpcore
+Train a network on MNIST, and evaluate it:
 
-data = bpcore.load_dataset("mnist")
-network = bpcore.Network([bpcore.Dense(128, "relu"), bpcore.Dense(10)])
-network.fit(data.x_train, data.y_train, epochs=10, validation=(data.x_test, data.y_test))
-print(network.evaluate(data.x_test, data.y_test))
+    import bpcore
+
+    data = bpcore.load_dataset("mnist")
+    network = bpcore.Network([bpcore.Dense(128, "relu"), bpcore.Dense(10)])
+    network.fit(data.x_train, data.y_train, epochs=10, validation=(data.x_test, data.y_test))
+    print(network.evaluate(data.x_test, data.y_test))
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Models and training runs on disk: one safetensors file, arrays by name, and all else as JSON in the metadata."""
+"""Model files and training runs on disk: safetensors files with arrays by name, and the rest as JSON metadata."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bpcore.model.layers import Layer, layer_from_config
 FORMAT = 1
 Kind = Literal["network", "training"]
 KEYS: dict[Kind, str] = {"network": "bpcore", "training": "bpcore training"}
-"""The one entry of the metadata: several would be written in any order, and the same run would give other bytes."""
+"""The only entry of the metadata: several would be written in any order, and equal runs would give different bytes."""
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], config: dict[str, Any], *, holds: Kind = "network") -> None:
-    """Write the file whole or not at all."""
+    """Write arrays and configuration; the file is replaced as a whole or not at all."""
     from safetensors.numpy import save
 
-    # A function, an initialiser of the user's own, cannot be stored, and is not needed any more.
+    # A function, a user's own initialiser, cannot be stored; it is no longer needed.
     text = json.dumps({"format": FORMAT, **config}, default=lambda value: None if callable(value) else _refuse(value))
     content = save(arrays, metadata={KEYS[holds]: text})
     try:
@@ -38,7 +38,7 @@ def _refuse(value: object) -> None:
 
 
 def read(path: Path, *, holds: Kind = "network") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays by name, and what else was written. InputError where the file is missing, broken or another kind."""
+    """Read arrays by name and the configuration; raise InputError if the file is missing, damaged or another kind."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -61,7 +61,7 @@ def read(path: Path, *, holds: Kind = "network") -> tuple[dict[str, np.ndarray],
 
 
 def layers_from(config: dict[str, Any], path: Path) -> list[Layer]:
-    """The layers of a stored architecture."""
+    """Make the layers of a stored architecture."""
     try:
         return [layer_from_config(layer) for layer in config["layers"]]
     except InputError as error:

@@ -1,7 +1,7 @@
-"""The errors that a user can cause, each told in one clear line.
+"""The errors that a user can cause, and helpers for their messages.
 
-Every message says what was given, what is accepted and, where it helps, how to mend it. They are raised
-before any work is done. The command line prints the message alone and exits with code 2.
+Each message is one line that says what was given, what is accepted and, if it helps, how to fix it. Errors are raised
+before any work is done. The command line prints only the message and exits with code 2.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from numbers import Integral, Real
 
 
 class BpcoreError(Exception):
-    """Base of every error that comes from what a user gave, not from a defect in bpcore."""
+    """Base class of errors caused by the user's input, not by a defect in bpcore."""
 
 
 class InputError(BpcoreError, ValueError):
-    """A value, shape, label, file or option that cannot be used."""
+    """A value, shape, label, file or option cannot be used."""
 
 
 class InputTypeError(BpcoreError, TypeError):
-    """An argument of a type that cannot be used."""
+    """An argument has a type that cannot be used."""
 
 
 class MissingExtraError(BpcoreError, ImportError):
-    """An optional dependency is not installed; the message names the extra that brings it, or those to choose from."""
+    """An optional dependency is not installed; the message names the extra, or the extras to choose from."""
 
     def __init__(self, feature: str, *extras: str) -> None:
         packages = " or ".join(f'"bpcore[{extra}]"' for extra in extras)
@@ -33,7 +33,7 @@ class MissingExtraError(BpcoreError, ImportError):
 
 
 def bytes_in_words(count: int) -> str:
-    """A size as people say it: 512 bytes, 1.5 MiB, 80.0 GiB."""
+    """A size with its unit: 512 bytes, 1.5 MiB, 80.0 GiB."""
     for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if count >= 2**power:
             return f"{count / 2**power:,.1f} {unit}"
@@ -70,11 +70,11 @@ CALLED = {
     "bfloat16": "bf16",
     "gpu": "cuda cuda:0",
 }
-"""What bpcore calls it: names for the same thing in Keras, PyTorch, scikit-learn and papers."""
+"""bpcore's name -> names of the same thing in Keras, PyTorch, scikit-learn and papers."""
 
 
 def unknown_name(kind: str, name: object, accepted: Iterable[str]) -> InputError:
-    """The error for a name that is in no table, with what it is called here, or else the nearest accepted name."""
+    """The error for an unknown name, which suggests bpcore's name for the same thing or else the nearest one."""
     names = sorted(accepted)
     called = [repr(one) for one in names if _plain(str(name)) in map(_plain, CALLED.get(one, "").split())]
     near = difflib.get_close_matches(str(name), names, n=1) or difflib.get_close_matches(str(name).lower(), names, n=1)
@@ -83,7 +83,7 @@ def unknown_name(kind: str, name: object, accepted: Iterable[str]) -> InputError
 
 
 def _plain(name: str) -> str:
-    """A name without what spellings differ in: MSELoss and mse_loss are mse."""
+    """A name reduced to what its spellings share: MSELoss and mse_loss become mse."""
     return "".join(letter for letter in name.lower() if letter.isalnum()).removesuffix("loss")
 
 
@@ -96,14 +96,14 @@ def check_new_name(kind: str, name: object, taken: Collection[str]) -> None:
 
 
 def counted(name: str, value: object) -> int:
-    """A setting that counts something, as an int of 1 or more; NumPy's integers are such too."""
+    """Check a setting that must be an integer of 1 or more (NumPy's integers included), and return it as an int."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise InputError(f"{name}={value!r}; accepted: an integer of 1 or more")
     return int(value)
 
 
 def finite(name: str, value: object, accepted: str = "a finite number") -> float:
-    """A setting that is a number, as a float; NumPy's numbers are such too."""
+    """Check a setting that must be a finite number (NumPy's numbers included), and return it as a float."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputTypeError(f"{name}={value!r}; accepted: {accepted}")
     if not math.isfinite(value):

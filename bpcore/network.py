@@ -1,4 +1,4 @@
-"""The network as its users see it: fit, evaluate, predict, save, load, summary."""
+"""Network, the class that users work with: fit, evaluate, predict, save, load, summary."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from bpcore.training.schedules import Constant, Schedule, get_schedule
 from bpcore.training.settings import Settings, TrainingState
 
 BUFFERS = ("parameters", "capacity", "_mark", "_lowest", "_delta", "_passed", "_alone")
-"""What a copy of a network makes for itself."""
+"""Attributes that a copy of a network makes for itself."""
 
 Data = tuple[Any, Any] | tuple[Any, Any, Any]
 
@@ -45,10 +45,10 @@ class Network(LayerStack):
         network.predict(x_test)
 
     layers, inputs, backend, precision, seed: see LayerStack. `loss` is the loss of the last fit; `about` is a
-    dictionary (JSON values) that is saved with the network: class names, where the data came from.
+    dictionary of JSON values that is saved with the network, such as class names and the source of the data.
 
     A network does one thing at a time, in its own buffers: calls from several threads wait for one another. A copy
-    (copy.deepcopy, pickle) is a network of its own with the same weights.
+    (copy.deepcopy, pickle) is an independent network with the same weights.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Network(LayerStack):
         self._alone = threading.RLock()
 
     def __repr__(self) -> str:
-        """In short; `summary` tells more."""
+        """A short description; `summary` has more."""
         size = "not built"
         if self.inputs:
             size = f"{self.inputs} inputs, {self.outputs} outputs, {self.parameters.count:,} parameters"
@@ -94,24 +94,24 @@ class Network(LayerStack):
         resident: bool | None = None,
         start: TrainingState | None = None,
     ) -> History:
-        """Train on x (samples, N) and y, which stay on the device for the whole run where they fit.
+        """Train on x (samples, N) and y, which stay on the device for the whole run if they fit.
 
         x           uint8 or real numbers; images (samples, height, width) are flattened
         y           integer labels (samples,), or targets (samples, M): one-hot, soft, several labels, numbers
-        loss        a name or a Loss; softmax_cross_entropy for labels, squared_error for numbers where not given
-        optimizer   a name with its default settings, or an Optimizer
-        schedule    a name or a Schedule; constant where not given
+        loss        a name or a Loss; by default softmax_cross_entropy for labels and squared_error for numbers
+        optimizer   a name, for its default settings, or an Optimizer
+        schedule    a name or a Schedule; by default constant
         validation  (x, y) or (x, y, sample_weight), evaluated after each epoch
-        callbacks   a list of Callback objects, called in its order between the steps
+        callbacks   a list of Callback objects, called in this order between the steps
         seed        of the shuffles and the dropout masks
-        scale       the network sees x * scale + shift; 1/255 for uint8 and 1 otherwise where not given
-        resident    data larger than a GPU's memory stays in host memory, or in the file where x is memory-mapped, and
-                    is streamed; True refuses that, False asks for it. On the CPU it changes nothing
-        start       a callback's run.training_state(): with that run's weights in the network, this one goes on as if
-                    there had been no break; epochs counts from the first, and the history is that of both
+        scale       the network sees x * scale + shift; by default 1/255 for uint8 and 1 otherwise
+        resident    data larger than a GPU's memory stays in host memory, or in the file if x is memory-mapped, and is
+                    streamed; True refuses that, False asks for it. It has no effect on the CPU
+        start       a callback's run.training_state(): with that run's weights in the network, this run goes on as if
+                    there had been no break; epochs counts from the first, and the history covers both
 
-        Returns the history. A batch size above the number of samples means the whole data set. InputError or
-        InputTypeError for input that cannot be used, before any work; NonFiniteLossError when the loss becomes
+        Returns the history. A batch size above the number of samples means the whole data set. Raises InputError or
+        InputTypeError for input that cannot be used, before any work, and NonFiniteLossError if the loss becomes
         infinite or NaN, with the last good weights kept.
         """
         callbacks = check_callbacks(callbacks)
@@ -135,16 +135,16 @@ class Network(LayerStack):
             return train(run, callbacks)
 
     def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = EVALUATION_BATCH) -> Evaluation:
-        """The mean loss, and the share of samples classified rightly, over x (samples, N) and y as in fit."""
+        """Return the mean loss and the share of correctly classified samples, for x (samples, N) and y as in fit."""
         loss = self._fitted_loss()
         data = samples.prepare(self, x, y, loss, sample_weight, scale=self.scale, shift=self.shift)
         with self._alone:
             return Evaluator(self, data, loss, counted("batch_size", batch_size)).evaluate()
 
     def confusion_matrix(self, x: Any, y: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """How many samples of each class were taken for which, int64: row the true class, column the predicted one.
+        """Count how many samples of each true class (row) were predicted as each class (column).
 
-        x (samples, N); y class labels or one-hot rows as in fit. (M, M), or (2, 2) for one output that says yes or no.
+        x (samples, N); y class labels or one-hot rows as in fit. Returns int64 (M, M), or (2, 2) for a single output.
         """
         loss = self._fitted_loss()
         several = loss.rule.predicts == "yes_or_no" and self.outputs > 1
@@ -160,22 +160,22 @@ class Network(LayerStack):
             return ConfusionCounter(self, data, counted("batch_size", batch_size)).count()
 
     def output(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """The output of the last layer (samples, M): logits where that layer has no activation."""
+        """Return the output of the last layer (samples, M): logits, if that layer has no activation."""
         self.require_built()
         return self._answers(x, "identity", batch_size)
 
     def predict_proba(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """Probabilities (samples, M): the softmax, or each output's sigmoid, as the loss has it."""
+        """Return probabilities (samples, M): the softmax, or each output's sigmoid, by the loss's link."""
         loss = self._fitted_loss()
         if not loss.rule.gives_probabilities:
             raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
         return self._answers(x, loss.rule.link, batch_size)
 
     def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """What the loss says that the network predicts, for each sample.
+        """Return the predictions for each sample, in the form that the loss declares.
 
-        Class labels (samples,) int64; 0 or 1 for each output (samples, M), or (samples,) for one output; or numbers
-        (samples, M).
+        Class labels (samples,) int64; 0 or 1 for each output (samples, M), or (samples,) for a single output; or
+        numbers (samples, M).
         """
         loss = self._fitted_loss()
         answer = loss.answer(classifies=self.classifies)
@@ -183,7 +183,7 @@ class Network(LayerStack):
         return answers[:, 0] if answer == "yes_or_no" and self.outputs == 1 else answers
 
     def summary(self) -> str:
-        """A table of the layers with their sizes and numbers of parameters."""
+        """Return a table of the layers with their sizes and numbers of parameters."""
         self.require_built()
         rows = [("layer", "inputs", "outputs", "parameters")]
         sizes: Counter[int] = Counter()
@@ -200,13 +200,15 @@ class Network(LayerStack):
         rule = "-" * len(lines[0])
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
+    # --- parameters, files and copies -----------------------------------------------------------------------
+
     def parameters_by_name(self) -> dict[str, np.ndarray]:
-        """A copy of every parameter array on the host, by its name: "0.W", "0.b", ..."""
+        """Return a copy of every parameter array on the host, by its name: "0.W", "0.b", ..."""
         self.require_built()
         return {name: np.array(self.backend.to_numpy(view.value)) for name, view in self.parameters.views.items()}
 
     def set_parameters(self, arrays: Mapping[str, Any]) -> None:
-        """Write parameter arrays, by name; all or none."""
+        """Write parameter arrays, given by name. If one cannot be used, none is written."""
         self.require_built()
         if not isinstance(arrays, Mapping):
             raise InputTypeError(f"{type(arrays).__name__} given; accepted: a dictionary from names to arrays")
@@ -220,18 +222,18 @@ class Network(LayerStack):
             self.backend.write(np.asarray(array, self.dtype), self.parameters.views[name].value)
 
     def save(self, path: str | Path) -> None:
-        """Write weights and architecture into one safetensors file; nothing half-written is left."""
+        """Write weights and architecture to a safetensors file, which is replaced as a whole or not at all."""
         self.require_built()
         checkpoint.write(as_path(path), self.parameters_by_name(), self._config())
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str | Backend = "auto", precision: str | None = None) -> Self:
-        """The network that `save` wrote, on any backend and at any precision that it has.
+        """Load a network that `save` wrote, on any backend, at any precision that it supports.
 
-        precision   as in Network; where not given, "float64" if the network was of that, else "float32": what was
-                    trained at "tf32" or "bfloat16" is saved in float32, which every device has
+        precision   as in Network; by default "float64" if the network had that, otherwise "float32": weights trained at
+                    "tf32" or "bfloat16" are saved in float32, which every device supports
 
-        InputError where the file is not such a one, or the backend has not that precision.
+        Raises InputError if the file is not a model file, or if the backend does not support the precision.
         """
         file = as_path(path)
         arrays, config = checkpoint.read(file)
@@ -247,7 +249,7 @@ class Network(LayerStack):
         return network
 
     def _restore(self, arrays: dict[str, np.ndarray], config: dict[str, Any], file: Path) -> None:
-        """Become the network of these parameters and of what `_config` has said."""
+        """Take the parameters, and the settings that `_config` wrote."""
         self.build(config["inputs"])
         for name in self.parameters.views:
             if name not in arrays:
@@ -259,17 +261,17 @@ class Network(LayerStack):
         self.scale, self.shift = config["scale"], config["shift"]
 
     def __getstate__(self) -> dict[str, Any]:
-        """The settings, layers that are not built, and the parameters by name.
+        """Return the settings, layers that are not built, and the parameters by name.
 
-        Of a buffer and the views into it a copy would make arrays that have nothing to do with each other: updates
-        would change the one, and layers read the others.
+        The buffers are left out: a copy of a buffer and copies of its views would be independent arrays, so updates
+        would change one and layers would read the others.
         """
         kept = {name: value for name, value in vars(self).items() if name not in BUFFERS}
         kept["layers"] = [layer_from_config(layer.config()) for layer in self.layers]
         return kept | ({"arrays": self.parameters_by_name(), "frozen": self._frozen()} if self.inputs else {})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A network in buffers of its own."""
+        """Build the network in buffers of its own."""
         arrays, frozen = state.pop("arrays", None), state.pop("frozen", None)
         vars(self).update(state)
         self._alone = threading.RLock()
@@ -283,12 +285,13 @@ class Network(LayerStack):
         return [name for name, view in self.parameters.views.items() if not view.trainable]
 
     def _restore_frozen(self, frozen: list[str] | None) -> None:
-        """What is frozen, by name; None from files that do not say, where the layers' own settings stay."""
+        """Freeze the arrays of these names only; None, from older files, leaves the layers' own settings."""
         if frozen is not None:
             self.parameters.set_trainable(self.parameters.views, True)
             self.parameters.set_trainable(frozen, False)
 
     def _config(self) -> dict[str, Any]:
+        """Return everything but the parameters that a model file holds."""
         return {
             "layers": [layer.config() for layer in self.layers],
             "inputs": self.inputs,
@@ -300,6 +303,8 @@ class Network(LayerStack):
             "shift": self.shift,
             "about": self.about,
         }
+
+    # --- parts of the above ---------------------------------------------------------------------------------
 
     def _default_loss(self, y: Any) -> Loss:
         array = samples.as_array(y, "y")
@@ -317,7 +322,7 @@ class Network(LayerStack):
         )
 
     def _answers(self, x: Any, answer: Answer, batch_size: int) -> np.ndarray:
-        """What the network says of each row of x, made on the device; it crosses to the host once."""
+        """Return the network's answer for each row of x, computed on the device."""
         data = samples.prepare(self, x, scale=self.scale, shift=self.shift)
         with self._alone:
             return Predictor(self, data, answer, counted("batch_size", batch_size)).predict()

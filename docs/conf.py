@@ -13,11 +13,13 @@ author = "The bpcore developers"
 copyright = "The bpcore developers; MIT licence"
 version = release = bpcore.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "interface", "mathml", "neighbours", "tables"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "commands", "docstrings", "interface"]
+extensions += ["mathml", "neighbours", "tables", "tree"]
 exclude_patterns = ["sphinx", "README.md"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
+smartquotes_action = "qe"  # not the dashes: --resume is an option
 nitpicky = True
 # Signatures name types of NumPy and of typing, and this site refers to no other. Everything else has to be here.
 nitpick_ignore_regex = [(r"py:(class|obj|data|attr|exc)", r".*")]
@@ -34,6 +36,7 @@ html_title = f"bpcore {release}"
 html_math_renderer = "mathml"
 html_static_path = ["style"]
 html_css_files = ["bpcore.css"]
+html_search_scorer = str(HERE / "style" / "search.js")
 html_copy_source = False
 html_show_sphinx = False
 pygments_style = "friendly"

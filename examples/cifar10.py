@@ -1,12 +1,12 @@
-"""CIFAR-10 with one hidden layer: 3072-h-10, the pixels as a plain list of numbers.
+"""CIFAR-10 with one hidden layer, 3072-h-10, on flattened pixels.
 
     python examples/cifar10.py [--hidden 1024] [--data-dir FOLDER]
 
 The binary version is downloaded (170 MB), or read from cifar-10-binary.tar.gz or its six files in FOLDER. A multilayer
-perceptron does not know which pixels are neighbours, so it learns the training images long before it can tell new ones:
-hence dropout, also of the input, and weight decay. The images are given as numbers from -1 to 1.
+perceptron does not know which pixels are neighbours and soon overfits the training images: hence dropout, also of the
+input, and weight decay. The pixels are scaled to -1..1.
 
-No accuracy stands here: the example has been run on small made files in CIFAR-10's form alone.
+No accuracy is given: so far the example has only been run on small generated files in CIFAR-10's format.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bpcore.cli.program import Count, run
 
 
 def main(hidden: int = 1024, seeds: Count = 3, epochs: int = 40, data_dir: str | None = None) -> float:
-    """Train one network a seed; print its test accuracy after the last epoch, and the mean, which is returned."""
+    """Train a network for each seed; print its test accuracy after the last epoch; return the mean."""
     images = bpcore.load_dataset("cifar10", data_dir=data_dir)
     accuracies = []
     for seed in range(seeds):

@@ -1,9 +1,9 @@
-"""The two-layer network of Stanford's course CS231n, with the losses that its assignments expect.
+"""The two-layer network of Stanford's course CS231n, reproducing the losses that its assignments expect.
 
     python examples/cs231n_two_layer.py
 
-Affine - ReLU - affine - softmax. With weights from linspace the loss is 3.4702243556, and 26.5948426952 with
-1/2 sum W^2 added; the seeded toy network (4-10-3) has 1.30378789133 with 0.05 sum W^2.
+Affine - ReLU - affine - softmax. With weights from linspace the loss is 3.4702243556, or 26.5948426952 with
+1/2 sum W^2 added; the loss of the seeded toy network (4-10-3) with 0.05 sum W^2 is 1.30378789133.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def squares(network: Network) -> float:
 
 
 def main() -> tuple[float, float, float, bool]:
-    """The three losses, and whether the gradients are right."""
+    """Compute the three losses and check the gradients; return the losses, and whether the check passed."""
     network = two_layers(5, 50, 7)
     network.set_parameters(
         {
@@ -43,12 +43,12 @@ def main() -> tuple[float, float, float, bool]:
     weights, data = np.random.RandomState(0), np.random.RandomState(1)
     toy = two_layers(4, 10, 3)
     toy.set_parameters({"0.W": 0.1 * weights.randn(4, 10), "1.W": 0.1 * weights.randn(10, 3)})
-    of_toy = toy.evaluate(10 * data.randn(5, 4), np.array([0, 1, 2, 2, 1])).loss + 0.05 * squares(toy)
+    toy_loss = toy.evaluate(10 * data.randn(5, 4), np.array([0, 1, 2, 2, 1])).loss + 0.05 * squares(toy)
 
     check = bpcore.gradcheck(network, x, y)
-    print(f"{plain:.10f} and {regularised:.10f} with L2; toy {of_toy:.11f}")
+    print(f"{plain:.10f} and {regularised:.10f} with L2; toy {toy_loss:.11f}")
     print(check)
-    return plain, regularised, of_toy, check.ok
+    return plain, regularised, toy_loss, check.ok
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""An activation of one's own, compiled into the fused kernels, checked, and trained on three spirals.
+"""A custom activation: registered, compiled into the fused kernels, checked, and trained on three spirals.
 
-python examples/custom_activation.py
+    python examples/custom_activation.py
+
+The network reaches more than 95 % accuracy.
 """
 
 import math
@@ -31,7 +33,7 @@ def spirals(samples: int = 600) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> float:
-    """Register, check the gradients, train; returns the accuracy."""
+    """Register the activation, check its gradients, train a network with it, and return the accuracy."""
     bpcore.register_activation("softsign", softsign, softsign_derivative, saves="input")
     x, y = spirals()
     check = bpcore.gradcheck(Network([Dense(8, "softsign"), Dense(3)], precision="float64"), x[:20], y[:20])

@@ -1,10 +1,10 @@
-"""A layer of one's own: forward, backward, the gradient check, and a circle that it learns.
+"""A custom layer: forward and backward pass, a gradient check, and a network that learns a circle with it.
 
     python examples/custom_layer.py
 
-It is made of the backend's operations, so it runs on every device and is recorded with the rest of a step. The worst
-relative error of its gradients is about 1e-9, and a network of 2-2-2 units tells the inside of a circle from the
-outside with more than 98 % accuracy.
+The layer uses only operations of the backend, so it runs on every device and is recorded with the rest of a step. The
+worst relative error of its gradients is about 1e-9, and a 2-2-2 network tells the inside of a circle from the outside
+with more than 98 % accuracy.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from bpcore.cli.program import run
 
 @dataclass(eq=False)
 class Square(Layer):
-    """Each input, squared."""
+    """Squares each input."""
 
     def allocate(self, batch: int) -> None:
-        """The output, and what goes back."""
+        """Allocate the buffers for the output and for the delta of the input."""
         self.a, self.dx = (self.backend.empty((batch, self.outputs), self.dtype) for _ in range(2))
 
     def forward(self, x: Any, control: Any) -> Any:
@@ -37,7 +37,7 @@ class Square(Layer):
 
 
 def main() -> tuple[bool, float]:
-    """Check the gradients, then train; whether they are right, and the accuracy."""
+    """Check the gradients, then train; return whether the check passed, and the accuracy."""
     x = np.random.default_rng(0).uniform(-1.0, 1.0, (600, 2))
     y = ((x**2).sum(axis=1) < 0.6).astype(int)
     check = bpcore.gradcheck(Network([Dense(2), Square(), Dense(2)], precision="float64"), x[:20], y[:20])

@@ -1,12 +1,11 @@
 """Dropout on MNIST: 784-1024-1024-1024-10, ReLU, after N. Srivastava et al., "Dropout: a simple way to prevent neural
-networks from overfitting" (2014), who have 1.06 % errors without unsupervised pretraining or distortions.
+networks from overfitting" (2014), who report 1.06 % errors without unsupervised pretraining or distortions.
 
     python examples/dropout_3x1024.py
 
-As there: the sizes, ReLU, dropout of 0.2 of the inputs and of half of the hidden units, and all 60,000 training images.
-Different: they train with momentum, and bound the norm of each unit's incoming weights; here it is AdamW with a
-one-cycle learning rate and labels that are smoothed by a tenth, and weight decay keeps the weights small (--bound sets
-a bound as well). Seed 0 ends at 98.83 %.
+The sizes, ReLU, dropout of 0.2 of the inputs and 0.5 of the hidden units, and all 60,000 training images are theirs.
+They train with momentum and bound the norm of each unit's incoming weights; this example uses AdamW with a one-cycle
+learning rate, label smoothing of 0.1, and weight decay instead of the bound (--bound adds one). Seed 0 reaches 98.83 %.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from bpcore.cli.program import Count, run
 
 
 def main(seeds: Count = 3, epochs: int = 100, bound: float | None = None, data: str = "mnist") -> float:
-    """Train one network a seed; print its test accuracy after the last epoch, and the mean, which is returned.
+    """Train a network for each seed; print its test accuracy after the last epoch; return the mean.
 
     bound: the largest norm of each hidden unit's incoming weights.
     """

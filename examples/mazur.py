@@ -1,10 +1,10 @@
-"""M. Mazur's step by step example of backpropagation (2015), to its last digit.
+"""M. Mazur's step-by-step example of backpropagation (2015), to the last digit.
 
     python examples/mazur.py
 
-Two inputs, two hidden and two output units, sigmoid, 1/2 squared error, learning rate 0.5. The biases are frozen, as in
-the original: the loss is 0.29837111 before, 0.29102777 after one step and 3.5101878e-05 after 10,000. (The original's
-0.291027924 is off by 1.5e-7.) With biases that learn it is 0.28047145 and 2.44756e-06.
+Two inputs, two hidden and two output units, sigmoid, 1/2 squared error, learning rate 0.5. With frozen biases, as in
+the original, the loss is 0.29837111 before training, 0.29102777 after one step and 3.5101878e-05 after 10,000. (The
+original's 0.291027924 is off by 1.5e-7.) If the biases learn too, it is 0.28047145 and 2.44756e-06.
 """
 
 import numpy as np
@@ -22,30 +22,31 @@ START = {
 
 
 def network(*, biases_learn: bool = False) -> Network:
-    """The network before its first step."""
+    """The network with its initial parameters."""
     freeze = False if biases_learn else "bias"
     layers = [Dense(2, "sigmoid", freeze=freeze), Dense(2, "sigmoid", freeze=freeze)]
-    made = Network(layers, inputs=2, precision="float64")
-    made.set_parameters(START)
-    made.loss = SquaredError()
-    return made
+    created = Network(layers, inputs=2, precision="float64")
+    created.set_parameters(START)
+    created.loss = SquaredError()
+    return created
 
 
-def train(made: Network, steps: int) -> float:
-    """So many steps on the one sample; the loss after them."""
-    made.fit(X, TARGETS, loss=SquaredError(), optimizer=SGD(learning_rate=0.5), epochs=steps)
-    return made.evaluate(X, TARGETS).loss
+def train(model: Network, steps: int) -> float:
+    """Train for a number of steps on the one sample; return the loss after them."""
+    model.fit(X, TARGETS, loss=SquaredError(), optimizer=SGD(learning_rate=0.5), epochs=steps)
+    return model.evaluate(X, TARGETS).loss
 
 
 def main() -> list[float]:
-    """The losses before, after one step, and after 10,000, with frozen biases; then with biases that learn."""
+    """The losses before, after one step and after 10,000, first with frozen biases, then with biases that learn."""
     losses = []
     for biases_learn in (False, True):
-        made = network(biases_learn=biases_learn)
-        print("biases learn" if biases_learn else "biases frozen", "- output", made.output(X)[0])
-        losses += [made.evaluate(X, TARGETS).loss, train(made, 1)]
-        print("weights after one step", made.parameters_by_name()["0.W"].T.ravel(), *made.parameters_by_name()["1.W"].T)
-        losses.append(train(made, 9999))
+        model = network(biases_learn=biases_learn)
+        print("biases learn" if biases_learn else "biases frozen", "- output", model.output(X)[0])
+        losses += [model.evaluate(X, TARGETS).loss, train(model, 1)]
+        weights = model.parameters_by_name()
+        print("weights after one step", weights["0.W"].T.ravel(), *weights["1.W"].T)
+        losses.append(train(model, 9999))
         print("loss before, after one step, after 10,000:", *(f"{loss:.8g}" for loss in losses[-3:]))
     return losses
 

@@ -1,8 +1,8 @@
-"""Train a network on MNIST in a few lines, on whatever device the machine has.
+"""Train a network on MNIST in a few lines, on a GPU if there is one.
 
     python examples/mnist.py [--data-dir DATA_DIR]
 
-Takes about half a minute on two CPU cores and ends at about 98.5 % test accuracy.
+It takes about half a minute on two CPU cores and reaches about 98.5 % test accuracy.
 """
 
 import bpcore
@@ -11,7 +11,7 @@ from bpcore.cli.program import run
 
 
 def main(data_dir: str | None = None, epochs: int = 12) -> float:
-    """Train, print a line an epoch, and return the test accuracy."""
+    """Train, print a line for each epoch, and return the test accuracy."""
     data = bpcore.load_dataset("mnist", data_dir=data_dir)
     network = Network([Dense(512, "relu"), Dropout(0.2), Dense(10)])
     print(f"on {network.backend.name}: {network.backend.reason}")

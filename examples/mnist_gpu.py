@@ -3,8 +3,8 @@
     pip install "bpcore[cuda12]"      # or [cuda13]
     python examples/mnist_gpu.py
 
-The images go to the GPU once, as bytes; every step runs there, from the gathering of a batch to the update. Where no
-GPU can be used, the example says why and ends; `bpcore.get_backend("auto")` would take the CPU instead.
+The images are copied to the GPU once, as bytes; every step runs there, from gathering a batch to the update. If no GPU
+can be used, the example says why and ends; `bpcore.get_backend("auto")` would use the CPU instead.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bpcore.cli.program import run
 
 
 def main(epochs: int = 12, data: str = "mnist", backend: str = "cupy") -> float:
-    """Train on the GPU; print the device and a line an epoch; return the test accuracy."""
+    """Train on the GPU; print the device and a line for each epoch; return the test accuracy."""
     device = bpcore.get_backend(backend)
     print(f"on {device.describe()['device']}")
     images = bpcore.load_dataset(data)

@@ -1,7 +1,9 @@
-"""A network of two layers in plain NumPy, trained on three spirals: on a GPU where there is one, by its import alone.
+"""A network of two layers in plain NumPy, trained on three spirals; by its import alone, it uses a GPU if there is one.
 
-python examples/numpy_network.py
-BPCORE_BACKEND=numpy python examples/numpy_network.py
+    python examples/numpy_network.py
+    BPCORE_BACKEND=numpy python examples/numpy_network.py
+
+The second command runs on the CPU in any case.
 """
 
 import bpcore.numpy as np
@@ -17,7 +19,7 @@ def spirals(samples: int = 600) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main(hidden: int = 64, steps: int = 200, learning_rate: float = 0.5, momentum: float = 0.9) -> float:
-    """Train by gradient descent with momentum on all samples at once; returns the accuracy."""
+    """Train by gradient descent with momentum on all samples at once, and return the accuracy."""
     rng = np.random.default_rng(1)
     x, y = spirals()
     targets = np.eye(3)[y]

@@ -1,6 +1,9 @@
-"""A scikit-learn pipeline and a grid search over it, with bpcore's classifier at its end, on 8 x 8 digits.
+"""A grid search over a scikit-learn pipeline that ends in bpcore's classifier, on 8 x 8 digits.
 
-python examples/sklearn_pipeline.py
+    pip install "bpcore[sklearn]"
+    python examples/sklearn_pipeline.py
+
+The search covers the activation and the dropout rate.
 """
 
 from sklearn.datasets import load_digits
@@ -13,7 +16,7 @@ from bpcore.sklearn import MLPClassifier
 
 
 def main() -> float:
-    """Search, print what was found, and return the accuracy on digits that were not seen."""
+    """Search, print the scores, and return the best model's accuracy on held-out digits."""
     x, y = load_digits(return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split(x, y, stratify=y, random_state=0)
     classifier = MLPClassifier(
@@ -35,7 +38,7 @@ def main() -> float:
     for settings, score in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True):
         print(f"{100 * score:.1f} %  {settings}")
     accuracy = float(search.score(x_test, y_test))
-    print(f"accuracy of the best on the rest: {100 * accuracy:.1f} %")
+    print(f"test accuracy of the best: {100 * accuracy:.1f} %")
     return accuracy
 
 

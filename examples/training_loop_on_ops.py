@@ -1,9 +1,9 @@
-"""A training loop of one's own, on the functions of bpcore.ops alone: 64-48-10 on the digits of scikit-learn.
+"""A training loop written with the functions of bpcore.ops: 64-48-10 on scikit-learn's digits.
 
     pip install "bpcore[sklearn]"
     python examples/training_loop_on_ops.py
 
-After 30 epochs it prints: test accuracy 98.61 %, loss 0.0550. The same lines run on a GPU where the arrays are CuPy's.
+After 30 epochs it prints: test accuracy 98.61 %, loss 0.0550. With CuPy arrays the same lines run on a GPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HIDDEN, BATCH, SEED = 48, 64, 1
 
 
 def parameters(*shapes: tuple[int, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """One flat array, which the optimizer updates in one pass, and a view for each parameter."""
+    """One flat array, which the optimizer updates in one pass, and a view of it for each parameter."""
     sizes = [int(np.prod(shape)) for shape in shapes]
     flat = np.zeros(sum(sizes), np.float32)
     stops = np.cumsum(sizes)
@@ -47,12 +47,12 @@ def main(epochs: int = 30) -> float:
 
             a1, saved = ops.linear_saving(batch, W1, b1, "gelu")
             dropped = ops.dropout(a1, 0.2, seed=SEED, step=step)
-            loss = ops.loss(ops.linear(dropped, W2, b2), labels, "softmax_cross_entropy")  # and BP1
+            loss = ops.loss(ops.linear(dropped, W2, b2), labels, "softmax_cross_entropy")  # with delta: BP1
 
             ops.matmul(dropped, loss.delta, transpose_a=True, out=dW2)  # BP3
             db2[...] = loss.bias_grad  # BP4
-            delta = ops.matmul(loss.delta, W2, transpose_b=True)  # BP2, through the weights,
-            ops.dropout(delta, 0.2, seed=SEED, step=step, out=delta)  # the same mask,
+            delta = ops.matmul(loss.delta, W2, transpose_b=True)  # BP2: through the weights,
+            ops.dropout(delta, 0.2, seed=SEED, step=step, out=delta)  # the same dropout mask,
             ops.delta(delta, saved, "gelu", out=delta, bias_grad=db1)  # and the activation
             ops.matmul(batch, delta, transpose_a=True, out=dW1)
 

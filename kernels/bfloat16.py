@@ -18,24 +18,6 @@ BFLOAT16 = np.dtype(np.uint16)
 UNIT_ROUNDOFF = 2.0**-8
 """The largest relative rounding error: half the distance between 1 and the next number."""
 
-ARGUMENTS = {
-    "activate": (0, 3),
-    "activate_keeping_input": (0, 3),
-    "delta": (0, 1),
-    "delta_learned": (0, 1),
-    "gather": (5,),
-    "dropout": (0, 1),
-    "hadamard": (0, 1, 2),
-    "add": (0, 1, 2),
-    "duplicate": (0, 1),
-    "max_pieces": (0, 2),
-    "max_pieces_backward": (0, 2),
-    "column_sums": (0,),
-}
-"""For each kernel, the positions of the arguments that may be bfloat16, independently of each other: arrays that flow
-between layers. All other arguments have the kernel's dtype, float32: parameters and their gradients, logits, losses.
-"""
-
 
 def number_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype of the arithmetic on arrays of this dtype."""

@@ -119,7 +119,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _widened(compiled: Any) -> str | None:
-    """The problem if the compiled signature has a float64 or what no GPU has, or returns no float32; None if not."""
+    """The problem if the compiled signature holds a float64 or what no GPU has, or returns no float32; else None."""
     (result,) = compiled.overloads.values()
     annotation = result.type_annotation
     for name, kind in annotation.typemap.items():

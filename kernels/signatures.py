@@ -93,10 +93,16 @@ class Division:
 
 @dataclass(frozen=True, eq=False)
 class Signature:
-    """A kernel's arguments by name, in their order, and how the GPU divides it; None for a kernel of the CPU alone."""
+    """A kernel's arguments by name, in their order, and how it is compiled.
+
+    division       how the GPU divides it; None for a kernel of the CPU alone
+    vector_sums    whether the CPU adds up its sums in vectors, in another order than it is written in, but always in
+                   the same
+    """
 
     division: Division | None
     arguments: dict[str, Argument]
+    vector_sums: bool = False
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -120,6 +126,10 @@ class Signature:
 
 def _kernel(division: Division | None = None, /, **arguments: Argument) -> Signature:
     return Signature(division, arguments)
+
+
+def _summing(division: Division, /, **arguments: Argument) -> Signature:
+    return Signature(division, arguments, vector_sums=True)
 
 
 def _read(role: Role, shape: str, elements: Elements = Elements.REAL) -> Argument:
@@ -230,7 +240,7 @@ SIGNATURES: dict[str, Signature] = {
     "add": _each_element(a=_FLOW, b=_FLOW, out=_FLOW_WRITTEN),
     "duplicate": _each_element(x=_FLOW, out=_FLOW_WRITTEN),
     # loss.py
-    "loss_head": _kernel(
+    "loss_head": _summing(
         Division("one_block", 512, "B M"),
         z=_ROWS_WRITTEN,
         bias=_UNITS,
@@ -259,7 +269,7 @@ SIGNATURES: dict[str, Signature] = {
         counters=_COUNTERS,
         first=Argument(Role.FIRST_PARAMETER),
     ),
-    "global_norm": _kernel(
+    "global_norm": _summing(
         Division("one_block", 1024, "P"),
         grads=_read(Role.WHOLE, "P"),
         segments=_SEGMENTS,
@@ -303,8 +313,8 @@ SIGNATURES: dict[str, Signature] = {
         counters=_written(Role.WHOLE, "counters", Elements.INT64),
     ),
     # answers.py
-    "softmax": _kernel(Division("row_groups", 256, "B M"), z=_ROWS, out=_ROWS_WRITTEN),
-    "log_softmax": _kernel(Division("row_groups", 256, "B M"), z=_ROWS, out=_ROWS_WRITTEN),
+    "softmax": _summing(Division("row_groups", 256, "B M"), z=_ROWS, out=_ROWS_WRITTEN),
+    "log_softmax": _summing(Division("row_groups", 256, "B M"), z=_ROWS, out=_ROWS_WRITTEN),
     "argmax": _kernel(
         Division("row_groups", 256, "B M"),
         z=_ROWS,

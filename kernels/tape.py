@@ -161,8 +161,8 @@ def _unpacker(kinds: tuple[Any, ...]) -> Any:
 
 def _unpack_one(context: Any, builder: Any, kind: Any, word: Any) -> Any:
     if isinstance(kind, types.BaseTuple):
-        values = [_unpack_one(context, builder, one, word) for one in kind.types]  # type: ignore[attr-defined]
-        return context.make_tuple(builder, kind, values)
+        parts: Any = kind  # mypy does not know that Numba's tuple types can be iterated
+        return context.make_tuple(builder, kind, [_unpack_one(context, builder, part, word) for part in parts])
     if not isinstance(kind, types.Array):
         bits = word()
         if isinstance(kind, types.Integer):
@@ -214,7 +214,8 @@ def words_of(kinds: Sequence[Any], arguments: Sequence[Any]) -> list[int]:
     words: list[int] = []
     for kind, value in zip(kinds, arguments, strict=True):
         if isinstance(kind, types.BaseTuple):
-            words += words_of(kind.types, value)  # type: ignore[attr-defined]
+            parts: Any = kind
+            words += words_of(list(parts), value)
         elif isinstance(kind, types.Array):
             words += [value.ctypes.data, *value.shape]
         elif isinstance(kind, types.Integer):

@@ -1,4 +1,4 @@
-"""What the tests share."""
+"""Settings and fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 
 from support.local_server import Server
 
-# One thread for each test process: the processes share the cores. Kernels are cached between runs, in the
-# repository's build folder so that nothing of the user's is touched.
+# One thread per test process, because the processes share the cores. Kernels are cached between runs in the
+# repository's build folder, so that the user's cache is not touched.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("BPCORE_NUM_THREADS", "1")
 os.environ.setdefault("BPCORE_CACHE_DIR", str(Path(__file__).parents[1] / "build" / "test-cache"))
 
-# What scikit-learn's array API dispatch asks for, before scipy is imported for the first time.
+# scikit-learn's array API dispatch requires this before scipy is first imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 from bpcore.backends import available_backends, get_backend, taping
@@ -28,9 +28,9 @@ from bpcore.backends.base import Backend
 from bpcore.errors import BpcoreError
 
 if os.environ.get("NUMBA_DISABLE_JIT") == "1":
-    np.seterr(all="ignore")  # plain NumPy scalars warn where compiled integers wrap and floats overflow in silence
+    np.seterr(all="ignore")  # plain NumPy scalars warn where compiled code wraps and overflows silently
 
-# How long an example, or making one, takes says how busy the machine is.
+# The time that examples take depends on the load of the machine, so it must not fail a test.
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -38,7 +38,7 @@ hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a GPU is listed as skipped where there is none, with the reason."""
+    """Without a GPU, list the tests that need one as skipped, with the reason."""
     state = available_backends()["cupy"]
     if state != "available":
         for item in items:
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def every_thread_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For networks that are tiny; and a refusal to record is an error."""
+    """Use all threads even for tiny networks, and make a failed recording an error."""
     monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -73,7 +73,7 @@ def scratch() -> Iterator[Path]:
 
 @pytest.fixture
 def gpu() -> Backend:
-    """A real GPU's backend."""
+    """The backend of a real GPU."""
     try:
         return get_backend("cupy")
     except BpcoreError as error:

@@ -1,158 +1,26 @@
-"""The network as its users see it: building, predicting, saving, and what is refused."""
+"""Network as users see it: copies, predictions, summary, and its errors."""
 
 from __future__ import annotations
 
 import copy
-import importlib.metadata
 import json
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import save
 
 import bpcore
 from bpcore import Activation, Dense, Dropout, Network, Residual
-from bpcore.backends import ALIASES, available_backends, get_backend
-from bpcore.backends.base import PRECISIONS
 from bpcore.backends.cupy_backend import CupyBackend
-from bpcore.backends.numpy_backend import NumpyBackend
-from bpcore.errors import CALLED, BpcoreError, InputError, InputTypeError, unknown_name
-from bpcore.kernels.activations import ACTIVATIONS
-from bpcore.kernels.losses import LOSSES
+from bpcore.errors import InputError, InputTypeError
 from bpcore.model.initializers import INITIALIZERS, draw
 from bpcore.testing import references
-from bpcore.training.optimizers import OPTIMIZERS
-from bpcore.training.schedules import SCHEDULES
+from support.small_network import network
 from support.stand_in import Device
-
-
-def network(*layers: bpcore.Layer, **options: Any) -> Network:
-    return Network(list(layers) or [Dense(8, "relu"), Dense(3)], backend="numpy", **options)
-
-
-def test_a_saved_network_is_the_same_network(tmp_path: Path, rng: np.random.Generator) -> None:
-    x, y = rng.integers(0, 256, (30, 6), dtype=np.uint8), rng.integers(0, 3, 30)
-    net = network(Dense(8, "prelu", bias=0.1), Dropout(0.2), Activation("gelu"), Dense(4, "elu", bias=False), Dense(3))
-    net.fit(x, y, loss=bpcore.SoftmaxCrossEntropy(0.1), epochs=2)
-    net.about = {"classes": ["a", "b", "c"]}
-    path = tmp_path / "deep" / "model.safetensors"
-    net.save(path)
-    again = Network.load(path, backend="numpy")
-    np.testing.assert_array_equal(again.predict_proba(x), net.predict_proba(x))
-    assert again.evaluate(x, y) == net.evaluate(x, y)
-    assert again.about == net.about
-    assert again.summary() == net.summary()
-    assert [layer.config() for layer in again.layers] == [layer.config() for layer in net.layers]
-    assert list(path.parent.iterdir()) == [path]
-    again.fit(x, y, epochs=1)
-
-
-@pytest.mark.parametrize("saved", ["float32", "float64"])
-def test_a_network_is_loaded_at_any_precision(saved: str, tmp_path: Path, rng: np.random.Generator) -> None:
-    """Wider it says the same to rounding; narrower its parameters are rounded once; and it can be trained on."""
-    x, y = rng.standard_normal((30, 6)), rng.integers(0, 3, 30)
-    net = network(Dense(8, "tanh"), Dense(3), precision=saved)
-    net.fit(x, y, epochs=2)
-    net.save(path := tmp_path / "model.safetensors")
-    assert Network.load(path, backend="numpy").dtype == saved
-    for precision in ("float32", "float64"):
-        again = Network.load(path, backend="numpy", precision=precision)
-        for name, array in again.parameters_by_name().items():
-            assert array.dtype == precision
-            np.testing.assert_array_equal(array, net.parameters_by_name()[name].astype(precision))
-        np.testing.assert_allclose(again.predict_proba(x), net.predict_proba(x), rtol=1e-5)
-        again.fit(x, y, epochs=1)
-    for precision, said in (("bfloat16", "needs a GPU"), ("fp64", r"unknown precision 'fp64' \(here: 'float64'\)")):
-        with pytest.raises(InputError, match=said):
-            Network.load(path, backend="numpy", precision=precision)
-
-
-def test_an_initializer_of_ones_own_is_not_needed_to_load(tmp_path: Path) -> None:
-    net = network(Dense(2, initializer=lambda rng, n, m: np.full((n, m), 0.5)), inputs=3)
-    net.save(tmp_path / "m.safetensors")
-    again = Network.load(tmp_path / "m.safetensors", backend="numpy")
-    np.testing.assert_array_equal(again.parameters_by_name()["0.W"], 0.5)
-    assert callable(net.layers[0].initializer), "saving leaves the network as it is"
-
-
-@pytest.mark.parametrize("content", [b"", b"not a model", b"\x10\x00\x00\x00\x00\x00\x00\x00{}", None])
-def test_files_that_are_no_model(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "x.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=r"no model file|not a model file|holds no bpcore network"):
-        Network.load(path)
-
-
-def test_a_truncated_model_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "m.safetensors"
-    network(inputs=2).save(path)
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(InputError, match="damaged"):
-        Network.load(path)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (
-            lambda config, arrays: config.pop("inputs"),
-            "damaged, or .* another version of bpcore: KeyError: 'inputs'",
-        ),
-        (lambda config, arrays: config["layers"][0].update(new=1), "another version of bpcore: TypeError: .*'new'"),
-        (lambda config, arrays: config.update(layers=3), "is damaged, or was written by another version"),
-        (lambda config, arrays: config.update(frozen=["9.W"]), "is damaged, or was written by another version"),
-        (lambda config, arrays: arrays.pop("1.W"), "safetensors lacks parameter '1.W'; it has 0.W, 0.b, 1.b"),
-        (lambda config, arrays: config.clear(), "another version of bpcore, which stores it in another way"),
-        (None, "is damaged: "),
-    ],
-)
-def test_a_model_that_was_tampered_with_gets_one_line(tmp_path: Path, change: Any, said: str) -> None:
-    """One that lacks an array would otherwise keep the random numbers that it begins with."""
-    path = tmp_path / "m.safetensors"
-    network(inputs=2).save(path)
-    with safe_open(str(path), framework="numpy") as file:
-        text, arrays = file.metadata()["bpcore"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    config = json.loads(text)
-    if change is not None:
-        change(config, arrays)
-    path.write_bytes(save(arrays, metadata={"bpcore": "[1" if change is None else json.dumps(config)}))
-    with pytest.raises(InputError, match=said) as caught:
-        Network.load(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_paths_are_as_people_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    network(inputs=2).save("~/m.safetensors")
-    assert Network.load("~/m.safetensors").inputs == 2
-    assert [entry.name for entry in tmp_path.iterdir()] == ["m.safetensors"]
-    with pytest.raises(InputError, match=r"no model file .*, which is a folder"):
-        Network.load(tmp_path)
-    with pytest.raises(InputTypeError, match="3 is not a path"):
-        Network.load(3)  # type: ignore[arg-type]
-
-
-def test_a_model_with_an_unknown_activation_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "m.safetensors"
-    network(inputs=2).save(path)
-    path.write_bytes(path.read_bytes().replace(b"relu", b"rela"))
-    with pytest.raises(InputError, match=r"unknown activation 'rela'.*register"):
-        Network.load(path)
-
-
-def test_a_path_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
-        network(inputs=2).save(tmp_path / "file" / "m.safetensors")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def _pickled(network: Network) -> Network:
@@ -165,16 +33,14 @@ def _pickled(network: Network) -> Network:
     [(copy.deepcopy, "numpy"), (copy.copy, "numpy"), (_pickled, "numpy"), (copy.deepcopy, "stand-in")],
 )
 @pytest.mark.filterwarnings("ignore:cuBLASLt cannot be loaded")
-def test_a_copy_is_a_network_of_its_own(
-    copied: Callable[[Network], Network], device: str, rng: np.random.Generator
-) -> None:
-    """It learns what the original would have learned next, and the original stays as it was."""
+def test_a_copy_is_independent(copied: Callable[[Network], Network], device: str, rng: np.random.Generator) -> None:
+    """A copy learns what the original would have learned next, and the original does not change."""
     stand_in = Device()
     backend = "numpy" if device == "numpy" else CupyBackend(stand_in, stand_in.launch)
     x, y = rng.integers(0, 256, (40, 6), dtype=np.uint8), rng.integers(0, 3, 40)
     inside = [Dense(8, "prelu", freeze="bias"), Dense(6, initializer=lambda rng, n, m: rng.normal(size=(n, m)))]
     if copied is _pickled:
-        inside[1] = Dense(6)  # no pickle holds a lambda
+        inside[1] = Dense(6)  # a lambda cannot be pickled
     net = Network([Residual(inside), Dropout(0.2), Dense(4, "tanh"), Dense(3)], backend=backend)
     net.fit(x, y, epochs=2, batch_size=16)
     net.about = {"classes": ["a", "b", "c"]}
@@ -192,14 +58,14 @@ def test_a_copy_is_a_network_of_its_own(
         assert (array != before[name]).any() == (name not in ("1.b", "4.W")), name
 
 
-def test_a_network_that_is_not_built_is_copied_too(rng: np.random.Generator) -> None:
+def test_an_unbuilt_network_can_be_copied(rng: np.random.Generator) -> None:
     x, y = rng.standard_normal((20, 4)), rng.integers(0, 3, 20)
     net = network(seed=7)
     again = _pickled(net)
     assert again.fit(x, y, epochs=2)["loss"] == net.fit(x, y, epochs=2)["loss"]
 
 
-def test_several_threads_may_ask_one_network(rng: np.random.Generator) -> None:
+def test_several_threads_may_use_one_network(rng: np.random.Generator) -> None:
     x = rng.standard_normal((40, 300, 6))
     net = network(Dense(64, "tanh"), Dense(64, "tanh"), Dense(3), inputs=6)
     expected = [net.output(part) for part in x]
@@ -208,8 +74,8 @@ def test_several_threads_may_ask_one_network(rng: np.random.Generator) -> None:
             np.testing.assert_array_equal(found, of_one)
 
 
-def test_a_layer_is_of_the_network_that_was_built_last(rng: np.random.Generator) -> None:
-    """Two networks over the same layers would write into each other's buffers; one after the other is well."""
+def test_layers_belong_to_the_network_built_last(rng: np.random.Generator) -> None:
+    """Two networks that share layers would overwrite each other's buffers; using them in turn is allowed."""
     x, y = rng.standard_normal((20, 4)), rng.integers(0, 3, 20)
     layers = [Residual([Dense(4, "relu")]), Dense(3)]
     first, second = (Network(layers, backend="numpy") for _ in range(2))
@@ -226,7 +92,7 @@ def test_a_layer_is_of_the_network_that_was_built_last(rng: np.random.Generator)
         second.predict(x)
 
 
-def test_predictions_are_those_of_the_formulas(rng: np.random.Generator) -> None:
+def test_predictions_match_the_formulas(rng: np.random.Generator) -> None:
     x = rng.standard_normal((50, 4))
     net = network(Dense(8, "relu"), Dense(3), precision="float64", inputs=4)
     p = net.parameters_by_name()
@@ -293,7 +159,7 @@ def test_initializers(name: str) -> None:
         assert abs(w).max() == pytest.approx(np.sqrt(6 / (n + m)), rel=0.01)
 
 
-def test_weights_depend_on_the_seed_alone() -> None:
+def test_weights_depend_only_on_the_seed() -> None:
     a, b, c = (network(inputs=5, seed=seed).parameters_by_name()["0.W"] for seed in (1, 1, 2))
     np.testing.assert_array_equal(a, b)
     assert (a != c).any()
@@ -367,112 +233,13 @@ def test_a_measure_that_a_run_has_not(rng: np.random.Generator) -> None:
     assert 0.0 <= history["accuracy"][0] <= 1.0
 
 
-def test_a_network_in_short() -> None:
+def test_the_repr_of_a_network() -> None:
     assert repr(network(Dense(4, "relu"), Dense(3))) == "<Network of 2 layers, not built, on numpy>"
     short = repr(network(Dense(4, "relu"), Dense(3), inputs=5))
     assert short == "<Network of 2 layers, 5 inputs, 3 outputs, 39 parameters, on numpy>"
 
 
-TABLES = {
-    "loss": LOSSES,
-    "activation": ACTIVATIONS,
-    "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
-    "initializer": INITIALIZERS,
-    "precision": PRECISIONS,
-    "device": ALIASES,
-    "setting": {setting.name for kind in OPTIMIZERS.values() for setting in fields(kind)},
-}
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "hint"),
-    [
-        ("loss", "mse", "here: 'squared_error'"),
-        ("loss", "MSELoss", "here: 'squared_error'"),
-        ("loss", "cross_entropy", "here: 'softmax_cross_entropy'"),
-        ("loss", "CrossEntropyLoss", "here: 'softmax_cross_entropy'"),
-        ("loss", "sparse_categorical_crossentropy", "here: 'softmax_cross_entropy'"),
-        ("loss", "log_loss", "here: 'binary_cross_entropy' or 'softmax_cross_entropy'"),
-        ("loss", "hing", "did you mean 'hinge'?"),
-        ("activation", "logistic", "here: 'sigmoid'"),
-        ("activation", "leaky", "here: 'leaky_relu'"),
-        ("activation", "LeakyReLU", "did you mean 'leaky_relu'?"),
-        ("optimizer", "Adam", "did you mean 'adam'?"),
-        ("schedule", "CosineAnnealingLR", "here: 'cosine'"),
-        ("initializer", "kaiming_normal_", "here: 'he_normal'"),
-        ("precision", "bf16", "here: 'bfloat16'"),
-        ("device", "cuda", "here: 'gpu'"),
-        ("setting", "lr", "here: 'learning_rate'"),
-    ],
-)
-def test_a_name_from_elsewhere_is_told_what_it_is_called_here(kind: str, name: str, hint: str) -> None:
-    accepted = sorted(TABLES[kind])
-    assert (
-        str(unknown_name(kind, name, accepted)) == f"unknown {kind} {name!r} ({hint}); accepted: {', '.join(accepted)}"
-    )
-
-
-def test_a_name_that_is_close_to_nothing_gets_no_hint() -> None:
-    assert str(unknown_name("loss", "quantile", ["hinge"])) == "unknown loss 'quantile'; accepted: hinge"
-
-
-def test_the_names_from_elsewhere_lead_to_names_that_are_there() -> None:
-    assert set(CALLED) <= {name for table in TABLES.values() for name in table}
-    for table in TABLES.values():
-        others = {other for name in table for other in CALLED.get(name, "").split()}
-        assert not others & set(table)
-
-
-def test_backends_are_chosen_by_name_and_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    states = available_backends()
-    assert states["numpy"] == "available"
-    assert set(states) >= {"numpy", "cupy"}
-    chosen = get_backend("auto")
-    assert chosen.reason
-    assert get_backend(chosen) is chosen
-    monkeypatch.setenv("BPCORE_BACKEND", "numpy")
-    assert get_backend().name == "numpy"
-    assert get_backend().reason == "BPCORE_BACKEND=numpy"
-    if states["cupy"] != "available":
-        with pytest.raises(BpcoreError):
-            get_backend("cupy")
-
-
-def test_devices_have_plain_names_too() -> None:
-    assert Network([Dense(3)], backend="cpu").backend.name == "numpy"
-
-
-def test_a_backend_of_another_package_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = importlib.metadata.EntryPoint("toy", "test_network:ToyBackend", "bpcore.backends")
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry] if group == "bpcore.backends" else [])
-    assert available_backends()["toy"] == "available"
-    assert get_backend("toy").describe() == {"device": "toy"}
-    broken = importlib.metadata.EntryPoint("broken", "no_such_module:Backend", "bpcore.backends")
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [broken])
-    assert "cannot be loaded" in available_backends()["broken"]
-
-
-class ToyBackend(NumpyBackend):
-    """What another package might bring."""
-
-    name = "toy"
-
-    def describe(self) -> dict[str, str]:
-        return {"device": "toy"}
-
-
-def test_about_is_json(tmp_path: Path) -> None:
-    net = network(inputs=2)
-    net.about = {"classes": ["ä", "b"], "nested": {"numbers": [1, 2.5, None]}}
-    net.save(tmp_path / "m.safetensors")
-    assert Network.load(tmp_path / "m.safetensors", backend="numpy").about == json.loads(json.dumps(net.about))
-    net.about = {"mean": np.float32(0.5)}
-    with pytest.raises(InputTypeError, match=r"np.float32\(0.5\) cannot be saved, in `about` say: it is no JSON value"):
-        net.save(tmp_path / "n.safetensors")
-
-
-def test_a_layer_that_is_no_dataclass_says_so(tmp_path: Path) -> None:
+def test_a_layer_that_is_not_a_dataclass_is_refused(tmp_path: Path) -> None:
     class Twice(bpcore.Layer, abstract=True):
         def allocate(self, batch: int) -> None:
             self.a = self.backend.empty((batch, self.outputs), self.dtype)
@@ -489,7 +256,7 @@ def test_a_layer_that_is_no_dataclass_says_so(tmp_path: Path) -> None:
         net.save(tmp_path / "m.safetensors")
 
 
-def test_numbers_of_numpy_are_numbers(rng: np.random.Generator) -> None:
+def test_numpy_numbers_are_accepted(rng: np.random.Generator) -> None:
     x, y = rng.standard_normal((20, 4)), rng.integers(0, 3, 20)
     of_python = network(Dense(8, "relu", bias=0.5), Dropout(0.5), Dense(3))
     of_numpy = network(Dense(np.int32(8), "relu", bias=np.float32(0.5)), Dropout(np.float32(0.5)), Dense(3))

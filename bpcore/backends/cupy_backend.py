@@ -30,6 +30,7 @@ from bpcore.errors import InputError, InputTypeError, bytes_in_words
 from bpcore.kernels import bfloat16, cublas
 from bpcore.kernels.bfloat16 import BFLOAT16
 from bpcore.kernels.cublas import WORKSPACE_BYTES, Call, Precision, Products, alignment, layout
+from bpcore.kernels.signatures import Elements
 from bpcore.kernels.spec import Spec
 
 Launcher = Callable[[Spec, Sequence[Any], int], None]
@@ -329,15 +330,12 @@ def _check_bfloat16(operation: Operation, *, accepted: bool) -> None:
                 f"factors of bfloat16 (weights: view.operand, deltas: self.input_dtype), and either for the product"
             )
         return
-    template = operation.spec.template
-    places = bfloat16.ARGUMENTS.get(template, ())
-    for place, argument in enumerate(operation.arguments):
-        if not is_array(argument) or argument.dtype != BFLOAT16 or (template == "gather" and place == 0):
-            continue  # a gather reads numbers of any type
-        if accepted and place not in places:
-            raise InputTypeError(f"{template}: its argument {place + 1} was given as bfloat16; it must be float32")
-        if not accepted and place in places:
-            raise InputTypeError(f"{template}: its argument {place + 1} was given as uint16; it must be float32")
+    for name, (argument, value) in zip(operation.signature.arguments, operation.declared, strict=True):
+        if not is_array(value) or value.dtype != BFLOAT16 or argument.elements is Elements.ANY:
+            continue  # ANY: a gather reads numbers of any type
+        if (argument.elements is Elements.FLOW) != accepted:
+            given = "bfloat16" if accepted else "uint16"
+            raise InputTypeError(f"{operation.spec.template}: {name} was given as {given}; it must be float32")
 
 
 def _ending(epilogue: Relu | ReluBackward | None) -> cublas.Ending | None:

@@ -57,8 +57,7 @@ class _Update:
     @classmethod
     def of(cls, kernel: Kernel, backend: Backend) -> _Update:
         """Take a kernel of the template `update` apart."""
-        params, grads, _, segments, *_ = kernel.arguments
-        return cls(kernel, params, grads, np.array(backend.to_numpy(segments)))
+        return cls(kernel, kernel["params"], kernel["grads"], np.array(backend.to_numpy(kernel["segments"])))
 
     @property
     def descends(self) -> bool:
@@ -68,13 +67,12 @@ class _Update:
     @property
     def settings(self) -> Array:
         """The eight numbers of Optimizer.settings, on the device."""
-        return self.kernel.arguments[4]
+        return self.kernel["settings"]
 
     def on(self, segments: np.ndarray, backend: Backend, grads: Array = None, first: int = 0) -> Kernel:
         """The update of these segments only; grads: gradients that begin at the parameter `first`."""
-        params, all_grads, state, _, *others, _ = self.kernel.arguments
-        given = all_grads if grads is None else grads
-        return Kernel(self.kernel.spec, (params, given, state, backend.asarray(segments), *others, first))
+        grads = self.grads if grads is None else grads
+        return self.kernel.with_arguments(grads=grads, segments=backend.asarray(segments), first=first)
 
 
 def fold_updates(
@@ -132,9 +130,9 @@ def _foldable(
 
 def _factors(backend: Backend, update: _Update) -> Kernel:
     """The kernel that computes the factors of plain gradient descent for this step."""
-    _, _, _, _, settings, table, scale, _, counters, _ = update.kernel.arguments
-    factors = backend.empty((3,), update.params.dtype)
-    return Kernel(spec.plain("fold_factors", factors.dtype), (table, scale, settings, counters, factors))
+    which = spec.plain("fold_factors", update.params.dtype)
+    given = {name: update.kernel[name] for name in ("table", "scale", "settings", "counters")}
+    return Kernel.named(which, **given, factors=backend.empty((3,), which.dtype))
 
 
 def _range_of(product: Product, update: _Update) -> tuple[int, int]:
@@ -207,7 +205,7 @@ def fuse_epilogues(
         product, activate = operations[forward : forward + 2]
         assert isinstance(product, Product)
         assert isinstance(activate, Kernel)
-        bias = activate.arguments[1]
+        bias = activate["bias"]
         if backward is not None:
             above, delta = operations[backward : backward + 2]
             assert isinstance(above, Product)
@@ -215,7 +213,7 @@ def fuse_epilogues(
             mask = backend.empty((product.out.shape[0], mask_bytes(product.out.shape[1])), np.uint8)
             pair = (
                 replace(product, epilogue=Relu(bias, mask)),
-                replace(above, epilogue=ReluBackward(delta.arguments[3], mask)),
+                replace(above, epilogue=ReluBackward(delta["bias_grad"], mask)),
             )
             if all(map(possible, pair)):
                 fused[forward], fused[backward] = pair
@@ -236,13 +234,13 @@ def _relus(operations: Sequence[Operation]) -> dict[int, int | None]:
     for place, (product, kernel) in enumerate(pairwise(operations)):
         if not isinstance(product, Product) or product.scaled or not isinstance(kernel, Kernel):
             continue
-        holes, arguments = dict(kernel.spec.holes), kernel.arguments
-        if holes.get("f") is relu.f and span(arguments[0]) == span(arguments[3]) == span(product.out):
+        holes = dict(kernel.spec.holes)
+        if holes.get("f") is relu.f and span(kernel["z"]) == span(kernel["out"]) == span(product.out):
             found[place] = None
-        elif holes.get("derivative") is relu.derivative and span(arguments[0]) == span(product.out):
+        elif holes.get("derivative") is relu.derivative and span(kernel["delta"]) == span(product.out):
             for forward, output in ((number, operations[number].writes) for number in found):
                 between = operations[forward + 2 : place]
                 kept = not any(touch(output, other.writes) for other in between)
-                if span(output[0]) == span(arguments[1]) and kept:
+                if span(output[0]) == span(kernel["saved"]) and kept:
                     found[forward] = place
     return found

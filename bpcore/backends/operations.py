@@ -6,55 +6,13 @@ analysed, rewritten (fusion.py) and replayed (recording.py), without the layers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bpcore.backends.arrays import Array, is_array
+from bpcore.kernels.signatures import SIGNATURES, Argument, Role, Signature
 from bpcore.kernels.spec import Spec
-
-ROLES = {
-    "activate": "rwwR",
-    "activate_keeping_input": "RwwR",
-    "delta": "RrwO-",
-    "delta_learned": "RrwOO",
-    "loss_head": "RwrrwROLWLw-",
-    "gather": "www--RRRfw",
-    "dropout": "rR---fw",
-    "hadamard": "rrR",
-    "add": "rrR",
-    "softmax": "rR",
-    "log_softmax": "rR",
-    "argmax": "rR",
-    "above_zero": "rR",
-    "one_hot": "rR",
-    "scatter": "rWfw",
-    "duplicate": "rR",
-    "max_pieces": "rwRR",
-    "max_pieces_backward": "rrRO",
-    "global_norm": "wwW",
-    "update": "PpPswwwwwo",
-    "fold_factors": "wwwwW",
-    "penalize": "wwWWw",
-    "limit_columns": "W-Cf",
-}
-"""What each argument of a kernel is: a letter for each, a capital where it is written.
-
-r  rows: a matrix (or vector) with a row (or entry) for each sample, of which a part of the kernel needs its own alone
-w  whole: every part sees all of it
-C  columns: an entry for each column of a matrix, of which a part has its own; the matrix, of which a part changes these
-   columns alone, is a W: for the waits that is all of it
-O  own: sums over the samples; a part adds up its own, and the parts' are added up afterwards
-L  likewise, and of the slots of a control block only that of the batch at hand
-s  segments: the parameters that the optimizer changes (Backend.update)
-P  an entry (or a column) for each parameter, of which a part changes those of its segments alone
-p  likewise, and read; its first entry is that of the parameter whose number stands at o
-o  that number
-f  the number of the part's first row, or column
--  a scalar, or an array that is not looked at
-
-Of a kernel that is not in the table every array counts as written.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,25 +78,44 @@ class Product:
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A kernel with its arguments, in the order of bpcore.kernels.spec."""
+    """A kernel with its arguments, in the order of bpcore.kernels.signatures; kernel["z"] is the argument z."""
 
     spec: Spec
     arguments: Sequence[Any]
 
+    @classmethod
+    def named(cls, spec: Spec, **arguments: Any) -> Kernel:
+        """A kernel of arguments that are given by name."""
+        names = SIGNATURES[spec.template].arguments
+        assert arguments.keys() == names.keys(), f"{spec.template} takes {', '.join(names)}"
+        return cls(spec, tuple(arguments[name] for name in names))
+
+    def with_arguments(self, **others: Any) -> Kernel:
+        """The same kernel with other values for some arguments."""
+        return Kernel.named(self.spec, **dict(zip(self.signature.arguments, self.arguments, strict=True), **others))
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[self.signature.places[name]]
+
     @property
-    def roles(self) -> str:
-        """A letter for each argument, see ROLES."""
-        return ROLES.get(self.spec.template) or "W" * len(self.arguments)
+    def signature(self) -> Signature:
+        """What the table says about its arguments."""
+        return SIGNATURES[self.spec.template]
+
+    @property
+    def declared(self) -> Iterator[tuple[Argument, Any]]:
+        """Each argument as the table has it, with its value."""
+        return zip(self.signature.arguments.values(), self.arguments, strict=True)
 
     @property
     def reads(self) -> list[Array]:
-        """The arrays that it reads."""
-        return [a for role, a in zip(self.roles, self.arguments, strict=True) if role not in "-fo" and is_array(a)]
+        """The arrays that it reads, and those that it overwrites."""
+        return [value for argument, value in self.declared if argument.role is not Role.UNUSED and is_array(value)]
 
     @property
     def writes(self) -> list[Array]:
         """The arrays that it writes."""
-        return [a for role, a in zip(self.roles, self.arguments, strict=True) if role.isupper() and is_array(a)]
+        return [value for argument, value in self.declared if argument.written and is_array(value)]
 
 
 Operation = Product | Kernel

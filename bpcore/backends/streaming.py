@@ -213,8 +213,16 @@ class Stream(Feed):
 
         def part(number: int) -> None:
             rows = slice(number * chunk.rows // parts, (number + 1) * chunk.rows // parts)
-            arrays = (out.x[rows], out.targets[rows], out.weights[rows])
-            self._kernel(host.x, host.targets, weights, *arrays, rows.start, chunk.counters)
+            self._kernel(
+                x=host.x,
+                targets=host.targets,
+                weights=weights,
+                out_x=out.x[rows],
+                out_targets=out.targets[rows],
+                out_weights=out.weights[rows],
+                first_row=rows.start,
+                counters=chunk.counters,
+            )
 
         parts = threads()
         if self._gatherers is None:

@@ -26,10 +26,11 @@ from bpcore.backends.operations import Kernel, Operation, Product
 from bpcore.backends.recording import NotRecordableError, Replay
 from bpcore.kernels import memory, spec, tape
 from bpcore.kernels import product as products
+from bpcore.kernels.signatures import Role
 
 _NO_SEGMENTS = np.zeros((0, 3), np.int64)
 
-CUT = "rRCOLs"
+CUT = {Role.ROWS, Role.COLUMNS, Role.SUMS, Role.SLOT_SUMS, Role.SEGMENTS}
 """The roles of arguments that are cut; a kernel without any of them runs on one thread."""
 
 PANELS = Panels(smallest=2**22, size=2**18)
@@ -101,7 +102,7 @@ class Cutter:
         """The entries of one operation: one, and another for each sum whose parts have to be added up."""
         if isinstance(operation, Product):
             yield self._product(operation)
-        elif self.parts == 1 or not set(operation.roles) & set(CUT):
+        elif self.parts == 1 or not any(argument.role in CUT for argument, _ in operation.declared):
             yield self._one_thread(operation)
         else:
             yield from self._by_parts(operation)
@@ -133,28 +134,26 @@ class Cutter:
         return found
 
     def _one_thread(self, kernel: Kernel) -> Entry:
-        arguments = [
-            0 if role == "f" else argument for role, argument in zip(kernel.roles, kernel.arguments, strict=True)
-        ]
+        arguments = [0 if argument.role is Role.FIRST else value for argument, value in kernel.declared]
         part = _kernel_part(kernel.spec, arguments, kernel.reads, kernel.writes)
         return [part, *[None] * (self.parts - 1)]
 
     def _by_parts(self, kernel: Kernel) -> Iterator[Entry]:
-        roles, arguments = kernel.roles, kernel.arguments
         own = {
-            place: zeros((self.parts, *arguments[place].shape), arguments[place].dtype)
-            for place, role in enumerate(roles)
-            if role in "OL"
+            name: zeros((self.parts, *kernel[name].shape), kernel[name].dtype)
+            for name, argument in kernel.signature.arguments.items()
+            if argument.role in (Role.SUMS, Role.SLOT_SUMS)
         }
         yield [self._part_of(kernel, part, own) for part in range(self.parts)]
-        for place, parts_of_sum in own.items():
-            sums = [parts_of_sum, arguments[place]]
-            if roles[place] == "L":
-                yield self._one_thread(Kernel(spec.plain("add_slots", kernel.spec.dtype), [*sums, arguments[-2]]))
+        for name, parts in own.items():
+            if kernel.signature.arguments[name].role is Role.SUMS:
+                add_up = Kernel.named(spec.plain("column_sums", kernel.spec.dtype), x=parts, out=kernel[name])
             else:
-                yield self._one_thread(Kernel(spec.plain("column_sums", kernel.spec.dtype), sums))
+                which = spec.plain("add_slots", kernel.spec.dtype)
+                add_up = Kernel.named(which, parts=parts, out=kernel[name], counters=kernel["counters"])
+            yield self._one_thread(add_up)
 
-    def _part_of(self, kernel: Kernel, part: int, own: dict[int, np.ndarray]) -> Part | None:
+    def _part_of(self, kernel: Kernel, part: int, own: dict[str, np.ndarray]) -> Part | None:
         count, unit = self._cut(kernel)
         first, stop = self._share(count, part, unit)
         if count and first == stop:
@@ -162,32 +161,34 @@ class Cutter:
         given: list[Any] = []
         reads, writes = [], []
         segments, offset = self._places(kernel, part)
-        for place, (role, argument) in enumerate(zip(kernel.roles, kernel.arguments, strict=True)):
-            if role in "rRC":
-                given.append(argument[first:stop])
-            elif role in "OL":
-                given.append(own[place][part])
-            elif role == "s":
-                given.append(segments)
-            elif role == "f":
-                given.append(first)
-            else:
-                given.append(argument)
-            if role == "P":
-                writes += [row[low:high] for low, high, _ in segments for row in np.atleast_2d(argument)]
-            elif role == "p":
-                reads += [argument[low - offset : high - offset] for low, high, _ in segments]
-            elif role.isupper():
-                writes.append(given[-1])
-            elif role in "rws":
-                reads.append(given[-1])
+        for name, (argument, value) in zip(kernel.signature.arguments, kernel.declared, strict=True):
+            role = argument.role
+            if role in (Role.ROWS, Role.COLUMNS):
+                value = value[first:stop]
+            elif name in own:
+                value = own[name][part]
+            elif role is Role.SEGMENTS:
+                value = segments
+            elif role is Role.FIRST:
+                value = first
+            given.append(value)
+            if role is Role.PARAMETERS:
+                writes += [row[low:high] for low, high, _ in segments for row in np.atleast_2d(value)]
+            elif role is Role.GRADIENTS:
+                reads += [value[low - offset : high - offset] for low, high, _ in segments]
+            elif argument.written:
+                writes.append(value)
+            elif is_array(value) and role is not Role.UNUSED:
+                reads.append(value)
         return _kernel_part(kernel.spec, given, reads, writes)
 
     def _cut(self, kernel: Kernel) -> tuple[int, int]:
         """The number of rows or columns to distribute, and how many of them stay together."""
-        for role, argument in zip(kernel.roles, kernel.arguments, strict=True):
-            if role in "rRC":
-                return len(argument), memory.LINE // kernel.spec.dtype.itemsize if role == "C" else 1
+        for argument, value in kernel.declared:
+            if argument.role is Role.ROWS:
+                return len(value), 1
+            if argument.role is Role.COLUMNS:
+                return len(value), memory.LINE // kernel.spec.dtype.itemsize
         return 0, 1
 
     def _share(self, count: int, part: int, unit: int = 1) -> Span:
@@ -198,9 +199,9 @@ class Cutter:
 
     def _places(self, kernel: Kernel, part: int) -> tuple[np.ndarray, int]:
         """A part's share of the kernel's segments, if it has any, and the number of the first gradient."""
-        given = dict(zip(kernel.roles, kernel.arguments, strict=True))
+        given = {argument.role: value for argument, value in kernel.declared}
         unit = memory.LINE // kernel.spec.dtype.itemsize
-        return self._segments(given.get("s", _NO_SEGMENTS), part, unit), given.get("o", 0)
+        return self._segments(given.get(Role.SEGMENTS, _NO_SEGMENTS), part, unit), given.get(Role.FIRST_PARAMETER, 0)
 
     def _segments(self, segments: np.ndarray, part: int, unit: int) -> np.ndarray:
         """A part's share of each segment, cut at multiples of a cache line."""

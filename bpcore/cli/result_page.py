@@ -159,7 +159,7 @@ def _classes(subject: Subject, pictures: Pictures) -> Iterator[str]:
             "worst-mistakes",
             figure,
             f"{shown} misclassified test images, with the predicted and the true class.",
-            f"{which}, the most confident first: what the network said, and the true class.",
+            f"{which}, the most confident first, with the predicted class (said) and the true class (is).",
         )
 
 

@@ -38,15 +38,15 @@ MAY_DIFFER = ("epochs", "stop_at_loss", "device", "data_dir", "output", "diagnos
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A run's state between two epochs; data is the fingerprint of its training data (see `mark`)."""
+class Start:
+    """The state that a run starts or resumes from; data is the fingerprint of its training data (see `mark`)."""
 
     options: Options
     data: str
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     state: TrainingState = field(default_factory=TrainingState)
 
-    def goes_on_with(self, named: Mapping[str, Any], folder: Path) -> Options:
+    def resumed_options(self, named: Mapping[str, Any], folder: Path) -> Options:
         """The options of the resumed run, with the given ones (name -> value) applied.
 
         InputError for an option with which the resumed run would differ from the uninterrupted one.
@@ -95,7 +95,7 @@ class Begun:
             )
 
 
-def read(run: str) -> tuple[Begun, Path]:
+def read(run: str) -> tuple[Start, Path]:
     """Read a run's saved state; return it with the run's folder. run: the folder, or a file in it."""
     path = as_path(run)
     folder = path if path.is_dir() else path.parent
@@ -107,7 +107,7 @@ def read(run: str) -> tuple[Begun, Path]:
         optimizer, best = arrays.pop("optimizer"), arrays.pop("best", None)
         history = History(kept["history"])
         state = TrainingState(kept["epoch"], kept["step"], optimizer, kept["learning_rate_scale"], history, best)
-        return Begun(Options(**kept["options"]), kept["data"], arrays, state), folder
+        return Start(Options(**kept["options"]), kept["data"], arrays, state), folder
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / FILE} was written by another version of bpcore") from error
 
@@ -122,11 +122,11 @@ def mark(x: np.ndarray, y: np.ndarray) -> str:
 class Keep(Callback):
     """Saves a run's state as of its last complete epoch: at its end, when it fails, and every 30 seconds or so.
 
-    begun: the run's options and data, and its state at the start.
+    start: the run's options and data, and its state at the start.
     """
 
-    def __init__(self, path: Path, begun: Begun, tell: Callable[[str], None]) -> None:
-        self._path, self._begun, self._tell = path, begun, tell
+    def __init__(self, path: Path, start: Start, tell: Callable[[str], None]) -> None:
+        self._path, self._start, self._tell = path, start, tell
 
     def on_begin(self, run: Run) -> None:
         """Start the clock."""
@@ -146,8 +146,8 @@ class Keep(Callback):
         assert state.optimizer is not None
         arrays = {"optimizer": state.optimizer} | ({} if state.best is None else {"best": state.best})
         kept = {
-            "options": asdict(self._begun.options),
-            "data": self._begun.data,
+            "options": asdict(self._start.options),
+            "data": self._start.data,
             "history": state.history.measures,
             "epoch": state.epoch,
             "step": state.step,

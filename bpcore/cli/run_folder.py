@@ -21,37 +21,37 @@ def run_folder(output: str | None, name: str = "", *, option: str = "--output") 
     It is created before the training, so that a folder that cannot be written is found at once, and removed again if
     it is still empty at the end. InputError, naming the option that chooses it, if it cannot be created or written.
     """
-    made: list[Path] = []
+    created: list[Path] = []
     try:
         if output is None:
-            folder = _make_numbered(PARENT / re.sub(r"[^\w.-]+", "_", name), made, option)
+            folder = _create_numbered(PARENT / re.sub(r"[^\w.-]+", "_", name), created, option)
         else:
             folder = as_path(output)
-            _make(folder, made, option)
+            _create(folder, created, option)
         check_writable_folder(folder)
         yield folder
     finally:
-        for one in reversed(made):
+        for one in reversed(created):
             with suppress(OSError):  # a folder with files in it stays
                 one.rmdir()
 
 
-def _make_numbered(base: Path, made: list[Path], option: str) -> Path:
+def _create_numbered(base: Path, created: list[Path], option: str) -> Path:
     """Create the first of NAME-1, NAME-2, ... that does not exist."""
     number = 1
     while True:
         folder = base.with_name(f"{base.name}-{number}")
-        if not folder.exists() and _make(folder, made, option):
+        if not folder.exists() and _create(folder, created, option):
             return folder
         number += 1
 
 
-def _make(folder: Path, made: list[Path], option: str) -> bool:
-    """Create a folder and its parents, and append the new ones to made; False if it already existed."""
+def _create(folder: Path, created: list[Path], option: str) -> bool:
+    """Create a folder and its parents, and append the new ones to created; False if it already existed."""
     if folder.is_dir():
         return False
     try:
-        _make(folder.parent, made, option)
+        _create(folder.parent, created, option)
         folder.mkdir()
     except FileExistsError as error:
         if folder.is_dir():  # another run created it a moment ago
@@ -61,5 +61,5 @@ def _make(folder: Path, made: list[Path], option: str) -> bool:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"the folder {folder} cannot be created: {reason}; choose another with {option}") from error
-    made.append(folder)
+    created.append(folder)
     return True

@@ -21,7 +21,7 @@ from bpcore.cli.options import Options
 from bpcore.cli.program import INTERRUPTED
 from bpcore.cli.report import Report, columns, write_json
 from bpcore.cli.result_page import Subject
-from bpcore.cli.resuming import Begun, Keep
+from bpcore.cli.resuming import Keep, Start
 from bpcore.cli.run_folder import run_folder
 from bpcore.data.dataset import Dataset
 from bpcore.data.split import split
@@ -51,11 +51,11 @@ class Job:
     """A training run, completely checked.
 
     options    with every default filled in
-    begun      the state it starts from: freshly drawn weights, or the state of a run that is resumed
+    start      the state it starts from: freshly drawn weights, or the state of a run that is resumed
     """
 
     options: Options
-    begun: Begun
+    start: Start
     dataset: Dataset
     training: Part
     held_out: Part | None
@@ -84,13 +84,13 @@ class Learned:
 
 def resume(run: str, named: Mapping[str, Any], report: Report) -> int:
     """Resume a run; named: the options given on the command line. Returns the exit code."""
-    begun, folder = resuming.read(run)
-    return train(begun.goes_on_with(named, folder), report, begun)
+    start, folder = resuming.read(run)
+    return train(start.resumed_options(named, folder), report, start)
 
 
-def train(options: Options, report: Report, begun: Begun | None = None) -> int:
+def train(options: Options, report: Report, start: Start | None = None) -> int:
     """Train, save, and evaluate on the test data. Returns the exit code."""
-    job = prepare(options, report, begun)
+    job = prepare(options, report, start)
     _introduce(job, report)
     with run_folder(options.output, job.dataset.name) as folder:
         try:
@@ -111,7 +111,7 @@ def train(options: Options, report: Report, begun: Begun | None = None) -> int:
     return INTERRUPTED if learned.history.stopped == STOPPED_BY_CTRL_C else 0
 
 
-def prepare(options: Options, report: Report, begun: Begun | None = None) -> Job:
+def prepare(options: Options, report: Report, start: Start | None = None) -> Job:
     """Check every option, then load the data, then build the network."""
     layers = chosen.hidden_layers(options)
     optimizer = chosen.chosen_optimizer(options)
@@ -133,8 +133,8 @@ def prepare(options: Options, report: Report, begun: Begun | None = None) -> Job
     loss = chosen.chosen_loss(options, dataset)
     training, held_out = hold_out(dataset, options.validation)
     mark = resuming.mark(*training)
-    if begun is not None:
-        begun.check(options, mark, len(training[0]))
+    if start is not None:
+        start.check(options, mark, len(training[0]))
     epochs = options.epochs or chosen.default_epochs(len(training[0]), options.batch_size)
     network = Network(
         [*layers, Dense(dataset.outputs)],
@@ -146,9 +146,9 @@ def prepare(options: Options, report: Report, begun: Begun | None = None) -> Job
     source = {"target": options.target, "task": options.task, "test_fraction": options.test_fraction}
     network.about = about(dataset, {"name": options.data or dataset.name} | source)
     complete = replace(options, loss=loss.name, learning_rate=optimizer.learning_rate, epochs=epochs)
-    begun = replace(begun or Begun(options, mark), options=replace(complete, data=network.about["data"]["name"]))
-    network.set_parameters(begun.weights)
-    return Job(complete, begun, dataset, training, held_out, network, optimizer, loss, callbacks, diagnostics)
+    start = replace(start or Start(options, mark), options=replace(complete, data=network.about["data"]["name"]))
+    network.set_parameters(start.weights)
+    return Job(complete, start, dataset, training, held_out, network, optimizer, loss, callbacks, diagnostics)
 
 
 def learn(job: Job, folder: Path, report: Report) -> Learned:
@@ -180,12 +180,12 @@ def learn(job: Job, folder: Path, report: Report) -> Learned:
                 *([] if job.diagnostics is None else [job.diagnostics]),
                 *job.callbacks,
                 clock,
-                Keep(folder / resuming.FILE, job.begun, tell),
+                Keep(folder / resuming.FILE, job.start, tell),
             ],
             seed=options.seed,
             scale=job.dataset.scale,
             shift=job.dataset.shift,
-            start=job.begun.state,
+            start=job.start.state,
         )
     return Learned(history, clock.seconds, compilation.seconds, clock.samples)
 
@@ -212,7 +212,7 @@ def collect(job: Job, learned: Learned) -> dict[str, Any]:
         "compile_seconds": learned.compile_seconds,
         "samples_per_second": learned.samples / (learned.seconds - learned.compile_seconds),
         "epochs": len(history),
-        "resumed_after": job.begun.state.epoch,
+        "resumed_after": job.start.state.epoch,
         "stopped": history.stopped,
         "settings": asdict(job.options) | {"optimizer_settings": job.optimizer.config()},
         "history": {
@@ -250,8 +250,8 @@ def _introduce(job: Job, report: Report) -> None:
         ("training", f"{options.optimizer}, learning rate {options.learning_rate:g} ({options.schedule})"),
         ("", f"{job.loss.name}, {plan}"),
     ]
-    if job.begun.state.epoch:
-        rows.append(("", f"resumes after epoch {job.begun.state.epoch}"))
+    if job.start.state.epoch:
+        rows.append(("", f"resumes after epoch {job.start.state.epoch}"))
     report.say(*columns(rows), "", job.network.summary(), "")
     if options.batch_size > samples:
         report.say(
@@ -291,8 +291,8 @@ def _subject(job: Job, learned: Learned, results: dict[str, Any]) -> Subject:
         ("device", f"{results['device']} ({results['backend']})"),
         ("bpcore", __version__),
     ]
-    if job.begun.state.epoch:
-        facts.append(("resumed", f"after epoch {job.begun.state.epoch}; the time covers the epochs since then"))
+    if job.start.state.epoch:
+        facts.append(("resumed", f"after epoch {job.start.state.epoch}; the time covers the epochs since then"))
     figures = [
         *in_figures(results),
         ("epochs", str(len(history))),

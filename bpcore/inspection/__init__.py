@@ -1,1 +1,1 @@
-"""How a network is looked into: gradient checks, and diagnostics of its layers while it learns."""
+"""Tools to inspect a network: gradient checks, and diagnostics of its layers during training."""

@@ -1,4 +1,4 @@
-"""What is wrong in a network, from one sample of it: a line in words, with the layers, the figures and what to try."""
+"""Advice from one diagnostic sample: what is wrong in the network, in which layers, and what to try."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from itertools import takewhile
 from bpcore.inspection.probe import DiagnosticSample, LayerSample
 
 APART = 1000.0
-"""Gradients of two layers that differ by more vanish or explode on the way down. Healthy networks: 1 to 100 times."""
+"""If gradient norms of two layers differ by more than this factor, gradients vanish or explode; 1 to 100 is healthy."""
 LONG = 1000.0
-"""A gradient longer than this: usual are 0.01 to 10, at the beginning of a regression 100."""
+"""A gradient norm above this is too large. Usual norms are 0.01 to 10, at the beginning of a regression 100."""
 FAR = 1.0
-"""An update that moves weights by more than their own length forgets what they were."""
+"""An update that moves weights by more than this share of their norm erases what they have learned."""
 MANY_DEAD = 0.5
-"""Half of a layer's units: below, a network has units to spare."""
+"""The share of a layer's units that may be dead: a network can spare some."""
 
 MAY_PASS = frozenset({"vanishing", "far", "dead"})
-"""What is wrong only if it lasts: weights may begin at zero, let nothing through for a step, and grow fast at first."""
+"""The kinds that are wrong only if they last: weights that begin at zero pass nothing on for a step, and grow fast."""
 
 
 def advice(sample: DiagnosticSample) -> Iterator[tuple[str, str]]:
-    """What is wrong at one moment: pairs of a kind ("vanishing", "exploding", "far", "dead") and a line in words."""
+    """Yield what is wrong at one moment: pairs of a kind ("vanishing", "exploding", "far", "dead") and a sentence."""
     weighted = [layer for layer in sample.layers if layer.weight_norm is not None]
     yield from _vanishing(sample, weighted)
     yield from _exploding(sample, weighted)
@@ -31,9 +31,9 @@ def advice(sample: DiagnosticSample) -> Iterator[tuple[str, str]]:
 
 
 def _vanishing(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Iterator[tuple[str, str]]:
-    """The lowest layers, so long as their gradient is far shorter than that of a layer above them.
+    """Report the lowest layers whose gradients are far smaller than that of a layer above them.
 
-    Where a lower layer has a gradient again, it came past the layers between, as it does in residual blocks.
+    The search ends at the first layer that has a gradient again: it reaches that layer past others, in residual blocks.
     """
     norms = [layer.gradient_norm or 0.0 for layer in layers]
     longest = max(range(len(layers)), key=lambda place: norms[place], default=0)
@@ -53,7 +53,7 @@ def _vanishing(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Itera
 
 
 def _exploding(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Iterator[tuple[str, str]]:
-    """A gradient that is too long as a whole, or grows on the way down from the last layer."""
+    """Report a gradient that is too large as a whole, or that grows on the way down from the last layer."""
     if not layers:
         return
     last = layers[-1].gradient_norm or 0.0
@@ -71,7 +71,7 @@ def _exploding(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Itera
 
 
 def _far(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Iterator[tuple[str, str]]:
-    """Layers that the next update moves by more than their own length."""
+    """Report layers whose weights the next update moves by more than their own norm."""
     moved = [layer for layer in layers if layer.update_ratio is not None and _or_infinite(layer.update_ratio) > FAR]
     if not moved:
         return
@@ -85,7 +85,7 @@ def _far(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Iterator[tu
 
 
 def _dead(sample: DiagnosticSample) -> Iterator[tuple[str, str]]:
-    """Layers most of whose units are 0 for every row; of Maxout, most of whose pieces never win."""
+    """Report layers most of whose units are 0 for every row, or most of whose Maxout pieces never win."""
     found = [layer for layer in sample.layers if layer.dead and layer.units and layer.dead > MANY_DEAD * layer.units]
     if not found:
         return
@@ -101,7 +101,7 @@ def _dead(sample: DiagnosticSample) -> Iterator[tuple[str, str]]:
 
 
 def _places(layers: Sequence[LayerSample]) -> str:
-    """Which layers, in few words."""
+    """Name the layers in a few words."""
     places = [layer.place for layer in layers]
     if len(places) == 1:
         return f"layer {places[0]}"
@@ -116,10 +116,10 @@ def _saturation(layer: LayerSample) -> str:
 
 
 def _or_infinite(norm: float | None) -> float:
-    """So that what is not a number counts as too large."""
+    """Return the norm, or infinity for None and NaN: they count as too large."""
     return math.inf if norm is None or math.isnan(norm) else norm
 
 
 def short(value: float | None) -> str:
-    """A figure in three digits."""
+    """Write a number with three digits, or "-" for None."""
     return "-" if value is None else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""Watching a network learn: samples of what goes on in its layers, and a warning in words where something is wrong."""
+"""Diagnostics: a callback that samples the layers of a network during training and warns if something is wrong."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from bpcore.training.run import Run
 
 
 class Diagnostics(Callback):
-    """Looks into a network while it learns, and says in words when gradients vanish or explode, or units die.
+    """Samples a network's layers during training, and warns when gradients vanish or explode, or units die.
 
         diagnostics = Diagnostics()
         network.fit(x, y, callbacks=[diagnostics])
         print(diagnostics)
 
-    every    a sample after every so many steps; before the first step and after each epoch where not given
-    rows     how many training samples are looked at, always the same ones
-    notify   who is told a warning, once for each kind, and where it may pass only if two samples in a row show it;
-             warnings.warn where not given
+    every    the number of steps between two samples; by default before the first step and after each epoch
+    rows     how many training samples are used, always the same ones
+    notify   called with each warning, once for each kind; a problem that may pass must show in two samples in a row.
+             By default warnings.warn
 
-    `samples` holds the figures, `warnings` what was said, `seconds` the time that all this took. Each sample costs
-    about a training step of so many rows, run from Python; parameters, gradients and activations are brought to the
-    host, which goes through them once. Between the samples it costs nothing. It takes the device's memory for a copy of
-    the parameters and of the optimizer's state, and for the buffers of these rows.
+    `samples` holds the figures, `warnings` the warnings, `seconds` the time that sampling took. Each sample costs about
+    as much as a training step of `rows` rows that runs from Python; parameters, gradients and activations are copied to
+    the host and read once. Between samples there is no cost. The device needs memory for a copy of the parameters and
+    of the optimizer's state, and for the buffers of these rows.
     """
 
     _probe: Probe | None
@@ -46,7 +46,7 @@ class Diagnostics(Callback):
         self._forget()
 
     def on_begin(self, run: Run) -> None:
-        """The first sample, of the network as it was given."""
+        """Take the first sample, before any training."""
         self._forget()
         began = time.perf_counter()
         self._probe = Probe(run, self.rows)
@@ -54,22 +54,22 @@ class Diagnostics(Callback):
         self._take(run.epoch * run.steps_per_epoch)
 
     def on_progress(self, run: Run) -> None:
-        """A sample, where it is time by `every`."""
+        """Take a sample if it is time by `every`."""
         step = run.epoch * run.steps_per_epoch + run.batch
         if self.every is not None and step % self.every == 0:
             self._take(step)
 
     def on_epoch_end(self, run: Run) -> None:
-        """A sample, where `every` says nothing."""
+        """Take a sample if `every` is not given."""
         if self.every is None:
             self._take(run.epoch * run.steps_per_epoch)
 
     def on_end(self, run: Run) -> None:
-        """Give the device's memory back."""
+        """Release the device's memory."""
         self._probe = None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values."""
+        """Return everything as JSON values."""
         return {
             "every": self.every,
             "rows": self.rows,
@@ -110,7 +110,7 @@ class Diagnostics(Callback):
 
 
 def title(sample: DiagnosticSample) -> str:
-    """When a sample was taken, and what holds of the whole network."""
+    """Say when a sample was taken, and give the figures of the whole network."""
     return (
         f"after step {sample.step} (epoch {sample.epoch:.4g}): loss {sample.loss:.4g}, "
         f"gradient norm {short(sample.gradient_norm)}, learning rate {short(sample.learning_rate)}"
@@ -118,7 +118,7 @@ def title(sample: DiagnosticSample) -> str:
 
 
 def table(sample: DiagnosticSample, most: int = 24) -> tuple[list[str], list[list[str]]]:
-    """The headings, and a row of texts for each layer; of more than `most` layers, so many at equal distances."""
+    """Return headings and a row of texts for each layer, or for `most` layers at equal distances if there are more."""
     layers = sample.layers
     if len(layers) > most:
         layers = tuple(layers[round(place)] for place in np.linspace(0, len(layers) - 1, most))
@@ -137,7 +137,7 @@ def table(sample: DiagnosticSample, most: int = 24) -> tuple[list[str], list[lis
 
 
 def _aligned(content: tuple[list[str], list[list[str]]]) -> list[str]:
-    """Lines of a table: the first column to the left, figures to the right."""
+    """Return the lines of a table, with the first column aligned left and the figures aligned right."""
     lines = [content[0], *content[1]]
     first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
     return ["  ".join([name.ljust(first), *map(str.rjust, figures, others)]) for name, *figures in lines]

@@ -1,7 +1,7 @@
 """Gradient checking: central differences against backpropagation.
 
-The derivative of the loss along a direction v is (L(w + e v) - L(w - e v)) / 2e; it must equal the gradient's product
-with v. Where a kink (of ReLU, Maxout, the hinge loss) lies between the two points, the difference quotient is a mean of
+The derivative of the loss along a direction v is about (L(w + e v) - L(w - e v)) / 2e, and must equal the product of
+the gradient and v. If a kink (of ReLU, Maxout, the hinge loss) lies between the two points, the quotient is a mean of
 two slopes and says nothing: such a direction is recognised, skipped and counted.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Samples
+from bpcore.backends.samples import Samples
 from bpcore.errors import InputError, InputTypeError
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss, get_loss
@@ -22,23 +22,23 @@ from bpcore.training import samples
 from bpcore.training.batches import BatchPlan, batch_for
 
 LARGEST_EPSILON = 1e-3
-"""A longer way from point to point shows the curvature of the loss, not its slope."""
+"""Over a longer distance the difference shows the curvature of the loss, not its slope."""
 
 TRIES = 4
-"""So many random directions are tried for each that is wanted, since some may meet a kink."""
+"""How many random directions are tried for each that is wanted: some may meet a kink."""
 
 RESOLUTION = 8 * float(np.finfo(np.float64).eps)
-"""To what share of itself a loss is known: it is a sum of many rounded numbers."""
+"""The relative accuracy of a loss, which is a sum of many rounded numbers."""
 
 
 @dataclass(frozen=True)
 class ArrayCheck:
-    """How the gradient of one array compares with differences.
+    """The comparison of one array's gradient with differences.
 
-    by         "element", for every element of a small array; "direction", for random directions in a large one
+    by         "element" for each element of a small array; "direction" for random directions in a large one
     checked    how many differences were compared
-    skipped    how many were not, since a kink lies in their way
-    error      the worst relative error of those compared; NaN where there are none
+    skipped    how many were skipped because of a kink
+    error      the largest relative error of those compared; NaN if there are none
     """
 
     name: str
@@ -51,24 +51,24 @@ class ArrayCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether something was compared, and all of it is within the tolerance."""
+        """Whether something was compared, and every error is within the tolerance."""
         return self.checked > 0 and self.error <= self.tolerance
 
     @property
     def how(self) -> str:
-        """How it was checked, in words."""
+        """A description of how it was checked."""
         what = f"{self.checked} {self.by}{'' if self.checked == 1 else 's'}"
         return f"{what}, {self.skipped} skipped at kinks" if self.skipped else what
 
     @property
     def verdict(self) -> str:
-        """ok, FAILS, or NOT CHECKED where everything was skipped."""
+        """ok, FAILS, or NOT CHECKED if everything was skipped."""
         return "ok" if self.ok else "FAILS" if self.checked else "NOT CHECKED"
 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The check of every parameter array, and of the input ("x")."""
+    """The result of `gradcheck`: a check of each parameter array, and of the input ("x")."""
 
     arrays: tuple[ArrayCheck, ...]
     tolerance: float
@@ -80,7 +80,7 @@ class GradientCheck:
 
     @property
     def errors(self) -> dict[str, float]:
-        """The worst relative error of each array by its name."""
+        """The largest relative error of each array, by the array's name."""
         return {array.name: array.error for array in self.arrays}
 
     @property
@@ -109,20 +109,21 @@ def gradcheck(
     directions: int = 4,
     seed: int = 0,
 ) -> GradientCheck:
-    """Compare backpropagation with central differences on one batch.
+    """Compare the gradients of backpropagation with central differences on one batch.
 
-    Each parameter array, frozen or not, and the input is checked: element by element where it has at most `elements`,
-    else along so many random `directions` of length 1. The relative error is |a - b| / max(|a|, |b|, typical), where
-    typical is the gradient's norm over the root of its size: an element or direction that happens to be level shows
-    rounding alone. Dropout masks stay the same throughout.
+    Every parameter array, frozen or not, and the input are checked: element by element if an array has at most
+    `elements` of them, otherwise along `directions` random directions of length 1. The relative error is
+    |a - b| / max(|a|, |b|, typical), where typical is the gradient's norm divided by the square root of its size: where
+    the loss happens to be level, only rounding would show. Dropout masks stay the same throughout.
 
-    network     of precision "float64": float32 is too coarse for differences
+    network     of precision "float64"; float32 is too coarse for differences
     x, y        one batch, as in Network.fit (x as floats)
-    epsilon     how far a point lies from the middle, at most 1e-3
+    epsilon     the distance of each point from the middle, at most 1e-3
 
-    A ReLU unit with a bias of zero, above units that are all dead for a sample, stands on its kink whatever is moved by
-    how little: its bias cannot be checked then, and the check does not pass. Begin with a small one, bias=0.01 say.
-    Returns the check, whose `ok` says whether all is well. InputError for what cannot be used.
+    A ReLU unit with a bias of zero, above units that are all dead for a sample, is exactly at its kink: its bias cannot
+    be checked, and the check does not pass. Begin with a small bias then, such as bias=0.01.
+
+    Returns the check; its `ok` says whether every array passes. Raises InputError for what cannot be used.
     """
     if not isinstance(network, LayerStack):
         raise InputTypeError(f"gradient checking takes a network, not {network!r}")
@@ -172,7 +173,7 @@ def _random(shape: tuple[int, ...], rng: np.random.Generator) -> Iterator[np.nda
 
 
 class _Probe:
-    """The loss of one batch, with one array moved by a little."""
+    """The loss of one batch as a function of one array."""
 
     def __init__(self, network: LayerStack, loss: Loss, data: Samples, epsilon: float, seed: int) -> None:
         self.network, self.loss, self.epsilon = network, loss, epsilon
@@ -183,7 +184,7 @@ class _Probe:
         backend.gather(samples.to_device(backend, data), self.control, self.batch)
 
     def gradients(self) -> dict[str, np.ndarray]:
-        """Every gradient by backpropagation."""
+        """Return every gradient by backpropagation, by the array's name."""
         network, backend = self.network, self.network.backend
         delta = network.loss_and_delta(self.batch, self.loss, self.control, training=True)
         by_input = network.backward(delta, wants_input=True)
@@ -191,12 +192,12 @@ class _Probe:
         return found | {"x": np.array(backend.to_numpy(by_input))}
 
     def compare(self, name: str, gradient: np.ndarray, v: np.ndarray, tolerance: float) -> tuple[float, bool]:
-        """The relative error of the gradient along v, and whether it comes from a kink."""
+        """Return the relative error of the gradient along v, and whether a kink causes it."""
         below, above = self._losses(name, -v, v)
         difference = (above - below) / (2.0 * self.epsilon)
         analytic = float((gradient * v).sum())
         miss = abs(difference - analytic)
-        # What the difference cannot tell from zero is not to fail: it is off by the loss's own rounding.
+        # A derivative that the loss's own rounding hides must not fail.
         finest = RESOLUTION * max(abs(above), abs(below)) / (self.epsilon * tolerance)
         typical = max(float(np.linalg.norm(gradient)) / gradient.size**0.5, finest)
         error = miss / max(abs(difference), abs(analytic), typical) if miss else 0.0
@@ -205,16 +206,16 @@ class _Probe:
     def _meets_kink(self, name: str, v: np.ndarray, miss: float) -> bool:
         """Whether a kink lies between the two points, and bends the loss enough to explain the miss.
 
-        Third and fourth differences of five points vanish for a smooth loss. A slope that jumps by J at distance t < e
-        makes the central difference miss by J (e - t) / 2e, and one of the two at least 2/3 e times as large, wherever
-        it lies. A derivative that is wrong makes a miss without any bend.
+        The third and fourth differences of five points vanish for a smooth loss. A slope that jumps by J at distance
+        t < e makes the central difference miss by J (e - t) / 2e, and one of these two differences at least 2/3 e times
+        as large as that, wherever the kink lies. A wrong derivative causes a miss without any bend.
         """
         a, b, c, d, e = self._losses(name, -v, -0.5 * v, 0.0 * v, 0.5 * v, v)
         bend = max(abs(e - 2.0 * d + 2.0 * b - a), abs(e - 4.0 * d + 6.0 * c - 4.0 * b + a))
         return bend > max(0.5 * self.epsilon * miss, 8.0 * RESOLUTION * max(map(abs, (a, b, c, d, e))))
 
     def _losses(self, name: str, *moves: np.ndarray) -> list[float]:
-        """The loss with array `name` moved by each of these, times epsilon."""
+        """Return the loss with array `name` changed by epsilon times each of these moves."""
         backend = self.network.backend
         array = self.batch.x if name == "x" else self.network.parameters.views[name].value
         before = np.array(backend.to_numpy(array))

@@ -1,7 +1,7 @@
-"""A look into a network between two steps of its training: gradients, updates, saturated and dead units of each layer.
+"""A probe samples a network between two training steps: gradients, updates, saturated and dead units of each layer.
 
-The same fixed rows go forward and backward once more, beside the training, and a copy of the parameters is updated. The
-training step itself is left as it is.
+For each sample the same rows go forward and backward once more, and a copy of the parameters is updated. The training
+itself is not changed.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from typing import NamedTuple
 import numpy as np
 
 from bpcore.backends import memory
-from bpcore.backends.base import Samples
 from bpcore.backends.metering import bytes_of
+from bpcore.backends.samples import Samples
 from bpcore.model.layers import Activated, Layer, Maxout, walk
 from bpcore.training.batches import BatchPlan, batch_for
 from bpcore.training.run import Run
 from bpcore.training.samples import to_device
 
 NEAR_ZERO = 0.01
-"""A derivative below this in size is that of a saturated unit: a sigmoid beyond 0.01 or 0.99, a tanh beyond 0.995."""
+"""A unit is saturated if its derivative is smaller: a sigmoid below 0.01 or above 0.99, a tanh beyond 0.995."""
 
 
 @dataclass(frozen=True)
 class LayerSample:
-    """What one layer was like at one moment. None: the layer has no such thing.
+    """The state of one layer at one moment. None means that the layer has no such thing.
 
     place           "1" for the lowest layer; "2.1" for the first one inside layer 2
-    layer           what it is, in words
+    layer           its description
     gradients       the Euclidean norm of the gradient of each trainable parameter array, by the array's name
-    gradient_norm   that of all of them together
+    gradient_norm   the norm of all of them together
     weight_norm     the Euclidean norm of the trainable weights, without biases and slopes
     update_ratio    how far the next update would move the weights, as a share of weight_norm; about 0.001 is usual
-    units           the number of units with an activation; of a Maxout layer that of its pieces, K M
-    saturated       the share (0 to 1) of activations whose derivative is below NEAR_ZERO in size, over units and rows:
-                    the saturated ones of sigmoid and tanh, those of ReLU that are 0; None for Maxout, whose derivative
-                    is 1 for the piece that won and 0 for the others, wherever the unit stands
-    dead            how many units have a derivative of 0 for every row: a ReLU unit that is always 0 learns no more,
-                    nor does a piece of Maxout that never wins
+    units           the number of units with an activation; for Maxout the number of pieces, K M
+    saturated       the share (0 to 1) of activations, over units and rows, whose derivative is smaller than NEAR_ZERO:
+                    saturated sigmoid and tanh units, ReLU units that are 0; None for Maxout, whose derivative is 1 for
+                    the winning piece and 0 for the others
+    dead            how many units have a derivative of 0 for every row: a ReLU unit that is always 0 and a Maxout piece
+                    that never wins no longer learn
     """
 
     place: str
@@ -56,10 +56,12 @@ class LayerSample:
 
 @dataclass(frozen=True)
 class DiagnosticSample:
-    """What the network was like after `step` steps, or `epoch` passes over the training data.
+    """The state of the network after `step` steps, or `epoch` passes over the training data.
 
-    loss, gradient_norm: of the probe's rows, the norm before any clipping. learning_rate: of the next step. layers:
-    those that have parameters or an activation, from the input upward.
+    loss             over the probe's rows
+    gradient_norm    likewise, before any clipping
+    learning_rate    of the next step
+    layers           the layers with parameters or an activation, from the input upward
     """
 
     step: int
@@ -71,7 +73,7 @@ class DiagnosticSample:
 
 
 class _Norms(NamedTuple):
-    """Euclidean norms of a parameter array, of its gradient, and of the update it would get."""
+    """The Euclidean norms of a parameter array, of its gradient, and of its next update; weight: it is a weight."""
 
     weight: bool
     value: float
@@ -80,12 +82,12 @@ class _Norms(NamedTuple):
 
 
 class Probe:
-    """Some rows of a run's training data on the device, and what it takes to look at the network with them.
+    """Takes samples of a run's network with some rows of its training data.
 
-    rows   how many; drawn with the run's seed from those that have a weight
+    rows   how many rows; they are drawn with the run's seed from those that have a weight
 
-    The forward pass is that of the training: with dropout, and the masks of the step at hand. InputError where the
-    device has no memory for all this.
+    The forward pass is that of training, with dropout and the masks of the next step. Raises InputError if the device
+    has too little memory.
     """
 
     def __init__(self, run: Run, rows: int) -> None:
@@ -104,7 +106,7 @@ class Probe:
         memory.require(self.backend, self.dtype, needs, "fewer rows, or no diagnostics")
         self.samples = to_device(self.backend, data)
         self.batch = batch_for(self.backend, self.samples, self.rows, self.dtype)
-        # The update is to take the learning rate of the step at hand from the run's own table.
+        # The update must find the learning rate of the next step in the run's own table.
         own = self.backend.control(1, self.dtype)
         self.control = replace(own, table=run.control.table, scale=run.control.scale)
         self.params = self.backend.empty(params.shape, self.dtype)
@@ -112,7 +114,7 @@ class Probe:
         self.network.reserve(self.rows)
 
     def sample(self, step: int) -> DiagnosticSample:
-        """Forward, backward and the update of the copies, then the figures on the host. step: those made so far."""
+        """Run forward, backward and the update of the copies, and return the figures. step: the steps made so far."""
         run, network, backend = self.run, self.network, self.backend
         next_step = min(step, len(run.learning_rates) - 1)
         self._set_counters(next_step)
@@ -140,13 +142,13 @@ class Probe:
         self.backend.write(counters, self.control.counters)
 
     def _update_copies(self) -> None:
-        """The update that the gradients at hand would make, on copies of the parameters and of the state."""
+        """Apply the update of these gradients to copies of the parameters and of the optimizer's state."""
         self.backend.copy(self.network.parameters.params, self.params)
         self.backend.copy(self.run.state, self.state)
         self.run.step.update(self.params, self.state, self.control)
 
     def _norms(self) -> dict[str, _Norms]:
-        """Of each trainable array by its name; added up in float64, so that small squares are not lost."""
+        """Return the norms of each trainable array, by name; they are summed in float64 to keep small squares."""
         buffer, backend = self.network.parameters, self.backend
         params, grads, updated = (
             np.array(backend.to_numpy(array)) for array in (buffer.params, buffer.grads, self.params)
@@ -161,7 +163,7 @@ class Probe:
         return found
 
     def _layers(self, norms: dict[str, _Norms]) -> Iterator[LayerSample]:
-        """A layer's arrays are those whose names begin with its number; arrays of no known layer stand at the end."""
+        """Yield a sample of each layer, with the arrays whose names begin with its number; other arrays come last."""
         left = dict(norms)
         for place, layer in walk(self.network.layers):
             own = {name: left.pop(name) for name in norms if _owner(name) == str(layer.number) and name in left}
@@ -173,7 +175,7 @@ class Probe:
             yield _with_norms(LayerSample(owner, "parameters"), own)
 
     def _with_activation(self, sample: LayerSample, layer: Layer) -> LayerSample:
-        """The sample with units, saturated and dead, where the layer has what can be so."""
+        """Add the units that are saturated and dead, if the layer has an activation."""
         if isinstance(layer, Maxout):
             pieces = layer.pieces * layer.outputs
             return replace(sample, units=pieces, dead=pieces - self._winning_pieces(layer))
@@ -185,12 +187,12 @@ class Probe:
         return replace(sample, units=layer.outputs, saturated=float(saturated.mean()), dead=dead)
 
     def _winning_pieces(self, layer: Maxout) -> int:
-        """How many pieces are the largest of their unit for at least one row."""
+        """Count the pieces that are the largest of their unit for at least one row."""
         winners = self.backend.to_numpy(layer.winner[: self.rows])
         return sum(int((winners == piece).any(axis=0).sum()) for piece in range(layer.pieces))
 
     def _slopes(self, layer: Activated) -> np.ndarray:
-        """f'(z) of each unit for each row (rows, M): a delta of ones becomes that."""
+        """Return f'(z) of each unit for each row (rows, M): what a delta of ones becomes."""
         backend = self.backend
         slopes = backend.full((self.rows, layer.outputs), 1.0, self.dtype)
         sums, of_parameter = (backend.empty((layer.outputs,), self.dtype) for _ in range(2))
@@ -200,7 +202,7 @@ class Probe:
 
 
 def _some_rows(run: Run, wanted: int) -> Samples:
-    """Samples on the host: of data that lies on the device already the leading ones, else drawn ones."""
+    """Return samples on the host: drawn ones, or the first ones if the data is on the device already."""
     data, backend = run.samples, run.network.backend
     arrays = (data.x, data.targets, data.weights)
     count = min(wanted, data.x.shape[0])
@@ -230,7 +232,7 @@ def _with_norms(sample: LayerSample, norms: dict[str, _Norms]) -> LayerSample:
 
 
 def _owner(name: str) -> str:
-    """The layer's number in an array's name: "0" of "0.W"."""
+    """Return the layer's number in an array's name: "0" of "0.W"."""
     return name.rpartition(".")[0]
 
 

@@ -1,4 +1,4 @@
-"""Looking up an activation, and adding one of one's own.
+"""Look up an activation by its name, or register your own.
 
     import math, bpcore
 
@@ -11,7 +11,7 @@
 
     bpcore.register_activation("swish", swish, swish_derivative, saves="input")
 
-From then on Dense(100, "swish") runs fused on both devices.
+After that, Dense(100, "swish") runs fused on both devices.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BUILT_IN = frozenset(ACTIVATIONS)
 
 
 def get_activation(name: str) -> ActivationRule:
-    """The table's entry; InputError with the nearest name where there is none."""
+    """Return the table's entry for a name; raise InputError with the nearest name if there is none."""
     if not isinstance(name, str):
         raise InputTypeError(
             f"activation {name!r} is not a name; accepted: {', '.join(ACTIVATIONS)} (identity is none), or one of your "
@@ -53,17 +53,17 @@ def register_activation(
     parameter_derivative: Scalar | None = None,
     initializer: str = "he_normal",
 ) -> ActivationRule:
-    """Add an activation that runs fused on both devices, or replace one added before.
+    """Add an activation that runs fused on both devices, or replace one that was added before.
 
     f(z, p)                 the activation: a scalar function in Python and `math`
-    derivative(saved, p)    da/dz as a function of what is saved: z, or a with saves="output"
-    parameter               p, 0.0 where the activation has none
-    parameter_derivative    da/dp as a function of what is saved; given, p is learned for each unit
+    derivative(saved, p)    da/dz as a function of what is saved: z, or a if saves="output"
+    parameter               p; 0.0 if the activation has none
+    parameter_derivative    da/dp as a function of what is saved; if it is given, p is learned for each unit
     initializer             how the weights of a layer with it begin: a name of the initialiser table
 
-    Both are compiled in float32 at once. InputError where they cannot be (NumPy's functions, which no GPU kernel can
-    call, exceptions, arrays), where a value would widen to float64 (the message names it), or where the name is one of
-    bpcore's own.
+    The functions are compiled in float32 at once. Raises InputError if that is impossible (they use NumPy's functions,
+    exceptions or arrays, which no GPU kernel can), if a value would widen to float64 (the message names it), or if the
+    name is one of bpcore's own.
     """
     from bpcore.kernels import check
 

@@ -1,4 +1,4 @@
-"""How weights begin: functions from (generator, inputs, outputs) to a float64 matrix (inputs, outputs).
+"""Initialisers of weights: functions from (generator, inputs, outputs) to a float64 matrix (inputs, outputs).
 
 He: K. He et al., "Delving deep into rectifiers" (2015). Xavier: X. Glorot and Y. Bengio, "Understanding the
 difficulty of training deep feedforward neural networks" (2010).
@@ -66,7 +66,7 @@ INITIALIZERS: Table[Initializer] = Table(
 
 
 def draw(initializer: str | Initializer, rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
-    """Draw one weight matrix (inputs, outputs), float64."""
+    """Draw a weight matrix (inputs, outputs), float64."""
     if isinstance(initializer, str):
         if initializer not in INITIALIZERS:
             raise unknown_name("initializer", initializer, INITIALIZERS)

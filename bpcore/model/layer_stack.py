@@ -1,4 +1,4 @@
-"""The layer stack: forward, loss, backward, in the order of the textbook."""
+"""The layer stack: forward, loss and backward, in the order of the textbook."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from bpcore.model.parameters import FREEZABLE, ParameterBuffer
 
 
 class LayerStack:
-    """Layers one above the other, their parameters in one flat buffer, and the buffers of a batch.
+    """Layers on top of one another, with their parameters in one flat buffer and the buffers of a batch.
 
-    layers      the layers, from the input upward; a layer object is part of the network that was built with it last
-    inputs      N, the number of features; may be left out and is then taken from the first data
+    layers      the layers, from the input upward; a layer object belongs to the network that was built with it last
+    inputs      N, the number of features; by default it is taken from the first data
     backend     "auto", a backend's name, or a backend
     precision   "float32", "float64" or, on a GPU, "tf32" or "bfloat16" (bpcore.backends.precision.PRECISIONS)
     seed        of the first weights
@@ -47,7 +47,7 @@ class LayerStack:
             self.build(inputs)
 
     def build(self, inputs: int) -> None:
-        """Draw the weights for `inputs` features. A network is built once."""
+        """Draw the weights for `inputs` features. A network is built only once."""
         if self.inputs:
             if inputs != self.inputs:
                 raise InputError(f"the network takes {self.inputs} features, but {inputs} were given")
@@ -74,21 +74,21 @@ class LayerStack:
             layer.bind(self.backend, self.dtype, self.parameters.views)
         for _, layer in walk(self.layers):
             layer.owner = self._mark
-        self.layers[-1].dtype = self.dtype  # what the network says is not rounded
+        self.layers[-1].dtype = self.dtype  # the network's output is not rounded
         self.begin_learning()
 
     def begin_learning(self) -> None:
-        """Take note of what is frozen: the way back ends at the lowest layer that learns something."""
+        """Note what is frozen: the backward pass ends at the lowest layer that learns."""
         learning = (number_in(name) for name, view in self.parameters.views.items() if view.trainable)
         self._lowest = min(learning, default=sum(map(places, self.layers)))
 
     def freeze(self, *what: int | str) -> None:
-        """Let parameters stay as they are in every later fit; gradients still flow through them.
+        """Keep parameters unchanged in every later fit; gradients still flow through them.
 
-        what    the number of a layer (that of a block means all in it), the name of an array ("0.b"), or "weights",
-                "bias" or "slope" for all of a kind; everything where nothing is given
+        what    the number of a layer (for a block, everything in it), the name of an array ("0.b"), or "weights",
+                "bias" or "slope" for all of a kind; without arguments, everything
 
-        The network must be built. What is frozen is saved with it. InputError for what is not there.
+        The network must be built. What is frozen is saved with it. Raises InputError for what does not exist.
         """
         self.require_built()
         self.parameters.set_trainable(self._named(what), False)
@@ -99,7 +99,7 @@ class LayerStack:
         self.parameters.set_trainable(self._named(what), True)
 
     def _named(self, what: Sequence[int | str]) -> list[str]:
-        """The names of the arrays that are meant."""
+        """Return the names of the arrays that are meant."""
         views = self.parameters.views
         if not what:
             return list(views)
@@ -119,9 +119,9 @@ class LayerStack:
         return found
 
     def reserve(self, batch: int) -> None:
-        """Make the buffers for batches of up to `batch` rows, unless they are that large already.
+        """Make the buffers for batches of up to `batch` rows, unless they are large enough already.
 
-        Whatever uses the network begins here: InputError where a network that was built later has taken its layers.
+        Every use of the network calls this first. Raises InputError if a network that was built later took its layers.
         """
         for where, layer in walk(self.layers):
             if layer.owner is not self._mark:
@@ -137,7 +137,7 @@ class LayerStack:
         self.capacity = batch
 
     def bytes_for(self, batch: int) -> int:
-        """What `reserve` will ask the device for: copies of the layers ask for it, and get none."""
+        """Return the bytes that `reserve` would allocate: copies of the layers do so on a backend that only counts."""
         if batch <= self.capacity:
             return 0
 
@@ -149,20 +149,20 @@ class LayerStack:
         return bytes_of(reserve, self.backend)
 
     def _deltas(self, backend: Backend, batch: int) -> tuple[Array, Array]:
-        """The delta that the loss head gives, and that which goes down: one, unless the latter is rounded."""
+        """Make the delta of the loss head and the one that is passed down: the same array, unless that is rounded."""
         of_loss = backend.empty((batch, self.outputs), self.dtype)
         kind = backend.between_layers(self.dtype)
         return of_loss, of_loss if kind == self.dtype else backend.empty((batch, self.outputs), kind)
 
     def forward(self, x: Array, control: Control | None = None) -> Array:
-        """The output (B, M) for x (B, N): a view that the next call overwrites. control: in training alone."""
+        """Return the output (B, M) for x (B, N), a view that the next call overwrites. control: for training only."""
         self.parameters.round_weights()
         for layer in self.layers:
             x = layer.forward(x, control)
         return self._checked(x)
 
     def loss_and_delta(self, batch: Batch, loss: Loss, control: Control, *, training: bool) -> Array:
-        """Forward, then the loss into its slot; returns the delta of the last layer (BP1)."""
+        """Run forward, write the loss into its slot, and return the delta of the last layer (BP1)."""
         x = batch.x
         passed = control if training else None
         self.parameters.round_weights()
@@ -176,7 +176,7 @@ class LayerStack:
         return delta
 
     def backward(self, delta: Array, *, wants_input: bool = False) -> Array | None:
-        """From the delta of the last layer to every gradient (BP2 to BP4); dL/dx (B, N) where wanted."""
+        """Compute every gradient from the delta of the last layer (BP2 to BP4); return dL/dx (B, N) if it is wanted."""
         last = self.layers[-1]
         if self._passed is not self._delta:
             delta = self.backend.duplicate(delta, self._passed[: delta.shape[0]])
@@ -188,7 +188,7 @@ class LayerStack:
         return passed if wants_input else None
 
     def _checked(self, z: Array) -> Array:
-        """The output of the last layer; one clear line where it is rounded, since no loss can be made of that."""
+        """Return the output of the last layer; raise InputError if it is rounded, which is too coarse for a loss."""
         if z.dtype != self.dtype and z.dtype == self.backend.between_layers(self.dtype):
             raise InputError(
                 f"the last layer ({self.layers[-1].describe()}) gives the dtype of its input and not its own, float32; "
@@ -197,18 +197,18 @@ class LayerStack:
         return z
 
     def require_built(self) -> None:
-        """One clear line for what needs weights before there are any."""
+        """Raise InputError if the network has no weights yet."""
         if not self.inputs:
             raise InputError("the network has no weights yet: give inputs=..., or call fit first")
 
 
 def number_in(name: str) -> int:
-    """The number of the layer that an array belongs to, from its name: 3 of "3.W"."""
+    """Return the number of the layer in an array's name: 3 of "3.W"."""
     return int(name.partition(".")[0])
 
 
 def check_seed(seed: int) -> int:
-    """A seed is an integer from 0 to 2^63 - 1."""
+    """Return a seed as an int; it must be an integer from 0 to 2^63 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
         raise InputError(f"seed {seed!r} cannot be used; accepted: an integer from 0 to 2^63 - 1")
     return int(seed)

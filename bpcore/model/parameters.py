@@ -1,7 +1,7 @@
 """Parameters and gradients: one flat buffer each, with named views for the layers.
 
-The order is weights, then biases, then activation parameters, so that L2 covers one stretch. Each array starts at
-a multiple of 256 bytes, with zeros between, and the optimizer runs over the whole in one pass.
+Weights come first, then biases, then activation parameters, so that L2 applies to one stretch of the buffer. Each array
+starts at a multiple of 256 bytes, with zeros in between, and the optimizer updates the whole buffer in one pass.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Kind = Literal["weight", "bias", "slope"]
 _ORDER: tuple[Kind, ...] = ("weight", "bias", "slope")
 
 FREEZABLE: dict[str, Kind] = {"weights": "weight", "bias": "bias", "slope": "slope"}
-"""What can be frozen by its kind, as users say it."""
+"""The kinds of parameters that can be frozen, by the names that users give."""
 
 Freeze = bool | str
-"""What of a layer stays as it begins: one of FREEZABLE, True for all, False for nothing."""
+"""Which parameters of a layer keep their first values: a name of FREEZABLE, True for all, False for none."""
 
 
 def check_freeze(freeze: Freeze) -> None:
-    """One clear line for anything else."""
+    """Raise InputError for anything that is not a Freeze."""
     if not isinstance(freeze, bool) and freeze not in FREEZABLE:
         raise InputError(f"freeze={freeze!r}; accepted: True, False, {', '.join(map(repr, FREEZABLE))}")
 
 
 def checked_norm(limit: float | None) -> float | None:
-    """The largest norm of a unit's incoming weights, as a float, or None for any; one clear line for anything else."""
+    """Return the largest norm of a unit's incoming weights as a float; None means no bound."""
     if limit is None:
         return None
     accepted = "a positive number (the largest norm of each unit's incoming weights), or None for no bound"
@@ -49,10 +49,12 @@ def checked_norm(limit: float | None) -> float | None:
 
 @dataclass(frozen=True)
 class Declaration:
-    """One parameter array that a layer asks for: its name, shape, kind and first values (on the host).
+    """A parameter array that a layer asks for.
 
-    freeze: the layer's own setting; the array is frozen where that is True or names its kind.
-    max_weight_norm: the largest norm that an update may leave to a column of a matrix: to a unit's incoming weights.
+    name               the layer's number and the array's letter, as in "3.W"
+    values             the first values, on the host
+    freeze             the layer's setting; the array is frozen if it is True or names the array's kind
+    max_weight_norm    the largest norm that a column of a matrix, a unit's incoming weights, may have after an update
     """
 
     name: str
@@ -63,16 +65,17 @@ class Declaration:
 
     @property
     def trainable(self) -> bool:
-        """Whether the optimizer changes it, until somebody says otherwise."""
+        """Whether the optimizer changes the array at first; Network.freeze and unfreeze change that."""
         return not (self.freeze if isinstance(self.freeze, bool) else FREEZABLE[self.freeze] == self.kind)
 
 
 @dataclass(frozen=True)
 class ParameterView:
-    """Where a parameter array stands in the flat buffers, and the views into them.
+    """A parameter array in the flat buffers.
 
-    operand: the array as products read it. That is the value itself, but at precision "bfloat16" the rounded copy of a
-    weight.
+    first, size    its place there
+    value, grad    views of the array and its gradient
+    operand        the array as matrix products read it: the value, or at precision "bfloat16" a weight's rounded copy
     """
 
     name: str
@@ -86,12 +89,12 @@ class ParameterView:
     max_weight_norm: float | None = None
 
     def within(self, params: Array) -> Array:
-        """The array in another flat buffer that is laid out as `params`: a copy of the parameters, say."""
+        """Return the view of the array in another buffer with the same layout, such as a copy of the parameters."""
         return params[self.first : self.first + self.size].reshape(self.value.shape)
 
 
 class ParameterBuffer:
-    """The flat buffers `params` and `grads` (P,), and one view for each declared array."""
+    """The flat buffers `params` and `grads` (P,), and a view for each declared array."""
 
     def __init__(self, backend: Backend, dtype: np.dtype[Any], declarations: Sequence[Declaration]) -> None:
         self.backend = backend
@@ -126,7 +129,7 @@ class ParameterBuffer:
         }
 
     def _room_for_rounded(self, ordered: Sequence[Declaration], firsts: Sequence[int]) -> Array | None:
-        """Where products read something else than float32, an array for the weights as that: zeros at first."""
+        """Make the array for rounded weights, zeros at first; None if products read the weights themselves."""
         kind = self.backend.between_layers(self.dtype)
         if kind == self.dtype:
             return None
@@ -138,9 +141,9 @@ class ParameterBuffer:
         return self._rounded if self._rounded is not None and declared.kind == "weight" else self.params
 
     def round_weights(self) -> None:
-        """Let the rounded copy of the weights, where there is one, be that of the weights as they are now.
+        """Update the rounded copy of the weights, if there is one.
 
-        This is the first operation of every pass over the layers, so that nobody who changes weights need think of it.
+        This is the first operation of every pass over the layers, so code that changes weights need not call it.
         """
         if self._rounded is not None:
             in_rows = (-1, ALIGNMENT // self.dtype.itemsize)
@@ -148,25 +151,25 @@ class ParameterBuffer:
 
     @property
     def count(self) -> int:
-        """The number of parameters, padding apart."""
+        """The number of parameters, without the padding."""
         return sum(view.size for view in self.views.values())
 
     @property
     def weights(self) -> Array:
-        """The stretch of `params` that holds all weights, with the zeros between."""
+        """The stretch of `params` that holds all weights, including the zeros in between."""
         firsts = (view.first for view in self.views.values() if view.kind != "weight")
         return self.params[: min(firsts, default=self.params.size)]
 
     def set_trainable(self, names: Iterable[str], trainable: bool) -> None:
-        """Freeze these arrays or let them learn again; who asked for `segments` before keeps what it was told."""
+        """Freeze these arrays or let them learn again. Segments that were asked for earlier do not change."""
         for name in names:
             self.views[name] = replace(self.views[name], trainable=trainable)
 
     def segments(self) -> np.ndarray:
-        """Rows (first, stop, decayed) int64: the stretches an optimizer updates, neighbours joined.
+        """Return the stretches that an optimizer updates: rows (first, stop, decayed) int64, with neighbours joined.
 
-        decayed is 1 for weights, to which L2 and weight decay apply. Frozen arrays are in no segment. The
-        padding behind an array is zero, has gradient zero and stays zero, so it may be inside.
+        decayed is 1 for weights, to which L2 and weight decay apply. Frozen arrays are in no segment. The padding
+        behind an array has zero values and gradients, so it may be included.
         """
         rows: list[list[int]] = []
         step = ALIGNMENT // self.dtype.itemsize

@@ -1,6 +1,6 @@
 """Plots of a network and of its training; they need matplotlib: `pip install "bpcore[plot]"`.
 
-Each function draws into a new figure, or into `axes` where it takes them, and returns the figure:
+Each function draws into a new figure (or, if it has that parameter, into the given `axes`) and returns the figure:
 
     plots.learning_curves(history).savefig("curves.png")
 

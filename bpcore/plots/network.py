@@ -130,7 +130,7 @@ def predicted_against_true(
 def templates(
     weights: np.ndarray, image_shape: tuple[int, int], names: Sequence[object] | None = None, *, most: int = 40
 ) -> Figure:
-    """Show the weights of a layer that takes images as images: one for each unit, by sign and size.
+    """Show the weights of a layer whose inputs are images, as one image for each unit.
 
     weights       W (N, M) of a layer whose inputs are images of N = height * width pixels
     names         of its M units; by default their numbers from 1

@@ -12,7 +12,8 @@ from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from bpcore.backends.base import PRECISIONS, Backend
+from bpcore.backends.base import Backend
+from bpcore.backends.precision import PRECISIONS
 from bpcore.model.losses import Answer, Loss
 from bpcore.sklearn import inputs
 from bpcore.sklearn.engine import Engine, Plan

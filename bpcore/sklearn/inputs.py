@@ -134,5 +134,14 @@ def order_of(counters: np.ndarray, samples: int) -> np.ndarray:
     order = np.empty(samples, np.int64)
     nothing, no_weights = np.zeros((samples, 1), np.uint8), np.empty(0, np.float32)
     gather = cpu.compiled(spec.gather_rows(np.dtype(np.float32), labels=True, weighted=False))
-    gather(nothing, np.arange(samples), no_weights, nothing, order, no_weights, 0, first)
+    gather(
+        x=nothing,
+        targets=np.arange(samples),
+        weights=no_weights,
+        out_x=nothing,
+        out_targets=order,
+        out_weights=no_weights,
+        first_row=0,
+        counters=first,
+    )
     return order

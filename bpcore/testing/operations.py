@@ -12,6 +12,7 @@ from bpcore.backends.samples import Batch
 from bpcore.kernels import counter
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
+from bpcore.kernels.signatures import SIGNATURES, Elements
 from bpcore.testing import references
 from bpcore.testing.common import DTYPES, LAYOUTS, SHAPES, Layout, Suite, settings_to_try, tolerance
 
@@ -51,7 +52,7 @@ class OperationConformance(Suite):
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_elementwise_and_sums(self, backend: Backend, layout: Layout, dtype: Any, rng: np.random.Generator) -> None:
-        """Products, sums, softmax and column sums of every layout."""
+        """Products, sums, and every kernel of matrices that has a reference, of every layout."""
         for shape in SHAPES:
             a, b = rng.standard_normal(shape).astype(dtype), rng.standard_normal(shape).astype(dtype)
             x, y = layout(backend, a), layout(backend, b)
@@ -61,9 +62,14 @@ class OperationConformance(Suite):
             np.testing.assert_allclose(
                 backend.to_numpy(backend.log_softmax(x)), references.log_softmax(a), **tolerance(dtype)
             )
-            sums = backend.empty(shape[1:], dtype)
-            backend.column_sums(x, sums)
-            np.testing.assert_allclose(backend.to_numpy(sums), a.sum(axis=0), rtol=1e-4, atol=1e-5)
+            for name, reference in references.KERNELS.items():
+                *inputs, result = SIGNATURES[name].arguments.values()
+                sizes = dict(zip("BM", shape, strict=True))
+                integers = result.elements is Elements.INT64
+                out = backend.empty(tuple(sizes[size] for size in result.shapes[0]), np.int64 if integers else dtype)
+                getattr(backend, name)(*(x, y)[: len(inputs)], out)
+                expected = reference(*(a.astype(float), b.astype(float))[: len(inputs)])
+                np.testing.assert_allclose(backend.to_numpy(out), expected, rtol=1e-4, atol=1e-5, err_msg=name)
             assert backend.add(x, y, x) is x
             np.testing.assert_array_equal(backend.to_numpy(x), a + b)
 

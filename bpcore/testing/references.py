@@ -100,6 +100,19 @@ def log_softmax(z: Any) -> Any:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
+KERNELS: dict[str, Callable[..., np.ndarray]] = {
+    "add": lambda a, b: a + b,
+    "hadamard": lambda a, b: a * b,
+    "duplicate": lambda x: x,
+    "softmax": softmax,
+    "log_softmax": log_softmax,
+    "argmax": lambda z: z.argmax(axis=1),
+    "above_zero": lambda z: z > 0,
+    "column_sums": lambda x: x.sum(axis=0),
+}
+"""name -> what a kernel computes that takes matrices and writes one array, its last argument."""
+
+
 def limited_columns(weights: np.ndarray, limit: float) -> np.ndarray:
     """Columns longer than the limit are scaled down to it: max-norm (Srivastava et al. 2014)."""
     norms = np.linalg.norm(weights.astype(float), axis=0)

@@ -1,4 +1,4 @@
-"""A row of numbers with a bar below it, at the foot of a terminal; imported only where there is one."""
+"""The progress bar of a terminal, with a row of numbers above it. Imported only if there is a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDEST = 60
 
 
 class Bar:
-    """Drawn when it is told to, never by itself; lines are written above it."""
+    """A bar that is drawn only when it is asked for. Lines are written above it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False, force_terminal=True)
@@ -23,17 +23,17 @@ class Bar:
         self._live.start()
 
     def draw(self, row: str, done: int, total: int, time_left: str) -> None:
-        """Draw the row and, below it, the bar and the time left."""
+        """Draw the row, and below it the bar and the time left."""
         width = max(1, min(self._console.width - len(time_left) - 2, WIDEST))
         line = Table.grid(padding=(0, 2, 0, 0))
         line.add_row(ProgressBar(total=total, completed=done, width=width), time_left)
         self._live.update(Group(Text(row, no_wrap=True, overflow="crop"), line), refresh=True)
 
     def write(self, lines: Sequence[str]) -> None:
-        """Write lines that stay."""
+        """Write lines above the bar, where they stay."""
         if lines:
             self._console.print("\n".join(lines), soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._live.stop()

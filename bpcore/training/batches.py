@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Backend, Batch, Samples
+from bpcore.backends.base import Backend
+from bpcore.backends.samples import Batch, Samples
 from bpcore.kernels import counter
 
 
@@ -27,11 +28,11 @@ class BatchPlan:
         self.steps = self.full_steps + bool(self.short_rows)
 
     def rows_before(self, batch: int) -> int:
-        """The number of samples in the batches before this one."""
+        """Return the number of samples in the batches before this one."""
         return min(batch * self.batch_size, self.samples)
 
     def sizes(self) -> np.ndarray:
-        """The number of samples in each batch, int64 (steps,)."""
+        """Return the number of samples in each batch, int64 (steps,)."""
         sizes = np.full(self.steps, self.batch_size)
         sizes[self.full_steps :] = self.short_rows
         return sizes
@@ -39,7 +40,7 @@ class BatchPlan:
     def counters(
         self, *, step: int = 0, first_step: int = 0, epoch: int = 0, seed: int = 0, shuffle: bool = False
     ) -> np.ndarray:
-        """The control block's counters at the beginning of an epoch, int64 (COUNTERS,), on the host."""
+        """Return the control block's counters for the beginning of an epoch, int64 (COUNTERS,), on the host."""
         values = counter.counters(
             batch_size=self.batch_size, step=step, first_step=first_step, epoch=epoch, seed=seed, shuffle=shuffle
         )
@@ -47,7 +48,7 @@ class BatchPlan:
 
 
 def batch_for(backend: Backend, samples: Samples, size: int, dtype: np.dtype[Any]) -> Batch:
-    """Buffers for mini-batches of up to `size` of these samples."""
+    """Make buffers for mini-batches of up to `size` of these samples."""
     return Batch(
         backend.empty((size, samples.x.shape[1]), backend.between_layers(dtype)),
         backend.empty((size, *samples.targets.shape[1:]), samples.targets.dtype),

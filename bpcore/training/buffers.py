@@ -1,4 +1,4 @@
-"""What a training run keeps on the device beside its data: first measured, then allocated."""
+"""What a training run keeps on the device besides its data: measured first, allocated later."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bpcore.backends.base import Array, Backend, Batch, Control, Samples
+from bpcore.backends.arrays import Array
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.backends.metering import bytes_of
+from bpcore.backends.samples import Batch, Samples
 from bpcore.model.layer_stack import LayerStack
 from bpcore.training.batches import BatchPlan, batch_for
 from bpcore.training.replay import COPIES_OF_A_RECORDING
@@ -18,13 +21,14 @@ from bpcore.training.step import bounded_weights
 
 
 class RunBuffers:
-    """The buffers of one run; `needs` may be asked before there are any, `allocate` makes them.
+    """The buffers of a run. `needs` tells how large they will be; `allocate` makes these:
 
-    table        of learning rates, see Control.table
-    control      the control block
-    state        the optimizer's state (states, P)
-    full, short  what a full batch and the short one are gathered into; the same memory
-    snapshots    copies of the weights
+    control        the control block
+    state          the optimizer's state (states, P)
+    full, short    what full batches and the short one are gathered into; they share memory
+    snapshots      copies of the weights
+
+    table: of learning rates, see Control.table.
     """
 
     control: Control
@@ -48,7 +52,7 @@ class RunBuffers:
         self._states = settings.optimizer.rule.states
 
     def needs(self) -> dict[str, int]:
-        """The bytes that the run asks the device for, without its data sets, by what they are for."""
+        """Return the bytes that the run needs on the device, without its data sets, by what they are for."""
         network, states = self._network, self._states
         each = network.dtype.itemsize
         params = network.parameters.params.size * each
@@ -81,6 +85,6 @@ class RunBuffers:
 
 
 def with_validation(training: Mapping[str, int], validation: Mapping[str, int]) -> dict[str, int]:
-    """The bytes that a run needs if it validates: only one step is recorded at a time."""
+    """Return the bytes that a run needs if it validates; only one of the two is recorded at a time."""
     recording = max(training["recording"], validation["recording"])
     return dict(Counter(training) + Counter(validation)) | {"recording": recording}

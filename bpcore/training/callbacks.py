@@ -12,35 +12,35 @@ from bpcore.training.settings import Asked
 
 
 class Callback:
-    """Override what you need. Each method is given the run, which may be read and told to stop."""
+    """Does nothing; override the methods that you need. Each is given the run: read from it, or tell it to stop."""
 
     every: int | None = None
-    """Set by a callback that wants `on_progress` after every so many steps of the run as well."""
+    """Set this to N to have `on_progress` called after every N-th step of the run as well."""
     keeps_best = False
-    """Set by a callback that calls run.keep_best()."""
+    """Set this if you call run.keep_best()."""
     reads_gradients = False
-    """Set by a callback that reads run.network.parameters.grads: else a run need not keep the weights' gradients."""
+    """Set this if you read run.network.parameters.grads; otherwise a run may not keep the gradients of the weights."""
 
     def on_begin(self, run: Run) -> None:
-        """Before the first step."""
+        """Called before the first step."""
 
     def on_progress(self, run: Run) -> None:
-        """About every 50 ms, between two steps."""
+        """Called between two steps, about every 50 ms."""
 
     def on_epoch_end(self, run: Run) -> None:
-        """After each epoch; run.history holds its measures."""
+        """Called after each epoch; its measures are in run.history."""
 
     def on_end(self, run: Run) -> None:
-        """After the last step, also where the run ends by an error."""
+        """Called after the last step, also if the run ends with an error."""
 
 
 def asked_by(callbacks: Sequence[Callback]) -> Asked:
-    """What these callbacks ask of their run."""
+    """Collect what these callbacks ask of their run."""
     return Asked(any(one.keeps_best for one in callbacks), any(one.reads_gradients for one in callbacks))
 
 
 def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
-    """Several callbacks; InputTypeError for one alone, for a class, and for what is none."""
+    """Return callbacks as a tuple; raise InputTypeError for a single one, a class, or anything else."""
     if not isinstance(callbacks, Iterable):
         raise InputTypeError(f"callbacks={callbacks!r}; accepted: a list of callbacks, such as [StopAtLoss(0.1)]")
     several = tuple(callbacks)
@@ -53,10 +53,11 @@ def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
 
 
 class EarlyStopping(Callback):
-    """Stop when a measure has not improved for `patience` epochs, and bring back the best weights.
+    """Stops when a measure has not improved for `patience` epochs, and brings back the best weights.
 
-    monitor     a measure of the history; accuracies are to rise, the others to fall
-    min_delta   a change below this is no improvement
+    monitor        a measure of the history; accuracies should rise, all others fall
+    min_delta      the smallest change that counts as an improvement
+    restore_best   whether the best weights come back at the end
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class EarlyStopping(Callback):
         self.keeps_best = restore_best
 
     def on_begin(self, run: Run) -> None:
-        """Forget an earlier run; of one that goes on, look at the epochs so far."""
+        """Forget an earlier run; if this one was resumed, look at its epochs so far."""
         self.best = -math.inf
         self.best_epoch = 0
         run.restore_best = self.keeps_best
@@ -76,7 +77,7 @@ class EarlyStopping(Callback):
             self._is_best(epoch, value)
 
     def on_epoch_end(self, run: Run) -> None:
-        """Compare with the best epoch so far."""
+        """Compare the measure with the best epoch so far."""
         if self.monitor not in run.history:
             raise InputError(
                 f"early stopping watches {self.monitor!r}, which this run does not measure; it measures "
@@ -97,13 +98,13 @@ class EarlyStopping(Callback):
 
 
 class StopAtLoss(Callback):
-    """Stop when the training loss has come down to a target."""
+    """Stops when the training loss has fallen to a target."""
 
     def __init__(self, target: float) -> None:
         self.target = finite("target", target)
 
     def on_epoch_end(self, run: Run) -> None:
-        """Compare with the target."""
+        """Compare the loss with the target."""
         loss = run.history["loss"][-1]
         if loss <= self.target:
             run.stop(f"the loss reached {loss:.6g}, at or below {self.target:g}")

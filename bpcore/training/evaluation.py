@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bpcore.backends.base import Backend, Batch, Control, Samples
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
+from bpcore.backends.samples import Batch, Samples
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss
 from bpcore.training.history import Evaluation
@@ -31,13 +33,13 @@ class Evaluator(Pass):
         self.network.loss_and_delta(batch, self.loss, self.control, training=False)
 
     def evaluate(self) -> Evaluation:
-        """The mean loss and the share of correct answers."""
+        """Return the mean loss and the share of correct answers."""
         self.run()
         return read_slots(self.backend, self.control, self.batches.steps, self.batches.samples)
 
 
 def read_slots(backend: Backend, control: Control, slots: int, samples: int) -> Evaluation:
-    """Add up the first slots of a control block, which cover this many samples, in float64."""
+    """Sum the first slots of a control block, which cover this many samples, in float64."""
     if slots == 0:
         return Evaluation(float("nan"), float("nan"))
     losses = backend.to_numpy(control.losses)[:slots].astype(np.float64)

@@ -1,4 +1,4 @@
-"""What a run measured, epoch by epoch."""
+"""Results: what a run has measured in each epoch, and what an evaluation gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bpcore.errors import InputError
 
 
 class Evaluation(NamedTuple):
-    """The mean loss over a data set, and the share (0 to 1) of samples classified rightly."""
+    """The mean loss over a data set, and the share (0 to 1) of samples that are classified correctly."""
 
     loss: float
     accuracy: float
@@ -17,23 +17,23 @@ class Evaluation(NamedTuple):
 
 @dataclass
 class History:
-    """One list for each measure, one entry an epoch.
+    """The measures of a run: a list for each, with one entry per epoch.
 
-    loss, accuracy (0 to 1), val_loss, val_accuracy, learning_rate (of the epoch's last step), seconds (of the
-    training alone), samples_per_second. Accuracies are there for classification, val_ measures with validation data.
+    The measures are loss, accuracy (0 to 1), val_loss, val_accuracy, learning_rate (of the epoch's last step), seconds
+    (for training alone) and samples_per_second. Accuracies need classes; val_ measures need validation data.
     """
 
     measures: dict[str, list[float]] = field(default_factory=dict)
     stopped: str = ""
-    """Why the run ended before its last epoch; empty where it did not."""
+    """Why the run ended before its last epoch; empty if it did not."""
 
     def append(self, row: dict[str, float]) -> None:
-        """Add the measures of one epoch."""
+        """Add the measures of an epoch."""
         for name, value in row.items():
             self.measures.setdefault(name, []).append(value)
 
     def first(self, epochs: int) -> History:
-        """A copy of its first epochs, as they were before the run ended."""
+        """Return a copy of the first epochs, without the reason why the run stopped."""
         return History({name: values[:epochs] for name, values in self.measures.items()})
 
     def __getitem__(self, name: str) -> list[float]:

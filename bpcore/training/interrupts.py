@@ -13,7 +13,7 @@ STOPPED_BY_CTRL_C = "stopped by Ctrl-C"
 
 @contextmanager
 def ctrl_c_asks(stop: Callable[[str], None]) -> Iterator[None]:
-    """Call stop(STOPPED_BY_CTRL_C) at the first Ctrl-C; a second one interrupts at once. In the main thread only."""
+    """Call stop(STOPPED_BY_CTRL_C) at the first Ctrl-C; a second one interrupts at once. Only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,6 +1,7 @@
-"""The training loop: epochs of training steps; between the steps callbacks, validation and Ctrl-C.
+"""The training loop: epochs of training steps, with callbacks, validation and Ctrl-C in between.
 
-The step is in step.py. The host reads nothing from the device but the control block, about every 50 ms.
+The step is in step.py. Steps are replayed for about 50 ms at a time; then the host reads the control block, and nothing
+else, from the device.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def train(run: Run, callbacks: Sequence[Callback] = ()) -> History:
 
 
 def _train_epoch(run: Run, callbacks: Sequence[Callback]) -> bool:
-    """Train the next epoch and measure it; returns whether it came to its end."""
+    """Train and measure the next epoch; returns False if the run was stopped before its end."""
     began = time.perf_counter()
     run.begin_epoch(run.epoch)
     while run.batch < run.steps_per_epoch:
@@ -57,7 +58,7 @@ def _train_epoch(run: Run, callbacks: Sequence[Callback]) -> bool:
 
 
 def _measures(run: Run, seconds: float) -> dict[str, float]:
-    """The measures of the epoch that was just trained, in so many seconds."""
+    """Return the measures of the epoch that has just been trained in this time."""
     training = run.running()
     measures = {
         "loss": training.loss,
@@ -74,7 +75,7 @@ def _measures(run: Run, seconds: float) -> dict[str, float]:
 
 
 def _steps_until_asked(run: Run, callbacks: Sequence[Callback]) -> int:
-    """The number of steps until a callback wants to look, by its `every`."""
+    """Return the number of steps until a callback's `every` is due."""
     done = run.epoch * run.steps_per_epoch + run.batch
     asked = [callback.every - done % callback.every for callback in callbacks if callback.every]
     return min(asked, default=run.steps_per_epoch)

@@ -7,7 +7,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from bpcore.backends.base import Array, Control
+from bpcore.backends.arrays import Array
+from bpcore.backends.control import Control
 from bpcore.errors import BpcoreError
 from bpcore.kernels import counter
 from bpcore.model.layer_stack import LayerStack
@@ -20,7 +21,7 @@ class NonFiniteLossError(BpcoreError, ArithmeticError):
 
 
 def raise_non_finite(run: Run) -> NoReturn:
-    """Find the step and the layer, bring back the last weights that gave a finite loss, and raise."""
+    """Find the step and the layer, restore the last weights that gave a finite loss, and raise NonFiniteLossError."""
     earlier = run.timetable.extra_steps
     bad = int(run.counters()[counter.FIRST_BAD]) - earlier
     epoch, batch = divmod(bad, run.steps_per_epoch)
@@ -35,6 +36,7 @@ def raise_non_finite(run: Run) -> NoReturn:
 
 
 def _layer_of_next_batch(run: Run) -> str:
+    """Describe the first layer with an output that is not finite, for the run's next batch."""
     batch = run.buffers.full if run.batch < run.batches.full_steps else run.buffers.short
     run.feed.ready(run.batch)
     run.backend.gather(run.feed.samples, run.control, batch)
@@ -48,7 +50,7 @@ def first_non_finite_layer(network: LayerStack, x: Array, control: Control) -> s
 
 
 def _first(network: LayerStack, paths: Sequence[Sequence[Layer]], x: Array, control: Control) -> str:
-    """The same for layers on several paths from x; for a block, also the first such layer inside it."""
+    """Describe the first such layer on several paths from x; for a block, also the first one inside it."""
     place = 0
     for path in paths:
         above = x

@@ -1,6 +1,6 @@
-"""A pass: once through a data set without learning from it, batch by batch, on the device.
+"""A pass goes through a data set once, batch by batch, without learning from it.
 
-Evaluation (evaluation.py) and prediction (prediction.py) are passes. Results are collected on the device and cross to
+Evaluation (evaluation.py) and prediction (prediction.py) are passes. Results are collected on the device and copied to
 the host at the end.
 """
 
@@ -10,26 +10,28 @@ import time
 from abc import ABC, abstractmethod
 from functools import partial
 
-from bpcore.backends.base import Backend, Batch, Control, Samples
+from bpcore.backends.base import Backend
+from bpcore.backends.control import Control
 from bpcore.backends.feeding import Feed
 from bpcore.backends.metering import bytes_of
+from bpcore.backends.samples import Batch, Samples
 from bpcore.model.layer_stack import LayerStack
 from bpcore.training import placement
 from bpcore.training.batches import BatchPlan, batch_for
 from bpcore.training.replay import COPIES_OF_A_RECORDING, BatchSteps, Pace, Replay, in_python
 
 EVALUATION_BATCH = 1024
-"""How many samples are evaluated at a time: nothing is learned in between, so a large batch is only faster."""
+"""The default batch size of a pass. Nothing is learned in between, so a larger batch is only faster."""
 
 STEPS_WORTH_RECORDING = 64
-"""The number of full batches from which a single pass is recorded: recording and checking take about sixteen steps."""
+"""A single pass is recorded if it has this many full batches: recording takes as long as about sixteen steps."""
 
 
 class Pass(ABC):
-    """A data set in its stored order, batch by batch through one step: gather, work, advance.
+    """Takes a data set in its stored order through one step per batch: gather, work, advance.
 
-    The buffers are made once, before the first pass. Full batches and the short last one are two steps, recorded as in
-    a training run.
+    The buffers are made once, before the first pass. As in a training run, full batches and the short last one are two
+    steps, recorded separately.
 
     samples        on the host or on the device
     repeats        whether the pass will be made several times; then it is always recorded
@@ -53,7 +55,7 @@ class Pass(ABC):
         self._steps: BatchSteps | None = None
 
     def needs(self) -> dict[str, int]:
-        """The bytes that this pass asks the device for, without its data set, by what they are for."""
+        """Return the bytes that the pass needs on the device, without its data set, by what they are for."""
         batches = bytes_of(self._batch_buffers, self.backend) + self.network.bytes_for(self.batch_size)
         return {
             "batch buffers": batches,
@@ -116,7 +118,7 @@ class Pass(ABC):
 
     @abstractmethod
     def work(self, batch: Batch) -> None:
-        """What is done with each batch, on the device."""
+        """Process a batch, on the device."""
 
     def collect(self, first: int, stop: int) -> None:  # noqa: B027 (most passes have nothing to collect)
-        """Called when the samples first .. stop - 1 have been gone through, while they are on the device."""
+        """Called when samples `first` to `stop` - 1 have been processed, while they are still on the device."""

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from bpcore.backends.base import Batch, Samples
 from bpcore.backends.feeding import Feed
+from bpcore.backends.samples import Batch, Samples
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Answer
@@ -39,7 +39,7 @@ class Predictor(Pass):
         self._zeros = backend.full((network.outputs,), 0.0, network.dtype)
 
     def work(self, batch: Batch) -> None:
-        """Forward; make the answers from the output; copy them to their rows among all answers."""
+        """Run forward, make the answers from the output, and copy them to their rows."""
         backend, z = self.backend, self.network.forward(batch.x)
         answers = self._of_batch[: z.shape[0]]
         match self.answer:
@@ -56,7 +56,7 @@ class Predictor(Pass):
         backend.scatter(answers, self.control, self._on_device)
 
     def predict(self) -> np.ndarray:
-        """The answers on the host: in one transfer if all samples are on the device, else in one for each chunk."""
+        """Return the answers on the host: in one transfer, or in one for each chunk of streamed samples."""
         self._on_host: list[np.ndarray] = []
         self.run()
         return self._on_host[0] if len(self._on_host) == 1 else np.concatenate(self._on_host)
@@ -70,7 +70,7 @@ class Predictor(Pass):
 class ConfusionCounter(Pass):
     """Counts how many samples of each class were taken for which, int64 (classes, classes), on the device.
 
-    The samples' targets are class labels. One output predicts class 1 where it is above zero, several the largest one.
+    The samples' targets are class labels. A single output predicts class 1 if it is above zero.
     """
 
     def prepare(self, feed: Feed) -> None:
@@ -81,7 +81,7 @@ class ConfusionCounter(Pass):
         self._counts = self.backend.asarray(np.zeros((classes, classes), np.int64))
 
     def work(self, batch: Batch) -> None:
-        """Forward; the label from the output; add one for each pair of true and predicted class."""
+        """Run forward, take the label from the output, and count each pair of true and predicted class."""
         z = self.network.forward(batch.x)
         predicted = self._predicted[: z.shape[0]]
         if self.network.outputs == 1:
@@ -91,6 +91,6 @@ class ConfusionCounter(Pass):
         self.backend.confusion(predicted, batch.targets, self._counts)
 
     def count(self) -> np.ndarray:
-        """The counts on the host: row the true class, column the predicted one."""
+        """Return the counts on the host: the row is the true class, the column the predicted one."""
         self.run()
         return self.backend.to_numpy(self._counts)

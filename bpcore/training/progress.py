@@ -1,4 +1,4 @@
-"""A run as it goes: a row of numbers for each epoch and, on a terminal, a bar below them."""
+"""Progress of a run: a row of numbers for each epoch and, on a terminal, a bar below them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from bpcore.training.callbacks import Callback
 from bpcore.training.run import Run
 
 if TYPE_CHECKING:
-    from bpcore.training.bar import Bar  # brings rich
+    from bpcore.training.bar import Bar  # loads rich
 
 REFRESH_SECONDS = 0.1
-"""The bar is drawn no more often than this: running() reads the device's memory."""
+"""The shortest time between two drawings of the bar: each reads losses from the device."""
 MOST_ROWS = 50
-"""A run of more epochs shows every 2nd, 5th, 10th, ... of them."""
+"""If a run has more epochs, only every 2nd, 5th, 10th, ... is shown."""
 
 
 COMPILE_EVENTS = {"numba.core.event": "numba:compile", "numba.cuda.core.event": "numba-cuda:compile"}
-"""Numba and numba-cuda tell of a compilation each in its own module and by its own name."""
+"""The events of a compilation: Numba and numba-cuda each have their own module and name for them."""
 
 
 class Column(NamedTuple):
-    """One column of numbers: a measure of the history, its heading, and how it is written."""
+    """A column: a measure of the history, its heading, and how its numbers are written."""
 
     measure: str
     title: str
@@ -34,7 +34,7 @@ class Column(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Room for the heading and for any number, with two spaces before it."""
+        """The width for the heading and for any number, with two spaces before them."""
         return max(len(self.title), 7) + 2
 
 
@@ -60,17 +60,16 @@ COLUMNS = (
 
 
 class Progress(Callback):
-    """Shows loss, accuracy, samples/s and time left while a network learns.
+    """Shows loss, accuracy, samples per second and the time left while a network trains.
 
         with Progress() as progress:
             network.fit(x, y, callbacks=[progress])
 
-    stream   where to; standard output where not given
-    bar      whether to draw a bar below the rows; where not given, if the stream is a terminal
+    stream   where to write; standard output by default
+    bar      whether to draw a bar below the rows; by default if the stream is a terminal
 
-    Leaving the `with` takes the bar away, also when the run failed. Loss and accuracy are means over the epoch's
-    batches as they were while the network learnt from them, with dropout; val_ measures are the network's at the end
-    of the epoch.
+    Leaving the `with` block removes the bar, also if the run failed. Loss and accuracy are means over the epoch's
+    batches, taken while the network learned from them, with dropout; val_ measures are taken at the end of the epoch.
     """
 
     def __init__(self, stream: TextIO | None = None, *, bar: bool | None = None) -> None:
@@ -86,7 +85,7 @@ class Progress(Callback):
         self.close()
 
     def on_begin(self, run: Run) -> None:
-        """Write the headings, and draw the bar."""
+        """Write the headings and draw the bar."""
         lacking = {"accuracy", "val_accuracy"} if not run.settings.classifies else set()
         lacking |= {"val_loss", "val_accuracy"} if run.validation is None else set()
         self._columns = [column for column in COLUMNS if column.measure not in lacking]
@@ -98,13 +97,13 @@ class Progress(Callback):
         epoch = "epoch".rjust(2 * self._digits + 1)
         self.note(epoch + "".join(c.title.rjust(c.width) for c in self._columns))
         if self.bar:
-            from bpcore.training.bar import Bar  # brings rich, which takes 40 ms; a log file needs none of it
+            from bpcore.training.bar import Bar  # loads rich, which takes 40 ms and is not needed for a log file
 
             self._bar = Bar(self.stream)
             self._bar.draw(self._row(run, 1, {}), 0, 1, "")
 
     def on_progress(self, run: Run) -> None:
-        """Draw the bar anew, where it is time."""
+        """Draw the bar again if it is time."""
         now = time.perf_counter()
         if self._first is None:
             self._first = (now, _steps_done(run))  # the first steps may have waited for a compiler
@@ -112,19 +111,19 @@ class Progress(Callback):
             self._refresh(run, self._bar, now)
 
     def on_epoch_end(self, run: Run) -> None:
-        """Keep the epoch's row."""
+        """Write the row of this epoch."""
         self._epoch_began = time.perf_counter()
         if run.epoch % self._every == 0 or run.epoch == 1:
             self._keep(run)
 
     def on_end(self, run: Run) -> None:
-        """Write what is left, and take the bar away."""
+        """Write the last row and remove the bar."""
         if run.epoch > self._epochs_shown:
             self._keep(run)
         self.close()
 
     def note(self, line: str) -> None:
-        """Write a line, above the bar where there is one."""
+        """Write a line, above the bar if there is one."""
         if self._bar is None:
             print(line, file=self.stream, flush=True)
         else:
@@ -132,7 +131,7 @@ class Progress(Callback):
             self._flush(self._bar)
 
     def close(self) -> None:
-        """Take the bar away and write the rows that waited for it."""
+        """Write the rows that are waiting, and remove the bar."""
         if self._bar is not None:
             self._flush(self._bar)
             self._bar.close()
@@ -144,7 +143,7 @@ class Progress(Callback):
         if self._bar is None:
             self.note(row)
         else:
-            self._waiting.append(row)  # epochs may follow one another faster than a terminal can be written
+            self._waiting.append(row)  # epochs may be faster than a terminal
 
     def _row(self, run: Run, epoch: int, measures: dict[str, float]) -> str:
         number = f"{epoch:>{self._digits}}/{run.settings.epochs:<{self._digits}}"
@@ -179,7 +178,7 @@ class Progress(Callback):
 
 
 class Compilation:
-    """How long Numba compiled kernels, instead of finding them in its cache; `notify` is told when it begins."""
+    """Measures how long Numba compiles kernels that are not in its cache; `notify` is called when it begins."""
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         self.notify = notify
@@ -189,7 +188,7 @@ class Compilation:
 
     @contextmanager
     def watched(self) -> Iterator[Self]:
-        """Watch Numba, where it is loaded by now."""
+        """Measure within this block, if Numba has been loaded."""
         with ExitStack() as stack:
             for name, kind in COMPILE_EVENTS.items():
                 module = sys.modules.get(name)
@@ -200,7 +199,7 @@ class Compilation:
             yield self
 
     def _start(self) -> None:
-        self._depth += 1  # a kernel's functions are compiled while it is
+        self._depth += 1  # compiling a kernel includes compiling the functions that it calls
         if self._depth == 1:
             self._began = time.perf_counter()
             if self.seconds == 0:
@@ -213,7 +212,7 @@ class Compilation:
 
 
 def duration(seconds: float) -> str:
-    """A time in the words of a clock: 0.4 s, 12 s, 3:05 min, 1:02:33 h."""
+    """Write a time: 0.4 s, 12 s, 3:05 min, 1:02:33 h."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -230,7 +229,7 @@ def _steps_done(run: Run) -> int:
 
 
 def stride(epochs: int) -> int:
-    """1, 2, 5, 10, ...: the first with which no more than MOST_ROWS epochs are shown."""
+    """The first of 1, 2, 5, 10, ... with which at most MOST_ROWS epochs are shown."""
     power = 1
     while True:
         for stride in (power, 2 * power, 5 * power):

@@ -1,4 +1,4 @@
-"""Replaying recorded steps, in stretches after which the host looks up: both training and evaluation run this way."""
+"""Replaying recorded steps, a number of them at a time. Training and evaluation both run this way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bpcore.training.batches import BatchPlan
 
 REPLAY_SECONDS = 0.05
-"""How long the device may work before the host looks again: Ctrl-C and the progress bar wait no longer."""
+"""How long a replay should take: Ctrl-C, callbacks and the progress bar wait no longer than this."""
 
 COPIES_OF_A_RECORDING = 2
 """How many copies of what a step writes exist while its recording is made and checked."""
@@ -17,13 +17,13 @@ Replay = Callable[[int], None]
 
 
 class Pace:
-    """How many steps a replay makes to take about REPLAY_SECONDS: one at first, then by what the last one took."""
+    """How many steps a replay makes to take about REPLAY_SECONDS: one at first, then judged by the last replay."""
 
     def __init__(self) -> None:
         self.steps = 1
 
     def note(self, steps: int, seconds: float) -> None:
-        """Learn from a replay of this many steps."""
+        """Note how long a replay of this many steps took."""
         self.steps = max(1, int(steps * REPLAY_SECONDS / max(seconds, 1e-6)))
 
 
@@ -35,7 +35,7 @@ class BatchSteps:
         self._full, self._short = full, short
 
     def run(self, batch: int, most: int) -> int:
-        """Run up to `most` steps (1 or more) of one kind, from this batch of the epoch on; returns how many."""
+        """Run up to `most` steps from this batch on, either of full batches or of the short one; returns how many."""
         full_left = self._full_steps - batch
         if full_left <= 0:
             self._short(1)
@@ -46,7 +46,7 @@ class BatchSteps:
 
 
 def in_python(step: Callable[[], None]) -> Replay:
-    """The step without a recording: it runs in Python each time."""
+    """Return a replay of a step that is not recorded: the step runs in Python each time."""
 
     def run(times: int) -> None:
         for _ in range(times):

@@ -1,6 +1,6 @@
-"""A training run: its buffers, where it stands, and what callbacks may read of it and ask it to do.
+"""A training run: its buffers, its position, and what callbacks may read and call.
 
-The loop that drives it is in loop.py, what happens in each step in step.py.
+The loop that drives it is in loop.py; the step that it runs is in step.py.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from functools import partial
 
 import numpy as np
 
-from bpcore.backends.base import Array, Batch, Samples
+from bpcore.backends.arrays import Array
 from bpcore.backends.feeding import Feed
+from bpcore.backends.samples import Batch, Samples
 from bpcore.errors import InputError
 from bpcore.model.layer_stack import LayerStack
 from bpcore.training import placement
@@ -28,19 +29,19 @@ from bpcore.training.timetable import Timetable
 
 
 class Run:
-    """One training run. Callbacks may read all of this:
+    """A training run of a network. Callbacks are given it and may read these attributes:
 
-    network, samples, validation    as given; samples are on the host or on the device
-    settings, history               how it trains, and what it has measured
+    network, samples, validation    as given; samples may be on the host or on the device
+    settings, history               how the run trains, and what it has measured
     epoch, batch                    how many epochs have been trained, and how many batches of the next one
-    batch_size, steps_per_epoch     of these samples; `batches` has more
-    learning_rates                  of each step, by the schedule, and learning_rate_scale, a factor on all of them
+    batch_size, steps_per_epoch     for these samples; `batches` has more
+    learning_rates                  of each step, by the schedule; learning_rate_scale is a factor on all of them
     control, state, feed            the control block, the optimizer's state, and what brings samples to the device
     stopped                         why the run ends early; empty if it does not
     restore_best                    whether the weights of `keep_best` come back at the end; callbacks may set it
 
-    asked    what the callbacks ask of it
-    start    where another run stood, whose weights the network has; settings.epochs counts from that run's first epoch
+    asked: what the callbacks ask of the run. start: the state of an earlier run whose weights the network has;
+    settings.epochs counts from that run's first epoch.
     """
 
     def __init__(
@@ -87,14 +88,14 @@ class Run:
         self.restore_best = False
 
     def _write(self, start: TrainingState) -> None:
-        """Bring to the device what it needs to know of that."""
+        """Write to the device what it needs for that."""
         self.scale_learning_rate(start.learning_rate_scale)
         if start.optimizer is not None:
             self.backend.write(start.optimizer, self.state)
         self._snapshots.begin_with(start.best, self._moment())
 
     def _feeds(self) -> list[Feed]:
-        """The feed of the samples, and that of the validation samples if there are any."""
+        """Make a feed for the samples, and one for the validation samples if there are any."""
         wishes = [placement.Wish("training data", self.samples, self.batch_size, self.settings.resident)]
         wishes += [] if self.evaluator is None else [self.evaluator.wish]
         return placement.feeds(self.backend, self.network.dtype, wishes, self._needs)
@@ -104,7 +105,7 @@ class Run:
         return needs if self.evaluator is None else with_validation(needs, self.evaluator.needs())
 
     def _recorded(self, batch: Batch) -> Replay:
-        """The step with these buffers, which is recorded when it first runs."""
+        """Return the step with these buffers; it is recorded when it first runs."""
         step, keeps_gradients = partial(self.step, batch), self._asked.reads_gradients
         return self.backend.record(step, control=self.control, keeps_gradients=keeps_gradients)
 
@@ -117,13 +118,13 @@ class Run:
         self.batch = 0
 
     def run_steps(self, most: int) -> int:
-        """Run up to `most` steps of one kind, of full batches or of the short one; returns how many."""
+        """Run up to `most` steps, either of full batches or of the short one; returns how many."""
         steps = self._steps.run(self.batch, min(most, self.feed.ready(self.batch)))
         self.batch += steps
         return steps
 
     def rewind(self, step: int) -> None:
-        """Bring back the weights as they were before this step: from the nearest snapshot, by the same steps again."""
+        """Restore the weights from before this step: go back to the nearest snapshot and repeat the steps after it."""
         moment = self._snapshots.bring_back(step // self.steps_per_epoch)
         self.scale_learning_rate(moment.learning_rate_scale)
         self.begin_epoch(moment.epoch)
@@ -132,21 +133,21 @@ class Run:
             self.run_steps(last - self.batch)
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, as it is scaled now."""
+        """Return the learning rate of a step, with the present scale."""
         return float(self.learning_rates[step]) * self.learning_rate_scale
 
     def counters(self) -> np.ndarray:
-        """The counters of the control block, on the host."""
+        """Return the counters of the control block, on the host."""
         return self.backend.to_numpy(self.control.counters)
 
     # --- what callbacks may call ----------------------------------------------------------------------------
 
     def stop(self, reason: str) -> None:
-        """End the run after the steps at hand."""
+        """End the run after the present replay, for this reason."""
         self.stopped = self.stopped or reason
 
     def keep_best(self) -> None:
-        """Keep a copy of the weights as they are now; it comes back at the end if `restore_best` is set."""
+        """Keep a copy of the present weights; they come back at the end if `restore_best` is set."""
         if self._snapshots.best is None:
             raise InputError("a callback that calls run.keep_best() must set keeps_best = True")
         self._snapshots.take(self._moment(), self._snapshots.best)
@@ -157,27 +158,27 @@ class Run:
         self.backend.write(np.array([factor]), self.control.scale)
 
     def running(self) -> Evaluation:
-        """Loss and accuracy over the epoch so far."""
+        """Return loss and accuracy over the epoch so far."""
         return read_slots(self.backend, self.control, self.batch, self.batches.rows_before(self.batch))
 
     def training_state(self) -> TrainingState:
-        """Where the run stands, between two epochs; another run can begin there, with the network's weights."""
+        """Return the state between two epochs; with the network's weights, another run can begin there."""
         return self._state_at(self._moment(), self.state)
 
     def last_boundary(self) -> tuple[dict[str, np.ndarray], TrainingState]:
-        """Weights by name, and where the run stood, between its last two epochs: a run that is cut off goes on there.
+        """Return the weights by name and the state at the last boundary between epochs, where a broken run can resume.
 
-        That is the beginning of the epoch at hand; after the last epoch, its end. Not before `on_progress`.
+        That is the beginning of the present epoch or, after the last epoch, its end. Not before `on_progress`.
         """
         last, views = self._snapshots.last, self.network.parameters.views
-        assert last.moment is not None, "the first snapshot is made after on_begin"
+        assert last.moment is not None, "the first snapshot is taken after on_begin"
         weights = {name: np.array(self.backend.to_numpy(view.within(last.params))) for name, view in views.items()}
         return weights, self._state_at(last.moment, last.state)
 
     # --- snapshots ------------------------------------------------------------------------------------------
 
     def keep_boundary(self) -> None:
-        """Keep a snapshot of this moment between two epochs."""
+        """Take a snapshot of this boundary between two epochs."""
         self._snapshots.keep(self._moment())
 
     def bring_back_best(self) -> None:
@@ -190,7 +191,7 @@ class Run:
         return Moment(self.epoch, self.learning_rate_scale, len(self.history))
 
     def _state_at(self, moment: Moment, state: Array) -> TrainingState:
-        """The training state of that moment; state: the optimizer's (states, P), on the device."""
+        """Return the training state of that moment; state: the optimizer's (states, P), on the device."""
         best, to_numpy = self._snapshots.best_params(), self.backend.to_numpy
         return TrainingState(
             moment.epoch,
@@ -204,10 +205,9 @@ class Run:
     # --- another run with the same buffers ------------------------------------------------------------------
 
     def can_begin_again(self, settings: Settings, asked: Asked, start: TrainingState) -> bool:
-        """Whether these buffers and recordings fit another run, on what the samples' arrays hold by then.
+        """Whether these buffers and recordings fit another run, on what the samples' arrays will hold by then.
 
-        They do if only the schedule and the numbers of epochs differ, as many epochs are to come, and the callbacks ask
-        for the same.
+        They do if only the schedule and the number of epochs so far differ, and the callbacks ask for the same.
         """
         alike = replace(settings, schedule=self.settings.schedule, epochs=self.settings.epochs) == self.settings
         as_many = (settings.epochs - start.epoch) * self.steps_per_epoch == len(self.timetable.table)
@@ -216,7 +216,7 @@ class Run:
     def begin_again(self, settings: Settings, start: TrainingState) -> None:
         """Become that run, with the network's weights as they are.
 
-        This is for many short runs: to record a step takes as long as dozens of steps.
+        This is for many short runs: recording a step takes as long as dozens of steps.
         """
         self._begin_at(start, settings)
         self.backend.write(self.timetable.table, self.control.table)

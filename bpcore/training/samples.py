@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.backends.base import Backend, Samples
+from bpcore.backends.base import Backend
+from bpcore.backends.samples import Samples
 from bpcore.errors import InputError, InputTypeError, finite
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss

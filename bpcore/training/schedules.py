@@ -1,6 +1,6 @@
-"""Learning-rate schedules: a factor on the optimizer's learning rate for each step of the run.
+"""Learning-rate schedules: a factor on the optimizer's learning rate for each step of a run.
 
-The whole run's factors are computed before it begins, so that the device needs no word from the host.
+All factors are computed before the run begins, so the device does not have to wait for the host.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from bpcore.kernels.table import Table
 
 
 class Schedule(Protocol):
-    """Anything that gives the factors of a run."""
+    """Anything that gives a factor for each step of a run."""
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
-        """The factor of each step: float64 (steps,)."""
+        """Return the factor of each step, float64 (steps,)."""
         ...
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The learning rate as it is."""
+    """Leaves the learning rate as it is."""
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
         """1 everywhere."""
@@ -36,7 +36,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """The rate is multiplied by `factor` after every `epochs` epochs."""
+    """Multiplies the rate by `factor` after every `epochs` epochs."""
 
     epochs: int = 10
     factor: float = 0.1
@@ -52,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Half a cosine from 1 down to `final` (Loshchilov and Hutter 2017)."""
+    """Lowers the rate along half a cosine, from 1 to `final` (Loshchilov and Hutter 2017)."""
 
     final: float = 0.0
 
@@ -66,7 +66,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Up from `initial` to 1 and down to `final`, both along half a cosine (L. Smith 2018).
+    """Raises the rate from `initial` to 1, then lowers it to `final`, both along half a cosine (L. Smith 2018).
 
     The optimizer's learning rate is the peak; `warm_up` is the share of the steps before it.
     """
@@ -81,14 +81,14 @@ class OneCycle:
         _require("OneCycle.final", self.final, lambda x: 0 <= x <= 1, "0 to 1")
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
-        """The rise, then the fall."""
+        """The rise, followed by the fall."""
         rise = round(self.warm_up * steps)
         return np.concatenate([_cosine(self.initial, 1.0, rise), _cosine(1.0, self.final, steps - rise)])
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A straight rise over the first `steps` steps (or `epochs` epochs), then another schedule's factors."""
+    """Raises the rate linearly over the first `steps` steps (or `epochs` epochs), then follows another schedule."""
 
     then: Schedule = Constant()
     steps: int = 0
@@ -99,7 +99,7 @@ class WarmUp:
         _require("WarmUp.epochs", self.epochs, lambda x: x >= 0, "0 or more")
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
-        """(t + 1) / rise times the other's factor while it rises."""
+        """(t + 1) / rise for the steps of the rise, then the factors of the other schedule."""
         rise = min(steps, self.steps or round(self.epochs * steps_per_epoch))
         if rise == 0:
             return self.then.factors(steps, steps_per_epoch)
@@ -120,7 +120,7 @@ SCHEDULES: Table[type[Schedule]] = Table(
 
 
 def get_schedule(schedule: str | Schedule) -> Schedule:
-    """A schedule by its name with its default settings, or the schedule itself."""
+    """Return a schedule given by name, with its default settings, or the given schedule itself."""
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:
             raise unknown_name("schedule", schedule, SCHEDULES)
@@ -134,7 +134,7 @@ def get_schedule(schedule: str | Schedule) -> Schedule:
 
 
 def factors_of(schedule: Schedule, steps: int, steps_per_epoch: int) -> np.ndarray:
-    """The schedule's factors, float64 (steps,). InputError where it gives anything else: it may be a user's own."""
+    """Return a schedule's factors, float64 (steps,); raise InputError if a user's own schedule gives anything else."""
     given = schedule.factors(steps, steps_per_epoch)
     try:
         factors = np.asarray(given, float)

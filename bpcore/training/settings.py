@@ -33,7 +33,7 @@ class Settings:
 
 
 class Asked(NamedTuple):
-    """What the callbacks of a run ask of it, all together; see Callback."""
+    """What the callbacks of a run ask of it; see Callback."""
 
     keeps_best: bool = False
     reads_gradients: bool = False
@@ -44,12 +44,12 @@ NOTHING_ASKED = Asked()
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a run stands between two epochs, on the host; with the weights, all that another run needs to go on.
+    """The state of a run between two epochs, on the host. With the weights, it is all that another run needs to resume.
 
     epoch, step            how many of each have been made
     optimizer              the optimizer's state (rule.states, P); None: it has none yet
     learning_rate_scale    the factor on the learning rate that callbacks have set
-    history                the measures of the epochs so far, where they are known
+    history                the measures of the epochs so far, as far as they are known
     best                   the parameters (P,) that a callback has kept as the best; None: none yet
     """
 

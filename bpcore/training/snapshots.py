@@ -1,4 +1,4 @@
-"""Copies of a run's weights on the device: from its last two boundaries between epochs, and from its best moment."""
+"""Snapshots of a run's weights on the device: of its last two boundaries between epochs, and of its best moment."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpcore.backends.base import Array
+from bpcore.backends.arrays import Array
 from bpcore.model.layer_stack import LayerStack
 
 
 class Moment(NamedTuple):
-    """Where a run stands.
+    """The position of a run.
 
     epoch                  how many epochs have been made
     learning_rate_scale    the factor on the learning rate
@@ -26,10 +26,7 @@ class Moment(NamedTuple):
 
 @dataclass
 class Snapshot:
-    """Copies of the parameters (P,) and the optimizer's state (states, P), and the moment of the copy.
-
-    The buffers are there from the beginning, with None for a moment until they are used.
-    """
+    """Copies of the parameters (P,) and of the optimizer's state (states, P), and when they were taken; None: never."""
 
     params: Array
     state: Array
@@ -53,18 +50,18 @@ class Snapshots:
         return Snapshot(empty(self._params.shape, dtype), empty(self._state.shape, dtype))
 
     def keep(self, moment: Moment) -> None:
-        """Take a snapshot of this boundary; the one before the last is overwritten."""
+        """Take a snapshot of this boundary, in place of the older one of the two."""
         self.last, self._before = self._before, self.last
         self.take(moment, self.last)
 
     def take(self, moment: Moment, out: Snapshot) -> None:
-        """Copy parameters and state as they are now."""
+        """Copy the present parameters and state."""
         self._backend.copy(self._params, out.params)
         self._backend.copy(self._state, out.state)
         out.moment = moment
 
     def bring_back(self, epoch: int) -> Moment:
-        """Restore the boundary before this epoch, or the one before that if it is the nearest; returns its moment."""
+        """Restore the latest boundary that is not after this epoch's beginning; returns its moment."""
         for snapshot in (self.last, self._before):
             if snapshot.moment is not None and snapshot.moment.epoch <= epoch:
                 self._backend.copy(snapshot.params, self._params)
@@ -73,7 +70,7 @@ class Snapshots:
         raise LookupError(f"no snapshot is from epoch {epoch} or before it")
 
     def best_params(self) -> Array | None:
-        """The best parameters (P,) on the device; None: none have been kept."""
+        """Return the best parameters (P,) on the device; None: none have been kept."""
         return None if self.best is None or self.best.moment is None else self.best.params
 
     def begin_with(self, best: np.ndarray | None, moment: Moment) -> None:

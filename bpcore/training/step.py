@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from bpcore.backends.base import Array, Batch, Control
+from bpcore.backends.arrays import Array
+from bpcore.backends.control import Control
 from bpcore.backends.feeding import Feed
+from bpcore.backends.samples import Batch
 from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss
 from bpcore.model.parameters import ParameterView
@@ -11,7 +13,7 @@ from bpcore.training.optimizers import Optimizer
 
 
 class TrainingStep:
-    """What a run does with each mini-batch. It is recorded once and then replayed.
+    """What a run does with each mini-batch. It runs in Python once, to be recorded, and is then replayed.
 
     feed       brings the samples to the device
     control    learning rates, counters and losses
@@ -32,16 +34,16 @@ class TrainingStep:
         ]
 
     def __call__(self, batch: Batch) -> None:
-        """Train on one mini-batch, whose buffers these are."""
+        """Train on one mini-batch, which is gathered into these buffers."""
         network, backend, control = self.network, self.network.backend, self.control
         backend.gather(self.feed.samples, control, batch)  # x and y: the next rows in the epoch's order
         delta = network.loss_and_delta(batch, self.loss, control, training=True)  # forward, then the loss (BP1)
         network.backward(delta)  # layer by layer: delta (BP2), dW (BP3), db (BP4)
-        self.update(network.parameters.params, self.state, control)
+        self.update(network.parameters.params, self.state, control)  # every parameter, by the optimizer's rule
         backend.advance(control)  # the counters, for the next step
 
     def update(self, params: Array, state: Array, control: Control) -> None:
-        """Apply the optimizer's rule to parameters (P,) and its state (states, P), with the gradients of this step.
+        """Apply the optimizer's rule to parameters (P,) and its state (states, P), using the gradients of this step.
 
         A unit whose incoming weights are longer than its layer's max_weight_norm afterwards is scaled back to that.
         """
@@ -56,7 +58,7 @@ class TrainingStep:
 
 
 def bounded_weights(network: LayerStack) -> list[tuple[ParameterView, float]]:
-    """The weights that learn and have a max_weight_norm, and that norm."""
+    """Return the weights that learn and have a max_weight_norm, each with that norm."""
     return [
         (view, view.max_weight_norm)
         for view in network.parameters.views.values()

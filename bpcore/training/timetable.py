@@ -13,9 +13,9 @@ class Timetable:
     """What is known of every step before the run begins.
 
     learning_rates    of each step (epochs * steps,), by the schedule; callbacks may scale them later
-    table             (steps to come, 3): what the device reads, see Control.table
-    first_step        the number of steps before the run
-    extra_steps       how many of those are more than the epochs before it have with this data: it had more samples then
+    table             for each step of this run (steps, 3), what the device reads; see Control.table
+    first_step        the number of steps that earlier runs have made
+    extra_steps       how many more steps those are than this data has in as many epochs
     """
 
     def __init__(self, settings: Settings, batches: BatchPlan, start: TrainingState) -> None:
@@ -28,7 +28,7 @@ class Timetable:
         self.extra_steps = start.step - steps_before
 
     def counters(self, epoch: int) -> np.ndarray:
-        """The control block's counters at the beginning of an epoch, int64 (COUNTERS,)."""
+        """Return the control block's counters for the beginning of an epoch, int64 (COUNTERS,)."""
         return self._batches.counters(
             step=epoch * self._batches.steps + self.extra_steps,
             first_step=self.first_step,

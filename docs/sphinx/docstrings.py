@@ -30,7 +30,7 @@ def converted(lines: Sequence[str]) -> list[str]:
             entry = ENTRY.match(block[0])
             assert entry is not None
             found += [f"``{entry['term']}``"]
-            found += [INDENT + _marked(" ".join([entry["text"], *(line.strip() for line in block[1:])]))]
+            found += [INDENT + marked(" ".join([entry["text"], *(line.strip() for line in block[1:])]))]
         elif block[0].startswith(">>>"):
             found += ["::", "", *[INDENT + line for line in block]]
         else:
@@ -48,11 +48,11 @@ def _text(block: list[str]) -> Iterator[str]:
                 yield from (item, "")
             else:
                 yield ""
-            item = "- " + _marked(line[2:])
+            item = "- " + marked(line[2:])
         elif item:
-            item += " " + _marked(line)
+            item += " " + marked(line)
         else:
-            yield _marked(line)
+            yield marked(line)
     if item:
         yield item
 
@@ -84,7 +84,7 @@ def _trimmed(block: list[str]) -> list[str]:
     return block
 
 
-def _marked(text: str) -> str:
+def marked(text: str) -> str:
     """Text in which nothing means anything to Sphinx, but for code in backticks."""
     if re.fullmatch(r"[^\w\s]{2,}", text):
         return "\\" + text  # it would underline a heading

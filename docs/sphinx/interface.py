@@ -11,7 +11,7 @@ import importlib
 import inspect
 import os
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -26,39 +26,15 @@ from sphinx.util.docutils import SphinxDirective
 
 import bpcore
 
-TITLES = {
-    "bpcore.network": "The network",
-    "bpcore.model.layers": "Layers",
-    "bpcore.model.activations": "Activations",
-    "bpcore.model.losses": "Losses",
-    "bpcore.training.optimizers": "Optimizers",
-    "bpcore.training.schedules": "Learning-rate schedules",
-    "bpcore.training.callbacks": "Callbacks",
-    "bpcore.training.history": "Results",
-    "bpcore.inspection.diagnostics": "Diagnostics",
-    "bpcore.gradcheck": "Gradient checking",
-    "bpcore.data": "Data",
-    "bpcore.backends": "Backends",
-    "bpcore.training.progress": "Progress",
-    "bpcore.errors": "Errors",
-}
-"""The order of the sections: headings of modules and of those below them. Other modules come last, by their names."""
-
 FACES = ("ops", "numpy", "sklearn", "testing", "plots")
-"""Modules that stand beside bpcore's own names, as far as they exist."""
+"""Modules that stand beside bpcore's own names, as far as they exist; each needs a page."""
 
 
-def public_names() -> dict[str, list[str]]:
-    """The names of bpcore.__all__ by the heading that they stand under, in the order of TITLES."""
-    names: dict[str, list[str]] = {title: [] for title in TITLES.values()}
-    for name in bpcore.__all__:
-        if name != "__version__":
-            names.setdefault(_heading(getattr(bpcore, name).__module__), []).append(name)
-    return {title: sorted(found, key=_place) for title, found in names.items() if found}
-
-
-def _heading(module: str) -> str:
-    return next((TITLES[above] for above in TITLES if f"{module}.".startswith(f"{above}.")), module)
+def public_names(modules: Sequence[str]) -> list[str]:
+    """The names of bpcore.__all__ that these modules, or modules below them, define, in the order of the source."""
+    homes = {name: getattr(bpcore, name).__module__ for name in bpcore.__all__ if name != "__version__"}
+    found = [name for name, home in homes.items() if any(f"{home}.".startswith(f"{module}.") for module in modules)]
+    return sorted(found, key=_place)
 
 
 def _place(name: str) -> tuple[str, int]:
@@ -67,30 +43,36 @@ def _place(name: str) -> tuple[str, int]:
 
 
 class PublicNames(SphinxDirective):
-    """Every name of bpcore.__all__, documented."""
+    """The names of bpcore.__all__ that some modules define, documented; the arguments are these modules."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        """A section for each module that defines some of them."""
-        lines = []
-        for title, names in public_names().items():
-            lines += [title, "-" * len(title), ""]
-            for name in names:
-                lines += documented("bpcore", name, getattr(bpcore, name))
-        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+        """One entry a name."""
+        names = public_names(self.arguments[0].split())
+        if not names:
+            raise self.error(f"no public name comes from {self.arguments[0]}")
+        return _parsed(self, [line for name in names for line in documented("bpcore", name, getattr(bpcore, name))])
 
 
-class Faces(SphinxDirective):
-    """The modules of FACES that there are."""
+class Face(SphinxDirective):
+    """A module of FACES: its docstring and its own names. The argument is the module."""
+
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """A section for each."""
-        lines = []
-        for module in faces():
-            title = module.__name__
-            lines += [title, "-" * len(title), "", f".. automodule:: {title}", "   :no-members:", ""]
-            for name in own_names(module):
-                lines += documented(title, name, getattr(module, name))
-        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+        """The module, then one entry a name."""
+        module = importlib.import_module(self.arguments[0])
+        lines = [f".. automodule:: {module.__name__}", "   :no-members:", ""]
+        for name in own_names(module):
+            lines += documented(module.__name__, name, getattr(module, name))
+        return _parsed(self, lines)
+
+
+def _parsed(directive: SphinxDirective, lines: list[str]) -> list[nodes.Node]:
+    """reStructuredText, on a page in Markdown."""
+    return directive.parse_text_to_nodes("\n".join(["````{eval-rst}", *lines, "````"]))
 
 
 class Source(LiteralInclude):
@@ -117,7 +99,8 @@ class Examples(SphinxDirective):
         for path in sorted(Path(self.env.srcdir).parent.glob("examples/*.py")):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             said = converted((ast.get_docstring(tree) or "").splitlines())
-            code = [f".. literalinclude:: ../examples/{path.name}", f"   :lines: {tree.body[1].lineno}-", ""]
+            place = os.path.relpath(path, Path(self.env.doc2path(self.env.docname)).parent)
+            code = [f".. literalinclude:: {place}", f"   :lines: {tree.body[1].lineno}-", ""]
             lines += [path.name, "-" * len(path.name), "", *said, "", *code]
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
@@ -171,7 +154,7 @@ def _check(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """The directives, and the check at the end."""
     app.add_directive("public-names", PublicNames)
-    app.add_directive("faces", Faces)
+    app.add_directive("face", Face)
     app.add_directive("source", Source)
     app.add_directive("examples", Examples)
     app.connect("build-finished", _check)

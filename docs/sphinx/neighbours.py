@@ -14,7 +14,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
-PAGES = {"benchmarks/README.md": "measuring", "README.md": "index"}
+PAGES = {"benchmarks/README.md": "guides/benchmarking", "README.md": "index"}
 """Files of the repository that are no page by themselves -> the page that includes them, or takes their place."""
 
 

@@ -1,4 +1,4 @@
-"""Answers on the CPU: what a network's outputs say, and how often they are right."""
+"""Answers on the CPU: probabilities, labels and the confusion matrix, from a network's outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def softmax(z: Any, out: Any) -> None:
 
 
 def log_softmax(z: Any, out: Any) -> None:
-    """out <- z - log sum e^z, row by row; a large output costs its neighbours no digits."""
+    """out <- z - log sum e^z, row by row, without a loss of digits beside a large output."""
     rows, columns = z.shape
     for i in range(rows):
         highest = z[i, 0]
@@ -39,7 +39,7 @@ def log_softmax(z: Any, out: Any) -> None:
 
 
 def argmax(z: Any, out: Any) -> None:
-    """out <- where each row is largest: the first of equals, and the first NaN before any number."""
+    """out <- the column of each row's maximum: the first of equals, and the first NaN before any number."""
     rows, columns = z.shape
     for i in range(rows):
         best = z[i, 0]
@@ -52,7 +52,7 @@ def argmax(z: Any, out: Any) -> None:
 
 
 def above_zero(z: Any, out: Any) -> None:
-    """out <- 1 where z is above zero, else 0."""
+    """out <- 1 where z is above zero, else 0, also for NaN."""
     rows, columns = z.shape
     for i in range(rows):
         for j in range(columns):
@@ -60,7 +60,7 @@ def above_zero(z: Any, out: Any) -> None:
 
 
 def confusion(predicted: Any, targets: Any, counts: Any) -> None:
-    """counts[target, predicted] += 1 for each sample; a label outside the matrix is not counted."""
+    """counts[target, predicted] += 1 for each sample whose two labels are inside the matrix."""
     classes = counts.shape[0]
     for i in range(targets.shape[0]):
         if 0 <= targets[i] < classes and 0 <= predicted[i] < classes:

@@ -11,7 +11,7 @@ from ..counter import BATCH, BATCH_SIZE, EPOCH, FIRST_BATCH, SEED, SHUFFLE, bits
 from ..memory import ask_for_row
 
 ROWS_AT_A_TIME = 64
-"""How many rows' places `gather_rows` computes before it copies them."""
+"""The number of rows whose places `gather_rows` computes before it copies them."""
 
 # The holes of the templates.
 real: Callable[[float], float]
@@ -31,10 +31,10 @@ def gather(
     first_row: int,
     counters: Any,
 ) -> None:
-    """One batch: rows in the epoch's order, converted and scaled in the same pass.
+    """Fill a batch with rows in the epoch's order, converted and scaled in the same pass.
 
-    The rows of a shuffled batch lie anywhere in memory, and reading them would be waiting. So those of the next batch
-    are asked for now, and come while this step computes.
+    The rows of a shuffled batch are scattered in memory, and reading them would stall. So the rows of the next batch
+    are prefetched, while this step computes.
     """
     samples = x.shape[0]
     rows, columns = out_x.shape
@@ -65,10 +65,10 @@ def gather_rows(
     first_row: int,
     counters: Any,
 ) -> None:
-    """As gather, with rows as they are stored: what is sent to another device, whose gather scales them.
+    """As `gather`, but the rows keep their values: they go to another device, whose gather scales them.
 
-    The places of some rows are computed before these rows are copied: the processor can then fetch a row that lies
-    anywhere while it still copies the one before, which is twice as fast.
+    The places of several rows are computed before these rows are copied. The processor can then fetch the next row
+    while it copies the one before, which is twice as fast.
     """
     samples = x.shape[0]
     bits = bits_for(samples)
@@ -91,14 +91,14 @@ def gather_rows(
 
 
 def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
-    """The reverse of a gather that does not shuffle: the batch's rows to their places among the samples."""
+    """Copy the batch's rows to their places among all samples: the reverse of a gather that does not shuffle."""
     first = (counters[BATCH] - counters[FIRST_BATCH]) * counters[BATCH_SIZE] + first_row
     for i in range(min(batch.shape[0], out.shape[0] - first)):
         copy_target(batch, i, out, first + i, 0)
 
 
 def one_hot(labels: Any, out: Any) -> None:
-    """out <- 1 at each row's label, else 0; a row whose label is no column is zero."""
+    """out <- 1 in the column of each row's label, else 0; a label that is not a column gives a row of zeros."""
     rows, columns = out.shape
     for i in range(rows):
         for j in range(columns):

@@ -1,4 +1,4 @@
-"""Compiling a kernel for the CPU."""
+"""Compile kernels for the CPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from .. import build, elementary
-from ..signatures import templates_in
+from ..signatures import SIGNATURES, templates_in
 from ..spec import Spec
 from . import answers, batch, layer, loss, update
 
@@ -18,12 +18,9 @@ Kernel = Callable[..., None]
 
 TEMPLATES = templates_in(batch, layer, loss, update, answers)
 
-# Sums may be reordered so that they vectorise; the same machine code always adds in the same order.
-_REORDERED_SUMS = {"loss_head", "softmax", "log_softmax", "global_norm"}
-
 
 def alone(value: float, lane: int) -> float:
-    """What a group of one worker finds together: what the one found."""
+    """A sum or maximum over the workers that share a row; here one worker has the whole row."""
     return value
 
 
@@ -31,7 +28,7 @@ def alone(value: float, lane: int) -> float:
 def compiled(spec: Spec) -> Kernel:
     """The compiled kernel of a spec; Numba compiles it for the layouts of its first arguments."""
     dtype = spec.dtype
-    fastmath = {"contract", "reassoc"} if spec.template in _REORDERED_SUMS else {"contract"}
+    fastmath = {"contract", "reassoc"} if SIGNATURES[spec.template].vector_sums else {"contract"}
     options: dict[str, Any] = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
     jit = numba.njit(forceinline=True, **options)
     holes = {"real": dtype.type, "LANES": 1, "all_sum": alone, "all_max": alone, **dict(spec.holes)}

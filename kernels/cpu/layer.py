@@ -1,4 +1,4 @@
-"""Layers on the CPU: activations, their derivatives (BP2, BP4), Maxout, dropout, and where paths split and meet."""
+"""Layers on the CPU: activations and their derivatives (BP2, BP4), Maxout, dropout, and elementwise operations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ parameter_derivative: Callable[[float, float], float]
 
 
 def is_same(a: Any, b: Any) -> bool:
-    """Whether two arrays of one shape begin at the same place.
+    """Whether two arrays of one shape begin at the same address.
 
-    A kernel that may work in place asks this, and has a loop of its own for the case that names one array alone. A loop
-    that might write where it reads is not made into vectors.
+    A kernel that may work in place has a separate loop for that case, which names only one array. LLVM does not
+    vectorise a loop that might write to what it still has to read.
     """
     same: bool = a.ctypes.data == b.ctypes.data
     return same
@@ -96,7 +96,7 @@ def max_pieces(z: Any, bias: Any, out: Any, winner: Any) -> None:
 
 
 def max_pieces_backward(delta: Any, winner: Any, out: Any, bias_grad: Any) -> None:
-    """The way back: delta goes to the piece that won, zero to the others (BP2); bias_grad <- column sums (BP4)."""
+    """out <- delta at the winning piece, 0 at the others (BP2); bias_grad <- its column sums (BP4)."""
     rows, columns = delta.shape
     pieces = out.shape[1] // columns
     for j in range(bias_grad.shape[0]):
@@ -113,12 +113,12 @@ def max_pieces_backward(delta: Any, winner: Any, out: Any, bias_grad: Any) -> No
 def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, first_row: int, counters: Any) -> None:
     """out <- x * scale where the element's random word reaches the threshold, else 0.
 
-    The four words of a block go to elements a quarter of the row apart: neighbours in memory then belong to
-    neighbouring blocks, which a vector computes together.
+    The four words of a block go to elements a quarter of the row apart, so that neighbours in memory belong to
+    neighbouring blocks, which one vector computes together.
     """
     rows, columns = x.shape
     quarter = (columns + 3) // 4
-    whole = max(columns - 3 * quarter, 0)  # so many blocks have all four of their elements
+    whole = max(columns - 3 * quarter, 0)  # the number of blocks with all four elements
     step = counters[STEP]
     seed = counters[SEED]
     for i in range(rows):
@@ -139,7 +139,7 @@ def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, first_ro
 
 
 def _quarters(row: Any, quarter: int, length: int) -> tuple[Any, Any, Any, Any]:
-    """The beginnings of the four quarters of a row."""
+    """The first `length` elements of each quarter of a row."""
     return (
         row[:length],
         row[quarter : quarter + length],

@@ -1,4 +1,4 @@
-"""The update on the CPU, what it needs beside the gradients, and the end of the step."""
+"""The update on the CPU, with norms, limits and penalties, and the end of the step."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def update(
 
 
 def global_norm(grads: Any, segments: Any, norm: Any) -> None:
-    """norm <- the Euclidean norm of the gradients of all segments together: of what is trained."""
+    """norm <- the Euclidean norm of the gradients in all segments, which are those of the trained parameters."""
     total = 0.0
     for s in range(segments.shape[0]):
         g = grads[segments[s, 0] : segments[s, 1]]
@@ -74,7 +74,7 @@ def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: 
 
 
 def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
-    """l2 <- the penalty over the batch's sum of weights, and what it adds to the loss: 1/2 l2 sum W^2."""
+    """l2 <- the penalty divided by the batch's sum of sample weights; penalties <- 1/2 l2 sum W^2, its loss."""
     slot = counters[BATCH]
     settings[0] = settings[3] / totals[slot] if totals[slot] > 0.0 else 0.0
     total = 0.0
@@ -84,11 +84,11 @@ def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters:
 
 
 def limit_columns(weights: Any, limit: float, factors: Any, first: int) -> None:
-    """Columns that are longer than the limit are scaled to it; factors <- by how much each, 1 where it is left alone.
+    """Scale each column whose norm exceeds the limit down to it; factors <- the factor of each column, 1 if not scaled.
 
-    There is a factor for each column from the first one on. A column whose norm is not finite is left alone: as zeros,
-    which a division by infinity would make of it, it would hide what went wrong. Memory is read row by row, a second
-    time only where there is something to scale.
+    The factors belong to the columns from `first` on. A column whose norm is not finite is not scaled: dividing by
+    infinity would make zeros of it, and hide what went wrong. Memory is read row by row, and a second time only if some
+    column is scaled.
     """
     rows, columns = weights.shape[0], factors.shape[0]
     for j in range(columns):
@@ -120,7 +120,7 @@ def column_sums(x: Any, out: Any) -> None:
 
 
 def add_slots(parts: Any, out: Any, counters: Any) -> None:
-    """out <- the sum over the rows of `parts` (parts, slots), in the slot of the batch at hand alone."""
+    """out <- the column sums of `parts` (parts, slots), only in the slot of the current batch."""
     slot = counters[BATCH]
     out[slot] = parts[0, slot]
     for part in range(1, parts.shape[0]):
@@ -128,6 +128,6 @@ def add_slots(parts: Any, out: Any, counters: Any) -> None:
 
 
 def advance(counters: Any) -> None:
-    """The step is over."""
+    """Advance the counters to the next step."""
     counters[STEP] += 1
     counters[BATCH] += 1

@@ -1,4 +1,4 @@
-"""Answers on the GPU: what a network's outputs say, and how often they are right."""
+"""Answers on the GPU: probabilities, labels and the confusion matrix, from a network's outputs."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def log_softmax(z: Any, out: Any) -> None:
 
 
 def argmax(z: Any, out: Any) -> None:
-    """out <- where each row is largest: the first of equals, and the first NaN before any number.
+    """out <- the column of each row's maximum: the first of equals, and the first NaN before any number.
 
-    The largest of -j is minus the first j: so one way of combining serves for outputs and places.
+    The largest -j is minus the first j, so all_max finds both the maximum and its first column.
     """
     rows, columns = z.shape
     i = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
@@ -80,14 +80,14 @@ def argmax(z: Any, out: Any) -> None:
 
 
 def above_zero(z: Any, out: Any) -> None:
-    """out <- 1 where z is above zero, else 0."""
+    """out <- 1 where z is above zero, else 0, also for NaN."""
     i, j = own_element()
     if i < z.shape[0] and j < z.shape[1]:
         out[i, j] = 1 if z[i, j] > 0.0 else 0
 
 
 def confusion(predicted: Any, targets: Any, counts: Any) -> None:
-    """counts[target, predicted] += 1 for each sample; a label outside the matrix is not counted."""
+    """counts[target, predicted] += 1 for each sample whose two labels are inside the matrix."""
     classes = counts.shape[0]
     i, _ = own_element()
     if i < targets.shape[0] and 0 <= targets[i] < classes and 0 <= predicted[i] < classes:

@@ -32,9 +32,10 @@ def gather(
     first_row: int,
     counters: Any,
 ) -> None:
-    """One batch: rows in the epoch's order, converted and scaled in the same pass.
+    """Fill a batch with rows in the epoch's order, converted and scaled in the same pass.
 
-    The place of a row takes some hundred instructions: neighbouring threads compute those of the block's rows.
+    The place of a row takes about a hundred instructions, so each row's is computed by one thread, for all that share
+    the row.
     """
     sources = cuda.shared.array(THREADS, np.int64)
     samples = x.shape[0]
@@ -59,7 +60,7 @@ def gather(
 
 
 def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
-    """The reverse of a gather that does not shuffle: the batch's rows to their places among the samples."""
+    """Copy the batch's rows to their places among all samples: the reverse of a gather that does not shuffle."""
     i = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
     place = (counters[BATCH] - counters[FIRST_BATCH]) * counters[BATCH_SIZE] + first_row + i
     if i < batch.shape[0] and place < out.shape[0]:
@@ -67,7 +68,7 @@ def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
 
 
 def one_hot(labels: Any, out: Any) -> None:
-    """out <- 1 at each row's label, else 0; a row whose label is no column is zero."""
+    """out <- 1 in the column of each row's label, else 0; a label that is not a column gives a row of zeros."""
     i, j = own_element()
     if i < out.shape[0] and j < out.shape[1]:
         out[i, j] = 1.0 if labels[i] == j else 0.0

@@ -1,4 +1,4 @@
-"""The numba-cuda that is installed: its version, whether its simulator runs, and a repair that loading it takes."""
+"""The installed numba-cuda: its version, whether its simulator is on, and a fix for NumPy 2.5."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ IN_SIMULATOR = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
 
 def _load_array_functions() -> None:
-    """numba-cuda up to 0.30 asks at its first compilation for numpy.row_stack, which NumPy has no more since 2.5."""
+    """Load the part of numba-cuda (up to 0.30) that uses numpy.row_stack, which NumPy 2.5 removed."""
     if hasattr(np, "row_stack"):
         return
     names: Any = np
     names.row_stack = np.vstack
     try:
-        with suppress(ModuleNotFoundError):  # of versions that leave this to Numba
+        with suppress(ModuleNotFoundError):  # in versions that leave this to Numba
             importlib.import_module("numba.cuda.np.arrayobj")
     finally:
         del names.row_stack

@@ -1,4 +1,4 @@
-"""Compiling a kernel for the GPU, and starting it."""
+"""Compile kernels for the GPU, and launch them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .threads import all_max, all_sum
 
 TEMPLATES = templates_in(batch, layer, loss, update, answers)
 
-# There the kernels are plain Python, whose math raises where a GPU gives inf or NaN.
+# In the simulator kernels are plain Python, whose math functions raise where a GPU gives inf or NaN.
 SIMULATED: dict[Any, object] = {
     math.exp: np.exp,
     math.expm1: np.expm1,
@@ -38,7 +38,7 @@ OPTIONS: dict[str, Any] = {} if IN_SIMULATOR else {"lto": False}
 
 @functools.cache
 def compiled(spec: Spec, lanes: int = 1) -> Any:
-    """The kernel of a spec for one number of lanes, as numba-cuda has it: kernel[grid, block, stream](*arguments).
+    """The numba-cuda kernel of a spec for one number of lanes, called as kernel[grid, block, stream](*arguments).
 
     Numba compiles it for the layouts of its first arguments.
     """
@@ -58,51 +58,51 @@ def compiled(spec: Spec, lanes: int = 1) -> Any:
         replace=SIMULATED if IN_SIMULATOR else {},
         compile_callee=cuda.jit(device=True, **OPTIONS),
     )
-    # The most threads of a block, and that a multiprocessor need not hold more than one block at a time: the compiler
-    # then takes as many registers as that many threads can have, instead of moving some to slow memory.
+    # With the most threads of a block, and one block at a time on a multiprocessor, the compiler may use all registers
+    # that these threads can have, instead of spilling some to slow memory.
     options = OPTIONS if IN_SIMULATOR else {**OPTIONS, "launch_bounds": (plan.threads, 1)}
     kernel, cacheable = build.cached(bound, ("cuda", NUMBA_CUDA, sorted(options.items())))
     return build.keep_apart(cuda.jit(cache=cacheable, **options)(kernel))
 
 
 def compiler_problem() -> str:
-    """Why kernels cannot be compiled here, in words; nothing where they can. It takes no GPU."""
+    """Why kernels cannot be compiled here; empty if they can. This needs no GPU."""
     try:
         cuda.cudadrv.nvvm.NVVM()
         cuda.cudadrv.runtime.get_version()
         if not Path(cuda.cudadrv.libs.get_libdevice() or "").is_file():
             return "libdevice, NVIDIA's library of functions, cannot be found; it is looked for in CUDA_HOME too"
-    except Exception as error:  # of several kinds, by what is missing
+    except Exception as error:  # its type depends on what is missing
         return str(error).strip().partition("\n")[0] or type(error).__name__
     return ""
 
 
 def launch(spec: Spec, arguments: Sequence[Any], stream: int = 0) -> None:
-    """Start a kernel and return at once. Arrays: CuPy's or Numba's. stream: the address of a CUDA stream."""
+    """Launch a kernel and return at once. Arrays: CuPy's or Numba's. stream: the address of a CUDA stream."""
     plan = PLANS[spec.template].launch(arguments)
     _configured(spec, plan, stream)(*[_argument(argument) for argument in arguments])
 
 
 @functools.lru_cache(maxsize=4096)
 def _configured(spec: Spec, plan: Launch, stream: int) -> Any:
-    """The kernel with its grid and block. Numba warns of small grids, but a small batch has no other."""
+    """The kernel with its grid and block. Numba warns of small grids, but a small batch has no larger one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return compiled(spec, plan.lanes)[plan.grid, plan.block, cuda.external_stream(stream) if stream else 0]
 
 
 def _argument(value: Any) -> Any:
-    """A CuPy array as one of Numba's; anything else as it is."""
+    """A CuPy array as a Numba array; anything else unchanged."""
     pointer = getattr(getattr(value, "data", None), "ptr", None)
     return value if pointer is None else _view(pointer, value.shape, value.strides, value.dtype)
 
 
 @functools.lru_cache(maxsize=4096)
 def _view(pointer: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Device memory as Numba's array. Making one takes longer than a launch, so the last ones are kept.
+    """Device memory as a Numba array. Making one takes longer than a launch, so the last ones are cached.
 
-    It owns nothing: it says where an array lies, and what lies there again looks the same. No stream is named in it,
-    because with one Numba would wait for the stream at every launch.
+    It does not own the memory, so another array at the same place can share it. It names no stream, because Numba
+    would wait for that at every launch.
     """
     description = {
         "data": (pointer, False),

@@ -1,4 +1,4 @@
-"""Layers on the GPU: activations, their derivatives (BP2, BP4), Maxout, dropout, and where paths split and meet."""
+"""Layers on the GPU: activations and their derivatives (BP2, BP4), Maxout, dropout, and elementwise operations."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def max_pieces(z: Any, bias: Any, out: Any, winner: Any) -> None:
 
 
 def max_pieces_backward(delta: Any, winner: Any, out: Any, bias_grad: Any) -> None:
-    """The way back: delta goes to the piece that won, zero to the others (BP2); bias_grad <- column sums (BP4)."""
+    """out <- delta at the winning piece, 0 at the others (BP2); bias_grad <- its column sums (BP4)."""
     rows, columns = delta.shape
     j = cuda.grid(1)
     total = 0.0
@@ -103,8 +103,8 @@ def max_pieces_backward(delta: Any, winner: Any, out: Any, bias_grad: Any) -> No
 def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, first_row: int, counters: Any) -> None:
     """out <- x * scale where the element's random word reaches the threshold, else 0.
 
-    A thread has one block of four random words, which go to elements a quarter of the row apart (see cpu/layer.py): the
-    neighbouring thread has their neighbours.
+    Each thread computes one block of four random words, for elements a quarter of the row apart (see cpu/layer.py);
+    the next thread has their neighbours.
     """
     rows, columns = x.shape
     quarter = (columns + 3) // 4

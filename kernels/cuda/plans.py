@@ -1,9 +1,12 @@
-"""How each kernel is divided: how many blocks and threads, and who does what. It follows from the arguments' shapes.
+"""Plan launches: how many blocks and threads a kernel has, and how they divide its arrays, from the arrays' shapes.
 
-elements      each thread has one element; there are as many blocks as that takes
-column_tiles  a block has a few columns and all rows, x is the column; sum_down adds up the columns
-row_groups    LANES threads, the x of a block, share a row; all_sum and all_max combine what they found
-one_block     as row_groups, but one block has all rows, for sums over the whole batch
+elements         each thread has one element
+quarter_rows     each thread has four elements, a quarter of the row apart
+column_tiles     a block has a few columns and all rows; x is the column, and sum_down adds up along y
+row_groups       LANES threads, the x of a block, share a row; all_sum and all_max combine their results
+wide_row_groups  as row_groups, with up to a whole block for a row: for kernels that combine nothing
+one_block        as row_groups, but one block has all rows: for sums over the whole batch
+single_thread    one thread does everything
 """
 
 from __future__ import annotations
@@ -25,19 +28,19 @@ class Launch:
 
 
 def elements(rows: int, columns: int, threads: int) -> Launch:
-    """A thread for each element."""
+    """One thread for each element."""
     width = min(_power_of_two(columns), threads)
     height = min(_power_of_two(rows), threads // width)
     return Launch((_blocks(rows, height), _blocks(columns, width)), (width, height))
 
 
 def quarter_rows(rows: int, columns: int, threads: int) -> Launch:
-    """A thread for each four elements, a quarter of the row apart."""
+    """One thread for each four elements."""
     return elements(rows, -(-columns // 4), threads)
 
 
 def column_tiles(rows: int, columns: int, threads: int) -> Launch:
-    """8 columns for each block, the least that memory hands out at once; 32 where that gives blocks enough."""
+    """8 columns for each block, the least that one memory access reads; 32 if that gives enough blocks."""
     width = min(_power_of_two(columns), 32 if columns >= 4096 else 8)
     height = min(_power_of_two(rows), threads // width)
     return Launch((_blocks(columns, width), 1), (width, height))
@@ -51,7 +54,7 @@ def row_groups(rows: int, columns: int, threads: int, most_lanes: int = 32) -> L
 
 
 def wide_row_groups(rows: int, columns: int, threads: int) -> Launch:
-    """As row_groups, up to the whole block for each row: there is nothing to combine."""
+    """As row_groups, with up to a whole block for each row."""
     return row_groups(rows, columns, threads, threads)
 
 
@@ -62,7 +65,7 @@ def one_block(rows: int, columns: int, threads: int) -> Launch:
 
 
 def single_thread(rows: int, columns: int, threads: int) -> Launch:
-    """One thread does all."""
+    """One thread does everything."""
     return Launch((1, 1), (1, 1))
 
 
@@ -77,9 +80,11 @@ def _blocks(length: int, size: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """The most threads of a block, the way to divide, and what is divided: places of arguments with an axis of each.
+    """How a kernel is launched.
 
-    What is no matrix counts as one of a single column.
+    threads   the most threads of a block
+    divide    the way to divide a matrix of so many rows and columns
+    sizes     where the two are found: the place of an argument and the axis; one that is missing is 1
     """
 
     threads: int

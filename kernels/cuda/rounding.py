@@ -1,7 +1,7 @@
-"""Reading and writing elements that may be bfloat16 (kernels/bfloat16.py): `number` widens, `fitted` rounds.
+"""Device functions to read and write elements that may be bfloat16 (kernels/bfloat16.py).
 
-A kernel of float32 takes either: `number(x[i, j])` is the float32 that an element stands for, and
-`out[i, j] = fitted(value, out)` rounds where out is bfloat16. For float32 and float64 both compile to nothing.
+A float32 kernel takes either dtype: `number(x[i, j])` is the element as a float32, and `out[i, j] = fitted(value, out)`
+rounds if out is bfloat16. For arrays of float32 and float64 both compile to no instructions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _plain_fitted(value: Any, out: Any) -> Any:
 
 
 def _number(typing_context: Any, element: Any) -> Any:
-    """The number that an element of an array stands for."""
+    """The element of an array as a number."""
     wide = element == numba.types.uint16
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
@@ -35,7 +35,7 @@ def _number(typing_context: Any, element: Any) -> Any:
 
 
 def _fitted(typing_context: Any, value: Any, out: Any) -> Any:
-    """The value as it can be written into the array `out`."""
+    """The value in the representation of the array `out`."""
     narrow = out.dtype == numba.types.uint16
     result = numba.types.uint16 if narrow else value
 
@@ -51,7 +51,7 @@ def _emit_widened(builder: ir.IRBuilder, element: ir.Value) -> ir.Value:
 
 
 def _emit_rounded(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """As bfloat16.rounded, step by step."""
+    """The same steps as bfloat16.rounded."""
     word = ir.IntType(32)
     bits = builder.bitcast(value, word)
     upper = builder.lshr(bits, word(16))

@@ -1,6 +1,6 @@
-"""What the threads of a block do together: who has which element, and sums and maxima over threads.
+"""Device functions for the threads of a block: whose element is whose, and sums and maxima over threads.
 
-They meet at barriers: every thread of the block must come, one without work of its own with a zero.
+The sums and maxima have barriers, so every thread of the block must call them; one without work calls with a zero.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ real: Callable[[float], float]
 
 
 def own_element() -> tuple[int, int]:
-    """Row and column of this thread's element. The rows go along the grid's x, which may be far longer."""
+    """Row and column of this thread's element. Rows run along the grid's x, which may be much longer than its y."""
     return (
         cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y,
         cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x,
@@ -37,7 +37,7 @@ def sum_down(value: float) -> float:
         half //= 2
     cuda.syncthreads()
     total: float = slots[cuda.threadIdx.x]
-    cuda.syncthreads()  # from here on the slots may be written again
+    cuda.syncthreads()  # after this the slots may be written again
     return total
 
 
@@ -50,7 +50,9 @@ def all_sum(value: float, lane: int) -> float:
     slots[first + cuda.threadIdx.x] = value
     cuda.syncthreads()
     total: float = slots[first]
-    for k in range(1, cuda.blockDim.x):  # LANES; as a constant it would unroll the loop into as many registers
+    for k in range(
+        1, cuda.blockDim.x
+    ):  # this is LANES, but a constant would make the compiler unroll the loop, in more registers
         total += slots[first + k]
     cuda.syncthreads()
     return total

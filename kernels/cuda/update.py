@@ -1,4 +1,4 @@
-"""The update on the GPU, what it needs beside the gradients, and the end of the step."""
+"""The update on the GPU, with norms, limits and penalties, and the end of the step."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def update(
 
 
 def global_norm(grads: Any, segments: Any, norm: Any) -> None:
-    """norm <- the Euclidean norm of the gradients of all segments together: of what is trained."""
+    """norm <- the Euclidean norm of the gradients in all segments, which are those of the trained parameters."""
     total = 0.0
     for s in range(segments.shape[0]):
         for i in range(segments[s, 0] + cuda.threadIdx.y, segments[s, 1], cuda.blockDim.y):
@@ -71,7 +71,7 @@ def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: 
 
 
 def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
-    """l2 <- the penalty over the batch's sum of weights, and what it adds to the loss: 1/2 l2 sum W^2."""
+    """l2 <- the penalty divided by the batch's sum of sample weights; penalties <- 1/2 l2 sum W^2, its loss."""
     slot = counters[BATCH]
     settings[0] = settings[3] / totals[slot] if totals[slot] > 0.0 else 0.0
     total = 0.0
@@ -81,7 +81,7 @@ def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters:
 
 
 def limit_columns(weights: Any, limit: float, factors: Any, first: int) -> None:
-    """A column that is longer than the limit is scaled to it; cpu/update.py says the rest."""
+    """Scale each column whose norm exceeds the limit down to it; see cpu/update.py for details."""
     rows = weights.shape[0]
     j = cuda.grid(1)
     squares = 0.0
@@ -112,6 +112,6 @@ def column_sums(x: Any, out: Any) -> None:
 
 
 def advance(counters: Any) -> None:
-    """The step is over."""
+    """Advance the counters to the next step."""
     counters[STEP] += 1
     counters[BATCH] += 1

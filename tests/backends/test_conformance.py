@@ -1,4 +1,4 @@
-"""The conformance suite on every backend that is there."""
+"""The conformance suite on every available backend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bpcore.testing.common import contiguous
 
 
 def backends() -> list[Any]:
-    """All that are there; the GPU's is listed, and skipped where there is no GPU."""
+    """All available backends; the GPU's is listed, and skipped without a GPU."""
     others = [name for name, state in available_backends().items() if state == "available" and name != "cupy"]
     return [*others, pytest.param("cupy", marks=pytest.mark.gpu)]
 
@@ -70,7 +70,7 @@ SUITE = BackendConformance()
         (LearnsFaster, SUITE.test_a_run_gives_what_the_cpu_gives, ()),
     ],
 )
-def test_a_defect_is_noticed(
+def test_the_suite_detects_a_defect(
     kind: type[NumpyBackend], test: Callable[..., None], arguments: tuple[Any, ...], rng: np.random.Generator
 ) -> None:
     takes_numbers = "rng" in test.__code__.co_varnames[: test.__code__.co_argcount]

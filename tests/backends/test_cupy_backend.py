@@ -1,6 +1,6 @@
-"""The CuPy backend without a GPU: over a stand-in device that counts and refuses (stand_in.py).
+"""The CuPy backend without a GPU, on a stand-in device that counts and refuses (stand_in.py).
 
-The tests marked `gpu` want a real one.
+Tests marked `gpu` need a real GPU.
 """
 
 from __future__ import annotations
@@ -26,13 +26,8 @@ from bpcore.training.run import Run
 from support import kernel_cases
 from support.stand_in import Device, StandInArray
 
-# Here the backend is given no cuBLASLt, so that every step is launched operation by operation; test_graphs.py has it.
+# The backend has no cuBLASLt here, so that every step is launched operation by operation; test_graphs.py tests it.
 pytestmark = pytest.mark.filterwarnings("ignore:cuBLASLt cannot be loaded:UserWarning")
-
-
-@pytest.fixture
-def device() -> Device:
-    return Device()
 
 
 @pytest.fixture
@@ -51,7 +46,7 @@ def data(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rng.integers(0, 256, (70, 12), np.uint8), rng.integers(0, 3, 70), rng.random(70) + 0.5
 
 
-def test_a_run_gives_what_the_cpu_gives(backend: CupyBackend, rng: np.random.Generator) -> None:
+def test_a_run_matches_the_cpu(backend: CupyBackend, rng: np.random.Generator) -> None:
     x, y, weights = data(rng)
     networks, histories = [], []
     for chosen in (backend, "numpy"):
@@ -76,7 +71,7 @@ def test_the_gradient_check_on_the_device(backend: CupyBackend, rng: np.random.G
 
 
 class Watched(CupyBackend):
-    """From the first operation of a step to its last nothing may cross between host and device."""
+    """Asserts that nothing crosses between host and device from the first operation of a step to the last."""
 
     steps = 0
 
@@ -121,7 +116,7 @@ def test_nothing_is_allocated_from_the_second_epoch_on(
 def test_the_launches_of_a_step(
     device: Device, backend: CupyBackend, max_norm: float | None, rng: np.random.Generator
 ) -> None:
-    """Every kernel and product of a step, in order: one more is time lost on a small network."""
+    """Every kernel and product of a step, in order; one more would cost time on a small network."""
     x, y, _ = data(rng)
     network = Network([Dense(16, "relu"), Dropout(0.3), Dense(9, "gelu"), Dense(3)], backend=backend)
     network.fit(x, y, epochs=2, batch_size=16, optimizer=Adam(max_norm=max_norm))
@@ -135,7 +130,7 @@ def test_the_launches_of_a_step(
 # --- the doors, and what does not go through them ---------------------------------------------------------------
 
 
-def test_the_stand_in_lets_nothing_out(device: Device) -> None:
+def test_the_stand_in_refuses_implicit_copies_to_the_host(device: Device) -> None:
     array = device.asarray(np.ones((2, 2), np.float32))
     roads: list[Any] = [np.asarray, np.sum, float, int, bool, list, len, memoryview, lambda a: np.ones((2, 2)) @ a]
     for road in [*roads, lambda a: np.ones(2) + a, lambda a: np.copyto(np.ones((2, 2)), a), lambda a: 1.0 in a]:
@@ -156,7 +151,7 @@ def test_matmul_scales_and_adds_on_the_device(device: Device, backend: CupyBacke
     assert (backend.to_numpy(out) == 13.5).all()  # 18 / 2, and half of that
 
 
-def test_arrays_are_kept_where_they_are(device: Device, backend: CupyBackend) -> None:
+def test_arrays_of_the_device_are_not_copied(device: Device, backend: CupyBackend) -> None:
     array = backend.asarray([[1, 2], [3, 4]], np.float32)
     assert backend.owns(array)
     assert backend.asarray(array) is array
@@ -269,7 +264,7 @@ def test_without_nvidias_compiler(monkeypatch: pytest.MonkeyPatch, device: Devic
 @pytest.mark.parametrize("shape", [(5, 7), (1, 6), (6, 1), (130, 70), (3, 5000), (3000, 10)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_kernel_agrees_with_its_cpu_twin_on_a_gpu(gpu: CupyBackend, dtype: Any, shape: tuple[int, int]) -> None:
-    # A sum over the rows, in another order: partial sums of n normal numbers are about n^(1/2), each rounded n times.
+    # The GPU sums over the rows in another order; partial sums of n normal numbers are about n^(1/2), rounded n times.
     relative, absolute = (1e-4, 1e-5) if dtype == np.float32 else (1e-10, 1e-11)
     close = (relative, max(absolute, float(np.finfo(dtype).eps) * shape[0]))
     for case in kernel_cases.every_case(dtype, *shape):
@@ -286,5 +281,5 @@ def test_every_kernel_agrees_with_its_cpu_twin_on_a_gpu(gpu: CupyBackend, dtype:
 
 
 @pytest.mark.gpu
-def test_a_gpu_trains_as_the_cpu_does(gpu: CupyBackend, rng: np.random.Generator) -> None:
-    test_a_run_gives_what_the_cpu_gives(gpu, rng)
+def test_training_on_a_gpu_matches_the_cpu(gpu: CupyBackend, rng: np.random.Generator) -> None:
+    test_a_run_matches_the_cpu(gpu, rng)

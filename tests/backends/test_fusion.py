@@ -1,4 +1,4 @@
-"""Folding updates into products: the same weights, in fewer passes, and only where it is right."""
+"""Folding updates into products: the same weights, in fewer passes, and only where it is correct."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bpcore.training.run import Run
 
 
 class Steps(Callback):
-    """The operations of one step of a run, and the same rewritten."""
+    """Captures the operations of one step of a run, as written and as rewritten."""
 
     def on_begin(self, run: Run) -> None:
         self.run = run
@@ -54,7 +54,7 @@ def run(backend: Backend, operations: Any) -> None:
         backend.execute(operation)
 
 
-def test_a_folded_step_is_the_step() -> None:
+def test_a_folded_step_gives_the_same_weights() -> None:
     steps = step_of([Dense(8, "tanh"), Dropout(0.4), Dense(6, "prelu"), Dense(3)], optimizer=SGD(l2=0.3))
     backend, parameters = steps.run.backend, steps.run.network.parameters
     assert all(np.shares_memory(product.out, parameters.params) for product in products(steps.folded)[-3:])
@@ -95,7 +95,7 @@ def test_nothing_is_left_to_update_without_biases() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [SGD(max_norm=1.0), Momentum()])
-def test_where_it_would_be_wrong_nothing_is_folded(optimizer: Any) -> None:
+def test_nothing_is_folded_where_it_would_be_wrong(optimizer: Any) -> None:
     steps = step_of([Dense(8, "relu"), Dense(3)], optimizer=optimizer)
     assert steps.folded is steps.written
 
@@ -105,7 +105,7 @@ def test_where_it_would_be_wrong_nothing_is_folded(optimizer: Any) -> None:
     [Momentum(l2=0.3), AdamW(weight_decay=0.1), *(get_optimizer(name) for name in OPTIMIZERS if name != "sgd")],
 )
 @pytest.mark.parametrize("size", [1, 300, 10**6])
-def test_a_step_in_panels_is_the_step(optimizer: Any, size: int) -> None:
+def test_a_step_in_panels_gives_the_same_weights(optimizer: Any, size: int) -> None:
     steps = step_of([Dense(13, "tanh"), Dropout(0.4), Dense(6, "prelu"), Dense(3)], optimizer=optimizer)
     backend, parameters, state = steps.run.backend, steps.run.network.parameters, steps.run.state
     in_panels = fold_updates(backend, steps.written, panels=Panels(smallest=8 * 20, size=size))
@@ -127,7 +127,7 @@ def test_a_step_in_panels_is_the_step(optimizer: Any, size: int) -> None:
     assert unused == ["0.W", "2.W"]
 
 
-def test_threads_make_panels_without_waiting_for_one_another() -> None:
+def test_threads_make_panels_without_waiting() -> None:
     steps = step_of([Dense(64, "relu", bias=False), Dense(64, bias=False)], optimizer=Adam(), features=64)
     in_panels = fold_updates(steps.run.backend, steps.written, panels=Panels(smallest=0, size=8 * 64 * 32))
     first = in_panels.index(updates(in_panels)[0]) - 1
@@ -137,7 +137,7 @@ def test_threads_make_panels_without_waiting_for_one_another() -> None:
     assert not any(taping.waits([entry for one in panels for entry in cutter.entries(one)])[1:])
 
 
-def test_a_gradient_stays_where_another_operation_needs_it_or_overwrites_what_it_is_made_of() -> None:
+def test_a_gradient_is_kept_if_another_operation_needs_it_or_its_factors_change() -> None:
     steps = step_of([Dense(8, "relu"), Dense(3)], optimizer=SGD())
     backend, parameters = steps.run.backend, steps.run.network.parameters
     place = steps.written.index(updates(steps.written)[0])
@@ -160,7 +160,7 @@ def test_frozen_weights_are_not_touched() -> None:
     parameters = steps.run.network.parameters
     (update,) = updates(steps.written)
     first = parameters.views["1.W"].first
-    frozen = np.array([[first, first + 32, 1]], np.int64)  # the first layer's weights are in no segment
+    frozen = np.array([[first, first + 32, 1]], np.int64)  # no segment has the first layer's weights
     arguments = [*update.arguments[:3], frozen, *update.arguments[4:]]
     operations = [Kernel(one.spec, arguments) if one is update else one for one in steps.written]
     before = parameters.views["0.W"].value.copy()
@@ -168,7 +168,7 @@ def test_frozen_weights_are_not_touched() -> None:
     np.testing.assert_array_equal(parameters.views["0.W"].value, before)
 
 
-def test_small_arrays_may_be_left_as_they_are() -> None:
+def test_small_arrays_may_be_left_unfolded() -> None:
     steps = step_of([Dense(8, "relu"), Dense(3)], optimizer=SGD())
     assert fold_updates(steps.run.backend, steps.written, smallest=10**6) is steps.written
 
@@ -177,13 +177,13 @@ def test_small_arrays_may_be_left_as_they_are() -> None:
     segments=st.lists(st.integers(1, 50), min_size=1, max_size=4),
     taken=st.lists(st.tuples(st.integers(0, 199), st.integers(1, 20)), max_size=6),
 )
-def test_what_is_left_of_the_segments(segments: list[int], taken: list[tuple[int, int]]) -> None:
+def test_the_remaining_segments(segments: list[int], taken: list[tuple[int, int]]) -> None:
     rows, first = [], 0
     for length in segments:
         rows.append((first, first + length, 1))
         first += length + 3
     ranges: list[tuple[int, int]] = []
-    for low, length in taken:  # whole ranges inside one segment, none over another
+    for low, length in taken:  # disjoint ranges, each inside one segment
         high = low + length
         inside = any(a <= low and high <= b for a, b, _ in rows)
         if inside and all(high <= other[0] or other[1] <= low for other in ranges):
@@ -219,7 +219,7 @@ def test_gradients_are_kept_for_callbacks_that_read_them(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_a_run_in_panels_is_the_run(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_in_panels_gives_the_same_weights(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPCORE_NUM_THREADS", threads)
     monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)  # two threads although the network is small
     rng = np.random.default_rng(0)

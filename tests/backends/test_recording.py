@@ -1,4 +1,4 @@
-"""The CPU's tape: replayed steps are plain steps, on any number of threads, for every layer, loss and optimizer."""
+"""The CPU's tape: replayed steps equal plain steps, on any number of threads, for every layer, loss and optimizer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import pytest
 
 import bpcore
 from bpcore import Activation, Adam, Dense, Dropout, Layer, Maxout, Network, Residual
-from bpcore.backends import cores, get_backend, operations, taping
+from bpcore.backends import cores, get_backend, taping
 from bpcore.backends.taping import TapeMaker
 from bpcore.errors import InputError
 from bpcore.kernels.activations import ACTIVATIONS
-from bpcore.kernels.cpu import TEMPLATES
 from bpcore.kernels.losses import LOSSES
 from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
 from bpcore.training.run import Run
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("every_thread_is_worth_it")
 
 
 def trained(layers: list[Layer], *, recorded: bool, rows: int = 47, **options: Any) -> dict[str, np.ndarray]:
-    """The weights after three epochs of batches of 10 and a short one."""
+    """The weights after three epochs of batches of 10 and a short last batch."""
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((rows, 9)), rng.integers(0, 4, rows)
     net = Network(layers, backend="numpy", precision=options.pop("precision", "float32"))
@@ -38,7 +37,7 @@ def trained(layers: list[Layer], *, recorded: bool, rows: int = 47, **options: A
 
 
 def assert_recorded_is_plain(make: Any, monkeypatch: pytest.MonkeyPatch, parts: int, **options: Any) -> None:
-    """The recording's own check is bit for bit; beside the unrecorded run sums are added in another order."""
+    """Compare to rounding, because the tape sums in another order; the recording's own check is bit for bit."""
     monkeypatch.setenv("BPCORE_NUM_THREADS", str(parts))
     replays: list[int] = []
     original = taping.tape.Tape.replay
@@ -53,7 +52,7 @@ def assert_recorded_is_plain(make: Any, monkeypatch: pytest.MonkeyPatch, parts: 
 @pytest.mark.parametrize("parts", [1, 2, 3, 16])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_any_number_of_threads(parts: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also more threads than rows."""
+    """Including more threads than rows."""
     assert_recorded_is_plain(
         lambda: [Dense(33, "gelu"), Dropout(0.3), Dense(17, "sigmoid"), Activation("prelu"), Dense(4)],
         monkeypatch, parts, precision=precision, optimizer=Adam(max_norm=0.5, l2=0.01),
@@ -80,7 +79,7 @@ def test_every_optimizer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("parts", [1, 2, 3])
 @pytest.mark.parametrize("optimizer", [bpcore.SGD(l2=0.01), Adam(max_norm=0.5)])
 def test_maxout_and_blocks(parts: int, optimizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With updates folded into the weights, and with the gradient clipped; some of it frozen."""
+    """With folded updates, and with a clipped gradient; some parameters are frozen."""
     assert_recorded_is_plain(
         lambda: [
             Dense(6, "tanh", freeze="bias"),
@@ -98,7 +97,7 @@ def test_large_batches_are_cut_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_same_run_twice_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many short steps on more threads than cores: a missing wait would show as a difference, sooner or later."""
+    """Many short steps on more threads than cores, where a missing wait would sooner or later show as a difference."""
     monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
     options: dict[str, Any] = {"epochs": 20, "batch_size": 12, "rows": 300}
     runs = [trained([Dense(40, "relu"), Dense(30, "gelu"), Dense(4)], recorded=True, **options) for _ in range(3)]
@@ -107,7 +106,7 @@ def test_the_same_run_twice_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -
         np.testing.assert_array_equal(array, runs[2][name])
 
 
-def test_a_layer_past_the_backend_is_noticed_and_runs_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_bypasses_the_backend_is_detected_and_runs_unrecorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
     make = [Dense(8, "tanh"), PastTheBackend(), Dense(4)]
     with pytest.warns(
@@ -121,8 +120,8 @@ def test_a_layer_past_the_backend_is_noticed_and_runs_step_by_step(monkeypatch: 
         np.testing.assert_allclose(taped[name], array, rtol=1e-10, err_msg=name)
 
 
-def test_few_waits(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forward and backward of a large batch need none but for the sums over the whole batch."""
+def test_a_step_has_few_waits(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and backward passes of a large batch wait only for the sums over the whole batch."""
     found: list[list[bool]] = []
     original = taping.waits
     monkeypatch.setattr(taping, "waits", lambda entries: (found.append(original(entries)), found[-1])[1])
@@ -144,7 +143,7 @@ def test_small_steps_run_on_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_two_trainings_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They share the cores."""
+    """Two trainings share the cores."""
     monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
     results: list[dict[str, np.ndarray]] = []
 
@@ -159,8 +158,8 @@ def test_two_trainings_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(results[0]["0.W"], results[1]["0.W"])
 
 
-def test_what_another_thread_computes_is_no_part_of_a_recorded_step() -> None:
-    """Networks may share a backend, which is where the operations of a step are written down."""
+def test_work_of_another_thread_is_not_recorded() -> None:
+    """Networks may share a backend, which records the operations of a step."""
     backend = get_backend("numpy")
     a, mine, theirs = np.ones((2, 3), np.float32), np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32)
     written: list[Any] = []
@@ -197,7 +196,7 @@ def _train_in_child(queue: Any) -> None:
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_trains_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_child_can_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
     here = trained([Dense(16, "tanh"), Dense(4)], recorded=True)["0.W"]
     context = multiprocessing.get_context("fork")
@@ -233,7 +232,7 @@ def test_threads_follow_the_settings_and_the_containers_limit(tmp_path: Path, mo
     assert cores.threads() == 1
 
 
-def test_a_system_without_more_threads_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_thread_waits_forever_if_the_system_refuses_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
     starts: list[threading.Thread] = []
     original = threading.Thread.start
@@ -251,12 +250,8 @@ def test_a_system_without_more_threads_leaves_nobody_waiting(monkeypatch: pytest
     assert not starts[0].is_alive()
 
 
-def test_roles_are_those_of_templates() -> None:
-    assert set(operations.ROLES) <= set(TEMPLATES)
-
-
-def test_a_fit_with_callbacks_that_want_every_step(rng: np.random.Generator) -> None:
-    """A replay may be of one step; the results are the same."""
+def test_callbacks_that_need_every_step(rng: np.random.Generator) -> None:
+    """Replays of a single step give the same results."""
 
     class EveryStep(bpcore.Callback):
         def on_progress(self, run: Run) -> None:

@@ -1,6 +1,6 @@
-"""The example of a backend in a package of its own: found by its entry point, held by the suite, and used.
+"""The example of a backend in a separate package: found by its entry point, tested by the suite, and used.
 
-It is put on the path of other processes, beside the metadata that an installation of its pyproject.toml leaves.
+Other processes get it on their path, with the metadata that installing its pyproject.toml would leave.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def test_it_is_listed(outside: Outside) -> None:
 
 
 def test_it_trains(outside: Outside) -> None:
-    """The same batches, masks and updates as on the CPU: the same run, to rounding."""
+    """Batches, masks and updates are those of the CPU, so the run is the same to rounding."""
     options = ["--network", "16", "--epochs", "8", "--batch-size", "64", "--quiet", "--json", "-"]
     found, expected = (
         json.loads(outside("-m", "bpcore", "train", "digits", "--device", device, *options))
@@ -104,7 +104,7 @@ except InputTypeError as error:
     ],
 )
 def test_a_package_that_is_broken(monkeypatch: pytest.MonkeyPatch, value: str, words: str) -> None:
-    """One line, and the other backends are still there."""
+    """One line, and the other backends remain available."""
     entry = importlib.metadata.EntryPoint("broken", value, backends.GROUP)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
     with pytest.raises(InputError, match=re.escape(f"the broken backend {words}")):
@@ -114,8 +114,8 @@ def test_a_package_that_is_broken(monkeypatch: pytest.MonkeyPatch, value: str, w
     assert words in states["broken"]
 
 
-def test_the_page_shows_what_is_there() -> None:
-    """Its list of kernels is whole, and its code is the example's."""
+def test_the_page_matches_the_code() -> None:
+    """The page's list of kernels is complete, and its code is the example's."""
     page = (REPOSITORY / "docs" / "add-a-backend.md").read_text(encoding="utf-8")
     assert "\n```{kernels}\n```\n" in page  # docs/sphinx/tables.py makes it from the table
     entry_point, suite = re.findall("```(?:toml|py)\n(.*?)```", page, re.DOTALL)

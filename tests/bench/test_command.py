@@ -1,4 +1,4 @@
-"""`bpcore bench` as a user calls it: its files, its refusals; at the end with real contenders in their processes."""
+"""`bpcore bench` as a user calls it: its files and errors, and real contenders in their processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.pretenders import LIMITS, Pretender, about, pretenders
 
 @pytest.fixture
 def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Pretender]:
-    """The command in an empty folder, with contenders that only pretend."""
+    """Runs the command in an empty folder, with pretended contenders."""
     contenders = pretenders()
 
     @contextlib.contextmanager
@@ -37,7 +37,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Preten
     return contenders
 
 
-def test_the_command_writes_what_it_was_told(pretend: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_requested_files(pretend: Any, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     files = ["--json", "r.json", "--markdown", "r.md", "--plot", "r.svg", "--resume", "kept.json"]
     command = ["bench", "--device", "cpu", "--quick", "--batches", "10,32", *files]
@@ -51,7 +51,7 @@ def test_the_command_writes_what_it_was_told(pretend: Any, capsys: pytest.Captur
     assert json.loads(Path("kept.json").read_text(encoding="utf-8")) == found
     assert {path.name for path in Path().iterdir()} == {"r.json", "r.md", "r.svg", "kept.json"}
     assert app.main(command) == 0
-    assert len(pretend["bpcore"].asked) == 6  # the second time everything was there
+    assert len(pretend["bpcore"].asked) == 6  # the second run found all results
 
 
 def test_json_on_the_standard_output(pretend: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +63,7 @@ def test_json_on_the_standard_output(pretend: Any, capsys: pytest.CaptureFixture
 
 def test_scaling_draws_lines_over_batch_and_width(pretend: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["bench", "--device", "cpu", "--scaling", "--rounds", "1", "--json", "s.json"]) == 0
-    assert "numpy: no cliff" in capsys.readouterr().out  # every size takes the pretender as long
+    assert "numpy: no cliff" in capsys.readouterr().out  # the pretender takes the same time for every size
     lines = report.axes(json.loads(Path("s.json").read_text(encoding="utf-8"))["cells"])
     assert {"batch, 784-128-10", "batch, 784-512-512-10", "width, 784-W-W-10 at batch 128"} <= set(lines)
 
@@ -128,7 +128,7 @@ def test_a_peer_that_is_not_installed_is_one_line(
         assert capsys.readouterr().err == said
 
 
-def test_a_gpu_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_gpu_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     if available_backends()["cupy"] == "available":
         pytest.skip("there is a GPU")
     assert app.main(["bench", "--device", "gpu"]) == 2
@@ -147,7 +147,7 @@ def test_without_matplotlib_the_extra_is_named(
 
 
 def test_a_tiny_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """bpcore, the products and scikit-learn, at one cell."""
+    """bpcore, the products and scikit-learn in one cell."""
     monkeypatch.setattr("bpcore.cli.bench.QUICK_SECONDS", 0.02)
     files = ["--json", str(tmp_path / "r.json"), "--markdown", str(tmp_path / "r.md")]
     cell = ["--networks", "784-16-10", "--batches", "64", "--device", "cpu", "--peers", "sklearn"]
@@ -171,7 +171,7 @@ def test_a_tiny_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def nobody_left(group: int) -> bool:
-    """Whether a group of processes is gone, once the system has cleared away the last of them."""
+    """Whether a process group has ended; waits until the system has removed its last process."""
     for _ in range(600):
         try:
             os.killpg(group, 0)
@@ -196,7 +196,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_the_cells(tmp_path: Path) -> None:
         for line in process.stdout:
             if line.startswith("  1/6"):
                 break
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of them
+        os.killpg(process.pid, signal.SIGINT)  # to the whole group, as a terminal does
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert err == ""

@@ -1,4 +1,4 @@
-"""The contenders themselves, and the worker that runs one: those that are installed here."""
+"""The installed contenders, and the worker process that runs one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_training_reduces_the_loss_over_epochs(name: str, optimizer: str, sample
 
 @pytest.mark.parametrize(("activation", "optimizer"), [("relu", "sgd"), ("sigmoid", "momentum"), ("gelu", "adam")])
 def test_all_do_the_same_arithmetic(activation: str, optimizer: str, samples: Data) -> None:
-    """From the same weights, on whole-data batches: the losses agree, whatever the order of the samples."""
+    """With the same weights and full-data batches the losses agree, whatever the order of the samples."""
     cell = Cell((784, 12, 10), 60000, activation=activation, optimizer=optimizer)
     losses = {}
     for name, entry in TRAINING.items():
@@ -131,7 +131,7 @@ def test_operands_make_up_the_working_set() -> None:
         assert len({id(one[2]) for one in sets}) == len(sets)
 
 
-def test_the_products_say_which_way_was_taken(samples: Data) -> None:
+def test_the_products_report_how_they_were_computed(samples: Data) -> None:
     one = Products(Cell((784, 30, 10), 32), samples)
     one.run(3)
     assert one.loss() is None
@@ -178,7 +178,7 @@ def test_a_worker_answers_line_by_line() -> None:
     assert not unknown["refused"]
 
 
-def test_a_process_that_dies_is_told_and_started_anew() -> None:
+def test_a_process_that_dies_is_reported_and_restarted() -> None:
     with Process("products", "no such device") as process:
         with pytest.raises(InputError, match="unknown backend 'no such device'"):
             process.hello("relu", "sgd", "float32")
@@ -203,8 +203,8 @@ def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
             process.hello("relu", "sgd", "float32")
 
 
-def test_without_its_limits_a_device_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are asked for once."""
+def test_a_device_is_measured_without_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits are measured once."""
 
     class Breaks(Process):
         def ask(self, what: str, **arguments: Any) -> dict[str, Any]:

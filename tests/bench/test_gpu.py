@@ -1,4 +1,4 @@
-"""The benchmark's way over a GPU, without a GPU: a stand-in device, and a CUDA graph that is only pretended."""
+"""The benchmark's GPU code without a GPU: on a stand-in device, and with a pretended CUDA graph."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def samples() -> Data:
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Device:
-    """A machine whose CuPy is the stand-in."""
+    """A machine whose CuPy is the stand-in device."""
     device: Any = Device()
     device.add = lambda a, b, out: np.add(*map(device.operand, (a, b)), out=out._content)
     backend = CupyBackend(device, device.launch, stand_in_cublas.Cublas(device))
@@ -75,7 +75,7 @@ def test_the_roofline_of_a_gpu(device: Device, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_benchmark_at_bfloat16(device: Device, samples: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    """bpcore, the products and the roofline; the others have float32 alone."""
+    """bpcore, the products and the roofline; other contenders have only float32."""
     cell = Cell((784, 12, 10), 600, device="cupy", precision="bfloat16")
     one = own.Bpcore(cell, samples)
     one.run(2)
@@ -99,7 +99,7 @@ def test_the_benchmark_at_bfloat16(device: Device, samples: Data, monkeypatch: p
 
 
 def test_what_a_step_moves_at_bfloat16() -> None:
-    """Of 20-8-4 at batch 16 and plain SGD, each array by hand; tf32 moves what float32 does."""
+    """For 20-8-4, batch 16 and plain SGD, each array counted by hand; tf32 moves as much as float32."""
     cell = Cell((20, 8, 4), 16, precision="bfloat16")
     weights, biases = 20 * 8 + 8 * 4, 8 + 4
     gathered = 16 * 20 * (1 + 2)
@@ -115,7 +115,7 @@ def test_what_a_step_moves_at_bfloat16() -> None:
 def test_two_devices_make_two_tables(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command with both devices, whose contenders only pretend."""
+    """The command with both devices and pretended contenders."""
     contenders = pretenders()
     told = about(contenders)
     told["cupy"] = told["numpy"] | {"bpcore": {"device": "GPU: one"}}
@@ -146,7 +146,7 @@ def test_the_largest_network_of_make_gpu_is_accepted() -> None:
     assert report.table(found, "numpy")[1][0][:2] == ["784-4096-4096-4096-10", "16384"]
 
 
-def test_make_gpu_measures_what_the_command_takes() -> None:
+def test_the_command_accepts_what_make_gpu_measures() -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     assert "--device gpu --peers $(PEERS) --budget $(BUDGET) --resume $(RESULTS)" in makefile
     assert "\nPEERS ?= auto\n" in makefile
@@ -154,7 +154,7 @@ def test_make_gpu_measures_what_the_command_takes() -> None:
 
 
 def test_a_step_in_a_cuda_graph(monkeypatch: pytest.MonkeyPatch, samples: Data) -> None:
-    """PyTorch's graph contender on the CPU: the graph is the step itself. Each epoch goes over an order of its own."""
+    """PyTorch's graph contender on the CPU, where the graph is the step itself; each epoch has its own order."""
     torch = pytest.importorskip("torch")
     from bpcore.bench.contenders import torch_eager, torch_graph
 

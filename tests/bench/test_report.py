@@ -1,4 +1,4 @@
-"""What the benchmark shows: summary, tables, Markdown, cliffs, the picture."""
+"""The benchmark's reports: summary, tables, Markdown, cliffs, the chart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.pretenders import job_of, measured, pretenders
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, Any]:
-    """Two networks, three batches: bpcore 40, products 20, JAX 60, PyTorch 90 us at every cell."""
+    """Two networks and three batches; in every cell bpcore takes 40, products 20, JAX 60 and PyTorch 90 us."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "PAUSE", 0.0)
         found, _, _ = measured(job_of("784-512-512-10,784-30-10", "10,32,128"), pretenders())
@@ -85,7 +85,7 @@ def test_markdown(results: dict[str, Any]) -> None:
         assert part in page
 
 
-def test_a_cliff_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cliff_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "PAUSE", 0.0)
     found, _, _ = measured(job_of("784-64-10", "16,32,64,128"), pretenders())
     for cell in found["cells"]:
@@ -122,11 +122,11 @@ def test_the_picture(results: dict[str, Any], tmp_path: Path, suffix: str) -> No
         assert path.stat().st_size > 1000
     if suffix == ".svg":
         drawn = (tmp_path / "1.svg").read_text(encoding="utf-8")
-        assert drawn.count('id="axes_') == 9  # three panels for each device, and a row for both
+        assert drawn.count('id="axes_') == 9  # three panels per device, and a row for both
 
 
 def panels(results: dict[str, Any], monkeypatch: pytest.MonkeyPatch, path: Path) -> list[Any]:
-    """The axes of a picture."""
+    """The axes of a chart."""
     pytest.importorskip("matplotlib")
     made: list[Any] = []
     new_figure = plot.new_figure
@@ -143,7 +143,7 @@ def panels(results: dict[str, Any], monkeypatch: pytest.MonkeyPatch, path: Path)
 def test_a_picture_has_no_empty_places(
     results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """bpcore alone, as `--scaling` measures it: no peers to be compared with, no products."""
+    """bpcore alone, as `--scaling` measures it, without peers and products."""
     alone = json.loads(json.dumps(results))
     for cell in alone["cells"]:
         own = cell["results"]["bpcore"]
@@ -153,10 +153,10 @@ def test_a_picture_has_no_empty_places(
     assert [axis.get_title() for axis in axes] == ["us per step against the batch", "share of the roofline"]
 
 
-def test_lines_of_two_networks_over_the_width_can_be_told_apart(
+def test_lines_of_two_networks_are_distinguishable(
     results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A marker for each network, a colour for each batch; no two lines have both in common."""
+    """Networks have markers and batches have colours; no two lines share both."""
     several = json.loads(json.dumps(results))
     networks = [[784, 30, 10], [784, 128, 10], [784, 512, 512, 10], [784, 2048, 2048, 10]]
     several["cells"] = [cell | {"network": network} for network in networks for cell in several["cells"][:3]]

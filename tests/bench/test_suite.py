@@ -1,4 +1,4 @@
-"""The benchmark without a clock: what a cell costs, turns, medians, the roofline, cell after cell, who takes part."""
+"""The benchmark without a clock: a cell's cost, turns, medians, the roofline, runs over cells, and who takes part."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_operations_of_a_known_step() -> None:
-    """784-30-10 at batch 10: forward and weight gradients of both layers, and one input delta."""
+    """784-30-10 at batch 10: forward pass and weight gradients of both layers, and one input delta."""
     cell = Cell((784, 30, 10), 10)
     assert cell.operations == 2 * 10 * (2 * 784 * 30 + 3 * 30 * 10)
     assert [(p.kind, p.m, p.k, p.n, p.transposed) for p in cell.products()] == [
@@ -110,7 +110,7 @@ def test_data_looks_like_mnist() -> None:
     rounds=st.integers(1, 6),
     chunk=st.integers(1, 50),
 )
-def test_every_round_has_everyone_once(speeds: list[float], rounds: int, chunk: int) -> None:
+def test_each_round_times_every_contender_once(speeds: list[float], rounds: int, chunk: int) -> None:
     log: list[tuple[str, int]] = []
     contenders = {f"c{n}": Pretender(f"c{n}", us, log, chunk) for n, us in enumerate(speeds)}
     with pytest.MonkeyPatch.context() as patch:
@@ -148,7 +148,7 @@ def test_medians_quartiles_and_shares() -> None:
 
 
 @pytest.mark.parametrize("where", ["prepare", "time", "loss"])
-def test_one_that_fails_is_left_out_and_named(where: str) -> None:
+def test_a_failing_contender_is_dropped_and_named(where: str) -> None:
     log: list[tuple[str, int]] = []
     contenders = {"bpcore": Pretender("bpcore", 40, log), "torch": Pretender("torch", 50, log, fails=where)}
     result = as_results(Cell((4, 3, 2), 5), measure_cell(Cell((4, 3, 2), 5), contenders, Plan(2, 0.01)), None)
@@ -156,7 +156,7 @@ def test_one_that_fails_is_left_out_and_named(where: str) -> None:
     assert result["results"]["bpcore"]["us_per_step"] > 0
 
 
-def test_a_loss_that_is_not_finite_is_no_result() -> None:
+def test_a_non_finite_loss_is_not_a_result() -> None:
     found = measure_cell(Cell((4, 3, 2), 5), {"diverged": Pretender("diverged", 9, [])}, Plan(1, 0.001))
     assert "the loss is not finite" in found["diverged"].error
 
@@ -199,7 +199,7 @@ def test_a_cell_that_lacks_a_contender_is_measured_again() -> None:
     assert saves == 0
 
 
-def test_the_budget_ends_it_after_the_cell_at_hand() -> None:
+def test_the_budget_ends_the_run_after_the_current_cell() -> None:
     job = job_of("784-30-10,784-128-10", "10,32", budget=1e-9)
     results: dict[str, Any] | None = None
     for number in range(1, 5):
@@ -235,7 +235,7 @@ def test_only_the_same_machine_and_data_are_resumed() -> None:
         measured(job, pretenders(), results | {"precision": "tf32"})
 
 
-def test_results_from_before_there_was_a_precision_are_resumed(tmp_path: Path) -> None:
+def test_results_without_a_precision_are_resumed(tmp_path: Path) -> None:
     job = job_of("784-30-10", "10")
     results, _, _ = measured(job, pretenders())
     del results["precision"], results["cells"][0]["precision"]
@@ -258,7 +258,7 @@ def test_peers_by_name_or_those_that_are_installed(monkeypatch: pytest.MonkeyPat
         suite.chosen_peers("jaxx")
 
 
-def test_every_peer_says_what_brings_it() -> None:
+def test_every_peer_names_its_extra() -> None:
     for entry in PEERS.values():
         assert entry.install.startswith("pip install ")
         assert entry.devices
@@ -301,7 +301,7 @@ def test_the_environment_of_a_worker() -> None:
     }
 
 
-def test_the_contenders_stand_where_the_table_says() -> None:
+def test_the_table_of_contenders_is_right() -> None:
     folder = Path(suite.__file__).parent / "contenders"
     modules = {entry.target.partition(":")[0] for entry in CONTENDERS.values()}
     assert modules == {path.stem for path in folder.glob("*.py")} - {"__init__", "base"}

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the command line."""
+"""Fixtures for tests of the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, on a machine that has MNIST."""
+    """An empty working folder on a machine that has MNIST."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BPCORE_DATA_DIR", str(data_dir))
     monkeypatch.delenv("BPCORE_BACKEND", raising=False)
@@ -36,3 +36,12 @@ def run(work: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def model(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model trained on the synthetic MNIST."""
+    folder = tmp_path_factory.mktemp("model")
+    arguments = ["mnist", "--data-dir", str(data_dir), "--network", "32", "--epochs", "10", "--learning-rate", "0.01"]
+    assert app.main(["train", *arguments, "--output", str(folder), "--quiet"]) == 0
+    return folder

@@ -1,4 +1,4 @@
-"""`bpcore gradcheck`: what it checks, what it says, and its exit codes."""
+"""`bpcore gradcheck`: what it checks, what it prints, and its exit codes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unregister() -> Iterator[None]:
     ACTIVATIONS.update(before)
 
 
-def test_without_a_word(run: Run) -> None:
+def test_default_options(run: Run) -> None:
     code, out, err = run("")
     assert (code, err) == (0, "")
     shapes = {"0.W": "6 x 8", "0.b": "8", "1.W": "8 x 6", "1.b": "6", "2.W": "6 x 4", "2.b": "4", "x": "16 x 6"}
@@ -71,7 +71,7 @@ def test_every_activation(run: Run, activation: str) -> None:
 @pytest.mark.usefixtures("unregister")
 @pytest.mark.parametrize("where", ["--activation", "--output-activation"])
 def test_a_broken_derivative_fails(run: Run, where: str) -> None:
-    """The slope of x^3 is not 2.9 x^2."""
+    """The derivative of x^3 is not 2.9 x^2."""
 
     def cube(z: float, p: float) -> float:
         return z * z * z
@@ -94,8 +94,8 @@ def test_a_broken_derivative_fails(run: Run, where: str) -> None:
 
 
 @pytest.mark.usefixtures("unregister")
-def test_a_check_in_which_all_is_skipped_is_no_pass(run: Run) -> None:
-    """A saw whose kinks are 2 epsilon apart: one lies between any two points to which a bias is moved."""
+def test_a_check_that_skips_everything_does_not_pass(run: Run) -> None:
+    """A sawtooth with kinks 2 epsilon apart: moving a bias always crosses one."""
 
     def saw(z: float, p: float) -> float:
         teeth = z * 25000.0
@@ -156,8 +156,8 @@ def test_bad_input(run: Run, arguments: str, said: str) -> None:
     assert len(err.splitlines()) == 1
 
 
-def test_biases_do_not_begin_on_a_kink() -> None:
-    """A unit with dead inputs alone and no bias would have its sum exactly at zero."""
+def test_biases_do_not_start_on_a_kink() -> None:
+    """A unit without bias whose inputs are all dead would sum to exactly zero."""
     net = bpcore.Network([bpcore.Dense(5), bpcore.Dense(2)], inputs=3, precision="float64", backend="numpy")
     command._draw_biases(net, 0)
     found = net.parameters_by_name()

@@ -1,4 +1,4 @@
-"""`--diagnose` and `--report`: the table and the file, and a page that stands alone."""
+"""`--diagnose` and `--report`: the table, the file, and a self-contained page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SMALL = ["--network", "16", "--epochs", "2"]
 
 
 class Page(HTMLParser):
-    """Reads a page, and refuses what is not closed, not known or not inside the page."""
+    """Parses a page; refuses unclosed or unknown elements and references outside the page."""
 
     VOID = frozenset({"meta", "img"})
     KNOWN = frozenset(
@@ -107,7 +107,7 @@ def test_diagnose_every_and_a_warning(run: Run, work: Path) -> None:
     assert (work / "there" / "diagnostics.json").is_file()
 
 
-def test_without_it_there_is_nothing_of_it(run: Run, work: Path) -> None:
+def test_without_diagnose_nothing_is_measured(run: Run, work: Path) -> None:
     outcome = run("train", *SMALL, "--output", "here")
     assert "diagnostics" not in outcome.out
     assert sorted(path.name for path in (work / "here").iterdir()) == [
@@ -214,7 +214,7 @@ def test_without_test_data(run: Run, work: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["train", *SMALL], ["evaluate", "model"]])
-def test_without_matplotlib_nothing_is_begun(
+def test_without_matplotlib_training_does_not_start(
     run: Run, work: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(style, "find_spec", lambda name: None)
@@ -239,7 +239,7 @@ def test_a_folder_that_is_a_file(run: Run, work: Path) -> None:
 # --- parts --------------------------------------------------------------------------------------------------------
 
 
-def test_what_makes_it_again() -> None:
+def test_the_command_that_reproduces_the_run() -> None:
     assert command_line(Options(), "mnist") == "bpcore train mnist"
     options = Options(
         network="30,30", dropout=0.0, diagnose=True, diagnose_every=5, report="x", output="y", max_norm=1.5
@@ -251,7 +251,7 @@ def test_what_makes_it_again() -> None:
 
 
 def test_the_table_of_classes() -> None:
-    """Of many classes the worst; a class that is not there, or is never said, has no share."""
+    """Of many classes only the worst are shown; a class that is absent or never predicted has no ratio."""
     (table,) = _class_table(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 2]]), ["a", "b", "c"])
     cells = re.findall(r"<td>(.*?)</td>", table)
     assert cells == ["a", "4", "75.00 %", "60.00 %", "b", "0", "-", "0.00 %", "c", "4", "50.00 %", "100.00 %"]

@@ -1,4 +1,4 @@
-"""CIFAR-10: found as files or as the archive, downloaded from a server of the test's own, and what is wrong with it."""
+"""CIFAR-10: found as files or as the archive, downloaded from a local server, and its errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.local_server import Server
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own, small files, no other folder, no proxy between the test and its server."""
+    """A temporary cache with small files, no other data folder, and no proxy before the local server."""
     monkeypatch.setattr(cifar, "RECORDS", RECORDS)
     monkeypatch.setattr(cifar, "MIRRORS", ())
     monkeypatch.setenv("BPCORE_CACHE_DIR", str(tmp_path / "cache"))
@@ -30,7 +30,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an archive, whose checksum stands in for CIFAR-10's."""
+    """A folder with an archive whose checksum replaces CIFAR-10's."""
     folder = tmp_path / "published"
     write_cifar(folder, packed=True)
     monkeypatch.setattr(cifar, "SHA256", hashlib.sha256((folder / ARCHIVE).read_bytes()).hexdigest())
@@ -66,7 +66,7 @@ def test_download_with_progress_then_from_the_cache(published: Path, own_cache: 
     assert np.array_equal(again.x_test, data.x_test)
 
 
-def test_a_broken_cache_is_mended(published: Path, own_cache: Path, serve: type[Server]) -> None:
+def test_a_broken_cache_is_repaired(published: Path, own_cache: Path, serve: type[Server]) -> None:
     own_cache.mkdir(parents=True)
     (own_cache / ARCHIVE).write_bytes((published / ARCHIVE).read_bytes()[:5000])
     server = serve(published)
@@ -123,7 +123,7 @@ def test_a_truncated_archive(tmp_path: Path, share: float) -> None:
         load_cifar10(data_dir=tmp_path)
 
 
-def test_a_damaged_archive_and_another_one(tmp_path: Path) -> None:
+def test_a_damaged_archive_and_a_wrong_one(tmp_path: Path) -> None:
     write_cifar(tmp_path, packed=True)
     content = bytearray((tmp_path / ARCHIVE).read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -136,10 +136,10 @@ def test_a_damaged_archive_and_another_one(tmp_path: Path) -> None:
         load_cifar10(data_dir=tmp_path)
 
 
-def test_a_model_of_it_on_the_command_line(
+def test_a_cifar_model_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Trained and evaluated; `predict` makes grey rows of image files, so it says that it cannot take these."""
+    """The model trains and evaluates; `predict` turns image files into grey rows, so it refuses this model."""
     write_cifar(tmp_path / "data")
     monkeypatch.setenv("BPCORE_DATA_DIR", str(tmp_path / "data"))
     run = str(tmp_path / "run")

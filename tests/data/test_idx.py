@@ -24,7 +24,7 @@ arrays = st.sampled_from(list(CODES)).flatmap(
 
 @given(array=arrays, packed=st.booleans())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_is_written_is_read_again(tmp_path: Path, array: np.ndarray, packed: bool) -> None:
+def test_written_files_are_read_back(tmp_path: Path, array: np.ndarray, packed: bool) -> None:
     path = tmp_path / ("a.gz" if packed else "a")
     write_idx(path, array)
     again = read_idx(path)
@@ -37,14 +37,14 @@ def test_what_is_written_is_read_again(tmp_path: Path, array: np.ndarray, packed
     assert (path.read_bytes()[:2] == b"\x1f\x8b") == packed
 
 
-def test_the_bytes_are_those_of_the_format(tmp_path: Path) -> None:
+def test_the_bytes_follow_the_format(tmp_path: Path) -> None:
     write_idx(tmp_path / "a", IMAGES)
     assert (tmp_path / "a").read_bytes() == b"\0\0\x08\x03" + struct.pack(">3I", 2, 3, 4) + bytes(range(24))
     write_idx(tmp_path / "b", np.array([-2, 258], np.int16))
     assert (tmp_path / "b").read_bytes() == b"\0\0\x0b\x01\0\0\0\x02\xff\xfe\x01\x02"
 
 
-def test_gzip_is_told_by_the_content_not_by_the_name(tmp_path: Path) -> None:
+def test_gzip_is_detected_by_content_not_name(tmp_path: Path) -> None:
     write_idx(tmp_path / "plain", IMAGES)
     (tmp_path / "named.gz").write_bytes((tmp_path / "plain").read_bytes())
     (tmp_path / "packed").write_bytes(gzip.compress((tmp_path / "plain").read_bytes()))

@@ -1,4 +1,4 @@
-"""From an image file to a network's input: a photographed digit comes out as MNIST's were made."""
+"""Image files as network inputs: a photographed digit is prepared as MNIST's were."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def photograph(
 
 
 def drawn() -> np.ndarray:
-    """A 4 in white on black, made as MNIST's: within 20 x 20, its centre of mass in the middle."""
+    """A 4 in white on black, prepared as in MNIST: within 20 x 20, its centre of mass in the middle."""
     picture = Image.new("L", (200, 200))
     pen = ImageDraw.Draw(picture)
     pen.line([(70, 0), (0, 110), (140, 110)], 255, 18, joint="curve")
@@ -51,7 +51,7 @@ def drawn() -> np.ndarray:
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """The cosine between two images, the first moved by up to one pixel: centres of mass are rounded."""
+    """The largest cosine of two images over shifts by up to one pixel, because centres of mass are rounded."""
     a, b = a.reshape(SHAPE).astype(float), b.reshape(SHAPE).astype(float)
     moved = [np.roll(a, (down, right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1)]
     return max(float((m * b).sum()) for m in moved) / float(np.linalg.norm(a) * np.linalg.norm(b))
@@ -121,7 +121,7 @@ def test_modes_of_a_picture_give_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ink", [0, 255])
-def test_ink_on_a_transparent_ground(tmp_path: Path, ink: int) -> None:
+def test_ink_on_a_transparent_background(tmp_path: Path, ink: int) -> None:
     digit = np.kron(drawn(), np.ones((5, 5), np.uint8))
     layers = np.full((*digit.shape, 4), ink, np.uint8)
     layers[..., 3] = digit
@@ -159,7 +159,7 @@ def test_a_blank_page_is_one_clear_line(tmp_path: Path, level: int, noise: float
         load(tmp_path, Image.fromarray(np.full(SHAPE, level, np.uint8)))
 
 
-def test_what_is_no_image(tmp_path: Path) -> None:
+def test_files_that_are_not_images(tmp_path: Path) -> None:
     photograph(drawn()).save(tmp_path / "whole.jpg")
     raw = (tmp_path / "whole.jpg").read_bytes()
     for content in (b"", b"hello", raw[:1000], b"\x89PNG\r\n\x1a\n"):
@@ -192,7 +192,7 @@ def test_arrays_in_every_accepted_form(tmp_path: Path, shape: tuple[int, ...], k
     assert np.array_equal(result, wanted)
 
 
-def test_arrays_for_data_of_another_range(tmp_path: Path) -> None:
+def test_arrays_with_another_range(tmp_path: Path) -> None:
     sixteen = np.arange(64, dtype=np.uint8) % 17
     assert np.array_equal(load_image(save(tmp_path, sixteen), (8, 8), top=16), sixteen[None])
     assert np.array_equal(load_image(save(tmp_path, sixteen / 16), (8, 8), top=16), sixteen[None])

@@ -1,4 +1,4 @@
-"""MNIST and its relatives: where they are looked for, and how they are downloaded, from a server of the test's own."""
+"""MNIST and its relatives: where they are found, and how they are downloaded from a local server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_mnist(folder: Path, *, suffix: str = ".gz", sign: str = "-", train: in
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own, no other folder, no proxy between the test and its server."""
+    """A temporary cache, no other data folder, and no proxy before the local server."""
     monkeypatch.setenv("BPCORE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("BPCORE_DATA_DIR", raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
@@ -39,7 +39,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with four files, whose checksums stand in for MNIST's."""
+    """A folder with four files whose checksums replace MNIST's."""
     folder = tmp_path / "published"
     write_mnist(folder)
     sums = tuple(hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES)
@@ -75,7 +75,7 @@ def test_order_data_dir_then_variable_then_cache(
     assert len(load_mnist(data_dir=tmp_path / "empty", mirrors=[]).x_train) == 40
 
 
-def test_a_given_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_folder_that_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"no such folder: .*nowhere") as error:
         load_default(data_dir=tmp_path / "nowhere", notify=print)
     assert not isinstance(error.value, DataUnavailable)
@@ -170,7 +170,7 @@ def test_no_server_no_name_and_silence_fail_fast(published: Path, monkeypatch: p
         assert time.perf_counter() - start < 10
 
 
-def test_a_partial_or_broken_cache_is_mended(published: Path, own_cache: Path, serve: type[Server]) -> None:
+def test_a_partial_or_broken_cache_is_repaired(published: Path, own_cache: Path, serve: type[Server]) -> None:
     own_cache.mkdir(parents=True)
     (own_cache / FILES[0]).write_bytes((published / FILES[0]).read_bytes())
     server = serve(published)
@@ -214,7 +214,7 @@ def test_default_falls_back_to_the_sample_and_says_so(monkeypatch: pytest.Monkey
     assert "\n" not in lines[0]
 
 
-def test_default_without_the_sample_says_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_without_the_sample_names_both_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise MissingExtraError("the data set mnist_sample", "sample")
 
@@ -223,7 +223,7 @@ def test_default_without_the_sample_says_both_ways(monkeypatch: pytest.MonkeyPat
         load_default(notify=pytest.fail, mirrors=[])
 
 
-def test_default_takes_mnist_where_it_is(tmp_path: Path) -> None:
+def test_default_uses_mnist_if_present(tmp_path: Path) -> None:
     write_mnist(tmp_path / "d")
     assert load_default(data_dir=tmp_path / "d", notify=pytest.fail).name == "mnist"
 

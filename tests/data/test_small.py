@@ -1,4 +1,4 @@
-"""The data sets inside other packages, the split, and the way from a name to a loader."""
+"""Data sets in other packages, the split, and finding a loader by name."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def write_folder(folder: Path, labels: list[int], test_labels: list[int] | None 
             write_idx(folder / f"{part}-labels-idx1-ubyte", np.array(given_labels, np.uint8))
 
 
-def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+def test_a_user_folder(tmp_path: Path) -> None:
     write_folder(tmp_path, [3, 7, 9, 3], [9, 3])
     data = load_dataset(tmp_path)
     assert data.classes == ("3", "7", "9")
@@ -184,7 +184,7 @@ def test_unknown_names_and_paths(tmp_path: Path) -> None:
     assert set(DATASETS) == {"mnist", "fashion_mnist", "kmnist", "cifar10", "digits", "mnist_sample"}
 
 
-def test_the_import_brings_no_package_but_numpy() -> None:
+def test_the_import_loads_only_numpy() -> None:
     code = (
         "import sys, bpcore.data as data\n"
         "heavy = {'pooch', 'requests', 'PIL', 'sklearn', 'mlxtend', 'pandas', 'matplotlib'} & set(sys.modules)\n"

@@ -1,4 +1,4 @@
-"""The user's own tables: encoding, the codec's round trip, and one clear line for whatever cannot be used."""
+"""User tables: encoding, the codec's round trip, and one clear line for each defect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write(tmp_path: Path, text: str, name: str = "table.csv") -> Path:
 
 
 def flowers(rows: int = 40) -> str:
-    """Two classes, a column of numbers, one of texts, a constant one."""
+    """Two classes, and columns of numbers, of text and of a constant."""
     lines = ["width,colour,one,kind"]
     lines += [f"{i % 7 + 0.5},{('red', 'blue', 'white')[i % 3]},5,{('rose', 'lily')[i % 2]}" for i in range(rows)]
     return "\n".join(lines) + "\n"
@@ -76,7 +76,7 @@ def test_regression_is_standardised_and_decoded(tmp_path: Path) -> None:
         (["True", "False"] * 5, "auto", ("False", "True")),
     ],
 )
-def test_what_is_taken_for_classes(
+def test_which_targets_are_classes(
     tmp_path: Path, values: list[str], task: str, classes: tuple[str, ...] | None
 ) -> None:
     text = "x,y\n" + "".join(f"{i},{value}\n" for i, value in enumerate(values))
@@ -140,7 +140,7 @@ def test_each_defect_is_one_line_with_file_row_and_column(
     assert "\n" not in str(error.value)
 
 
-def test_more_that_cannot_be_used(tmp_path: Path) -> None:
+def test_more_defects(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("x,y\n1,a\n2,caf\xe9\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"row 3: not UTF-8 text"):
         load_table(tmp_path / "latin.csv", "y")
@@ -157,7 +157,7 @@ def test_more_that_cannot_be_used(tmp_path: Path) -> None:
     assert len(str(error.value)) < 300
 
 
-def test_a_level_that_only_the_test_part_has_is_zeros_there(tmp_path: Path) -> None:
+def test_a_level_only_in_the_test_part_is_all_zeros(tmp_path: Path) -> None:
     lines = [f"{('red', 'blue')[i % 2]},{i % 3 == 0:d}" for i in range(30)]
     for rare in range(30):
         text = "colour,y\n" + "\n".join(["green,0" if i == rare else line for i, line in enumerate(lines)])

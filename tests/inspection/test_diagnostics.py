@@ -1,11 +1,9 @@
-"""What Diagnostics finds in the layers, beside plain NumPy; what it says; and that the training is the same with it."""
+"""Diagnostics: figures against plain NumPy, when it samples and at what cost, and that training does not change."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,50 +25,26 @@ from bpcore import (
     Network,
     Residual,
 )
-from bpcore.backends import get_backend, operations, taping
-from bpcore.backends.base import Array, Backend, Control, Samples
+from bpcore.backends import operations, taping
+from bpcore.backends.base import Array, Control, Samples
 from bpcore.backends.cupy_backend import CupyBackend
-from bpcore.inspection.advice import advice
-from bpcore.inspection.probe import NEAR_ZERO, DiagnosticSample, LayerSample, Probe
+from bpcore.inspection.probe import NEAR_ZERO, DiagnosticSample, Probe
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.model.losses import Loss
 from bpcore.model.parameters import Declaration
 from bpcore.testing import references
 from bpcore.training.loop import train
-from bpcore.training.nonfinite import NonFiniteLossError
 from bpcore.training.run import Run
 from bpcore.training.samples import to_device
 from bpcore.training.schedules import Constant, OneCycle
 from bpcore.training.settings import Settings
 from support import stand_in_cublas
+from support.diagnostics import data, look, plain
 from support.stand_in import Device
 
 
-def data(rng: np.random.Generator, rows: int = 40, inputs: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    return rng.standard_normal((rows, inputs)), rng.integers(0, 3, rows)
-
-
-def plain() -> Backend:
-    """A CPU that runs each step in Python: what is looked at here needs no compiled products."""
-    backend = get_backend("numpy")
-    backend.record = super(type(backend), backend).record  # type: ignore[method-assign]
-    return backend
-
-
-def look(
-    layers: list[Layer], x: Any, y: Any, *, precision: str = "float64", **options: Any
-) -> tuple[Network, Diagnostics]:
-    """Train for two epochs of batches of 8, and look at every row before the first step and after each epoch."""
-    found = Diagnostics(notify=lambda line: None)
-    net = Network(layers, backend=plain(), precision=precision, seed=3)
-    net.build(np.shape(x)[1])
-    options = {"optimizer": SGD(learning_rate=0.2), "epochs": 2, "batch_size": 8, **options}
-    net.fit(x, y, callbacks=[found, *options.pop("callbacks", ())], **options)
-    return net, found
-
-
 def gradients(weights: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
-    """The loss and the gradients of Dense(tanh), Dense by BP1 to BP4 in plain NumPy."""
+    """Loss and gradients of Dense(tanh), Dense by BP1 to BP4 in plain NumPy."""
     w1, b1, w2, b2 = (weights[name] for name in ("0.W", "0.b", "1.W", "1.b"))
     a1 = np.tanh(x @ w1 + b1)
     targets = np.eye(w2.shape[1])[y]
@@ -83,7 +57,7 @@ def gradients(weights: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> t
 # --- figures ------------------------------------------------------------------------------------------------------
 
 
-def test_norms_are_those_of_the_textbook(rng: np.random.Generator) -> None:
+def test_norms_match_the_textbook(rng: np.random.Generator) -> None:
     x, y = data(rng)
     net, found = look([Dense(6, "tanh"), Dense(3)], x, y)
     assert [sample.step for sample in found.samples] == [0, 5, 10]
@@ -112,8 +86,8 @@ def test_norms_are_those_of_the_textbook(rng: np.random.Generator) -> None:
         )
 
 
-def test_the_update_is_the_optimizers(rng: np.random.Generator) -> None:
-    """L2 on the weights, clipping by the whole gradient's norm, a momentum that remembers, a bound on Adam's steps."""
+def test_updates_match_the_optimizer(rng: np.random.Generator) -> None:
+    """L2 on the weights, clipping by the norm of the whole gradient, the size of Adam's first step, and momentum."""
     x, y = data(rng)
     fresh = Network([Dense(6, "tanh"), Dense(3)], inputs=5, backend=plain(), precision="float64", seed=3)
     weights = fresh.parameters_by_name()
@@ -138,7 +112,7 @@ def test_the_update_is_the_optimizers(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("alone", [False, True])
 def test_saturated_and_dead(name: str, alone: bool, rng: np.random.Generator) -> None:
-    """Unit 0 sees the input as it is, unit 1 fifty times, unit 2 far below zero, unit 3 far above."""
+    """Unit 0 gets the input unchanged, unit 1 fifty times, unit 2 far below zero, unit 3 far above."""
     x = rng.standard_normal((30, 1))
     net = Network(
         [Dense(4), Activation(name), Dense(3)] if alone else [Dense(4, name), Dense(3)],
@@ -166,7 +140,7 @@ def test_saturated_and_dead(name: str, alone: bool, rng: np.random.Generator) ->
 @pytest.mark.filterwarnings("ignore:cuBLASLt cannot be loaded:UserWarning")
 @pytest.mark.parametrize("on_device", [False, True])
 def test_pieces_of_maxout_that_never_win_are_dead(on_device: bool, rng: np.random.Generator) -> None:
-    """Unit 0 is |x|, unit 1 has a piece that is always the larger; a third piece wins nowhere."""
+    """Unit 0 is |x|; in unit 1 one piece is always the largest; the third piece never wins."""
     device = Device()
     backend = CupyBackend(device, device.launch) if on_device else plain()
     net = Network([Maxout(2, pieces=3), Dense(3)], inputs=1, backend=backend, precision="float64")
@@ -182,7 +156,7 @@ def test_pieces_of_maxout_that_never_win_are_dead(on_device: bool, rng: np.rando
     assert "3 of 6" in str(found)
 
 
-def test_dropout_and_layers_without_anything_are_left_out(rng: np.random.Generator) -> None:
+def test_dropout_and_layers_without_parameters_are_omitted(rng: np.random.Generator) -> None:
     _, found = look([Dense(6, "prelu"), Dropout(0.5), Activation("prelu"), Dense(3)], *data(rng))
     assert [(layer.place, list(layer.gradients)) for layer in found.samples[0].layers] == [
         ("1", ["0.W", "0.b", "0.p"]),
@@ -193,7 +167,7 @@ def test_dropout_and_layers_without_anything_are_left_out(rng: np.random.Generat
     assert (alone.weight_norm, alone.update_ratio, alone.units) == (None, None, 6)
 
 
-def test_rows_without_a_weight_are_not_looked_at(rng: np.random.Generator) -> None:
+def test_rows_of_weight_zero_are_ignored(rng: np.random.Generator) -> None:
     x, y = data(rng)
     weights = (np.arange(40) % 4 == 0).astype(float)
     x[weights == 0] = 1e30
@@ -220,16 +194,16 @@ def test_images_in_a_file_and_fewer_rows(rng: np.random.Generator, tmp_path: Pat
 
 
 @pytest.mark.parametrize("every", [1, 3, 5, 7])
-def test_every_so_many_steps(every: int, rng: np.random.Generator) -> None:
-    """Five steps an epoch, three epochs: at the steps that were asked for, however fast the machine is."""
+def test_samples_at_an_interval_of_steps(every: int, rng: np.random.Generator) -> None:
+    """Five steps an epoch, three epochs: samples are at the requested steps, however fast the machine is."""
     found = Diagnostics(every)
     x, y = data(rng)
     Network([Dense(4, "tanh"), Dense(3)], backend="numpy").fit(x, y, epochs=3, batch_size=8, callbacks=[found])
     assert [sample.step for sample in found.samples] == list(range(0, 16, every))
 
 
-def test_a_run_that_goes_on_where_another_stood(rng: np.random.Generator) -> None:
-    """Its samples are those of a run that was never interrupted, the updates by Adam's moments included."""
+def test_a_resumed_run(rng: np.random.Generator) -> None:
+    """Samples equal those of an uninterrupted run, updates from Adam's moments included."""
     x, y = data(rng)
     whole, parts = Diagnostics(), [Diagnostics(), Diagnostics()]
     settings = [Settings(Loss("softmax_cross_entropy"), Adam(), OneCycle(), epochs, 8, seed=0) for epochs in (4, 4)]
@@ -254,8 +228,8 @@ class _StopAfter(Callback):
 
 
 @pytest.mark.parametrize("optimizer", [SGD(learning_rate=0.1), Adam(max_norm=0.5)])
-def test_the_training_is_the_same_with_it(optimizer: Any, rng: np.random.Generator) -> None:
-    """Bit for bit, also where weight gradients are folded into the weights and never exist."""
+def test_diagnostics_do_not_change_training(optimizer: Any, rng: np.random.Generator) -> None:
+    """Bit for bit, also if weight gradients are folded into the weights and never stored."""
     x, y = data(rng)
     weights = []
     for callbacks in ([], [Diagnostics()], [Diagnostics(2)]):
@@ -267,8 +241,8 @@ def test_the_training_is_the_same_with_it(optimizer: Any, rng: np.random.Generat
             np.testing.assert_array_equal(array, other[name])
 
 
-def test_the_recorded_step_is_the_same_with_it(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    """The operations that are recorded, after all rewriting."""
+def test_diagnostics_do_not_change_the_recorded_step(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    """The recorded operations, after all rewriting, are the same."""
     recorded: list[list[Any]] = []
     make = taping.TapeMaker.make
 
@@ -292,7 +266,7 @@ def _said(operation: operations.Operation) -> tuple[Any, ...]:
 
 
 def test_on_the_stand_in_device(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    """The CPU's figures; the same graphs with and without; and five transfers a sample."""
+    """Figures are the CPU's, graphs are the same with and without, and a sample takes five transfers."""
     x, y = data(rng, 64)
     device = Device()
     transfers = []
@@ -326,7 +300,7 @@ def test_on_the_stand_in_device(monkeypatch: pytest.MonkeyPatch, rng: np.random.
             assert (a.units, a.dead) == (b.units, b.dead)
 
 
-def test_data_that_lies_on_the_device_already(rng: np.random.Generator) -> None:
+def test_data_already_on_the_device(rng: np.random.Generator) -> None:
     x, y = data(rng, 30)
     device = Device()
     backend = CupyBackend(device, device.launch, stand_in_cublas.Cublas(device))
@@ -339,7 +313,7 @@ def test_data_that_lies_on_the_device_already(rng: np.random.Generator) -> None:
     assert found.samples[0].gradient_norm > 0
 
 
-def test_too_little_memory_is_told_before_any_work(rng: np.random.Generator) -> None:
+def test_too_little_memory_is_reported_before_any_work(rng: np.random.Generator) -> None:
     device = Device(memory=56 * 2**20)
     backend = CupyBackend(device, device.launch, stand_in_cublas.Cublas(device))
     net = Network([Dense(64, "relu"), Dense(3)], backend=backend)
@@ -355,7 +329,7 @@ def test_too_little_memory_is_told_before_any_work(rng: np.random.Generator) -> 
 @pytest.mark.parametrize(
     ("options", "said"), [({"every": 0}, "every=0"), ({"rows": 2.5}, "rows=2.5"), ({"rows": True}, "rows=True")]
 )
-def test_what_cannot_be_used_is_refused(options: dict[str, Any], said: str) -> None:
+def test_bad_settings_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=rf"^{said}; accepted: an integer of 1 or more$"):
         Diagnostics(**options)
 
@@ -364,7 +338,7 @@ def test_what_cannot_be_used_is_refused(options: dict[str, Any], said: str) -> N
 
 
 class Scaled(Layer):
-    """x * s past the backend's operations: a user's layer in plain NumPy, with a parameter."""
+    """x * s in plain NumPy, bypassing the backend: a user layer with a parameter."""
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
         super().declare(inputs, number, rng)
@@ -387,7 +361,7 @@ class Scaled(Layer):
 
 
 @pytest.mark.filterwarnings("ignore:this cannot be recorded:UserWarning")
-def test_a_users_layer_and_layers_inside_layers(rng: np.random.Generator) -> None:
+def test_user_layers_and_layers_inside_layers(rng: np.random.Generator) -> None:
     block = Residual([Dense(4, "sigmoid"), Dropout(0.1), Dense(5, freeze=True)])
     _, found = look([Dense(5, "tanh"), Scaled(), block, Maxout(3)], *data(rng))
     for sample in found.samples:
@@ -400,126 +374,7 @@ def test_a_users_layer_and_layers_inside_layers(rng: np.random.Generator) -> Non
         assert all(layer.gradient_norm and layer.update_ratio for layer in sample.layers)
 
 
-# --- warnings -----------------------------------------------------------------------------------------------------
-
-
-def told(layers: list[Layer], rng: np.random.Generator, **options: Any) -> dict[str, str]:
-    x, y = rng.standard_normal((60, 8)), rng.integers(0, 3, 60)
-    lines: list[str] = []
-    found = Diagnostics(notify=lines.append)
-    net = Network(layers, backend=plain())
-    net.fit(x, y, **{"epochs": 2, "optimizer": SGD(learning_rate=0.1), "callbacks": [found], **options})
-    assert lines == found.warnings
-    return {line.split(":")[0]: line for line in lines}
-
-
-def test_a_deep_network_of_sigmoids(rng: np.random.Generator) -> None:
-    lines = told([Dense(8, "sigmoid") for _ in range(30)] + [Dense(3)], rng)
-    assert list(lines) == ["gradients vanish"]
-    line = lines["gradients vanish"]
-    assert "in layer 1 (Dense, sigmoid)" in line
-    assert "in layer 31" in line
-    assert "layers from 1 to 2" in line
-    assert "learn next to nothing" in line
-    assert "the activation relu with He's initialiser (he_normal), residual blocks (Residual)" in line
-    assert "\n" not in line
-
-
-def test_residual_blocks_let_gradients_through(rng: np.random.Generator) -> None:
-    """Twice as deep as the network above. A block begins as y = x: its lower layer learns nothing in the first step."""
-    blocks: list[Layer] = [Residual([Dense(8, "sigmoid"), Dense(8, initializer="zeros")]) for _ in range(30)]
-    for layers in ([Dense(8), *blocks, Dense(3)], [*blocks, Dense(3)]):
-        x, y = rng.standard_normal((60, 8)), rng.integers(0, 3, 60)
-        found = Diagnostics(notify=pytest.fail)
-        net = Network(layers, backend=plain())
-        net.fit(x, y, epochs=20, optimizer=Adam(learning_rate=0.01), callbacks=[found])
-        places = [layer.place for layer in found.samples[0].layers]
-        assert places[-3:] == [f"{len(layers) - 1}.1", f"{len(layers) - 1}.2", f"{len(layers)}"]
-        assert found.samples[0].layers[-3].gradient_norm == 0.0
-
-
-def test_saturated_layers_are_named() -> None:
-    layers = (
-        LayerSample("1", "Dense, tanh", {}, 1e-5, 1.0, 0.001, 8, 0.75, 0),
-        LayerSample("2", "Dense, identity", {}, 1.0, 1.0, 0.001),
-    )
-    assert list(advice(DiagnosticSample(7, 1.0, 1.0, 1.0, 0.1, layers))) == [
-        (
-            "vanishing",
-            "gradients vanish: after step 7 their norm is 1e-05 in layer 1 (Dense, tanh), where 75 % is saturated, but "
-            "1 in layer 2; layer 1 learns next to nothing; try the activation relu with He's initialiser (he_normal), "
-            "residual blocks (Residual), or fewer layers",
-        )
-    ]
-
-
-def test_weights_that_are_too_large(rng: np.random.Generator) -> None:
-    layers: list[Layer] = [
-        Dense(8, "relu", initializer=lambda g, n, m: 3.0 * g.standard_normal((n, m))) for _ in range(8)
-    ]
-    lines = told([*layers, Dense(3)], rng, optimizer=SGD(learning_rate=1e-12))
-    assert list(lines) == ["gradients explode"]
-    assert "try clipping (max_norm=1), a smaller learning rate (now 1e-12)" in lines["gradients explode"]
-
-
-def test_a_run_that_fails_keeps_what_was_found(rng: np.random.Generator) -> None:
-    x, y = data(rng)
-    found = Diagnostics(1, notify=lambda line: None)
-    net = Network([Dense(8, "relu"), Dense(1)], backend=plain())
-    with pytest.raises(NonFiniteLossError):
-        net.fit(
-            1e3 * x,
-            1e3 * y.astype(float),
-            loss="squared_error",
-            optimizer=SGD(learning_rate=1.0),
-            epochs=50,
-            callbacks=[found],
-        )
-    assert found.samples[0].loss > 0
-    assert any(line.startswith("gradients explode") for line in found.warnings)
-    assert any(line.startswith("updates are as large as the weights") for line in found.warnings)
-
-
-def test_dead_units(rng: np.random.Generator) -> None:
-    lines = told([Dense(8, "relu", bias=-100.0), Dense(3)], rng)
-    assert lines["units are dead"].startswith("units are dead: after step 1 8 of the 8 in layer 1 (Dense, relu)")
-    assert list(told([Dense(8, "leaky_relu", bias=-100.0), Dense(3)], rng)) == []
-
-
-def test_dead_pieces(rng: np.random.Generator) -> None:
-    """Five pieces that begin as one, of which the first wins."""
-    line = told([Maxout(4, pieces=5, initializer="zeros"), Dense(3)], rng)["pieces are dead"]
-    assert re.match(
-        r"pieces are dead: after step 1 1\d of the 20 in layer 1 \(Maxout, 5 pieces\) have no gradient", line
-    )
-    assert line.endswith(" or fewer pieces")
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: [Dense(32, "relu"), Dropout(0.2), Dense(3)],
-        lambda: [Dense(16, "tanh"), Dense(16, "tanh"), Dense(3)],
-        lambda: [Dense(16, "sigmoid"), Dense(3)],
-        lambda: [Dense(32, "relu") for _ in range(8)] + [Dense(3)],
-    ],
-)
-def test_a_healthy_network_is_left_alone(make: Any, rng: np.random.Generator) -> None:
-    assert told(make(), rng, epochs=20) == {}
-    assert told(make(), rng, epochs=20, optimizer="adam") == {}
-
-
-def test_a_warning_is_told_once_and_by_warn_where_nobody_listens(rng: np.random.Generator) -> None:
-    x, y = data(rng)
-    found = Diagnostics()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        Network([Dense(8, "relu", bias=-100.0), Dense(3)], backend=plain()).fit(x, y, epochs=3, callbacks=[found])
-    assert [str(one.message) for one in caught] == found.warnings
-    assert [line.split(":")[0] for line in found.warnings] == ["gradients vanish", "units are dead"]
-
-
-# --- what is handed on --------------------------------------------------------------------------------------------
+# --- reports ------------------------------------------------------------------------------------------------------
 
 
 def test_json_and_text(rng: np.random.Generator) -> None:
@@ -537,7 +392,7 @@ def test_json_and_text(rng: np.random.Generator) -> None:
     assert second.split()[-1] == "-"
 
 
-def test_a_second_run_begins_anew(rng: np.random.Generator) -> None:
+def test_a_second_run_starts_afresh(rng: np.random.Generator) -> None:
     x, y = data(rng)
     found = Diagnostics()
     for epochs in (3, 1):

@@ -1,4 +1,4 @@
-"""Gradient checks in float64: every activation with every loss, every layer; and that a wrong one fails."""
+"""Gradient checks in float64: every activation with every loss, every layer, and wrong gradients that must fail."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def batch(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_with_every_loss(activation: str, loss: str, rng: np.random.Generator) -> None:
-    """In a hidden layer and in the last one, and with other settings of the loss than its defaults."""
+    """In a hidden layer and in the last layer, with other settings of the loss than its defaults."""
     x, y, weights = batch(rng)
     chosen = bpcore.Loss(loss, **settings_to_try(LOSSES[loss])[-1])
     for last in ("identity", activation):
@@ -103,7 +103,7 @@ def test_a_wrong_derivative_fails(wrong: str, rng: np.random.Generator, monkeypa
 
 
 def linear(*weights: list[float], activation: str = "relu", last: str = "identity") -> Network:
-    """Two inputs, as many hidden units as columns, one output that adds them up; no biases."""
+    """Two inputs, one hidden unit per column of weights, and one output that sums them; no biases."""
     net = network(Dense(len(weights[0]), activation, bias=False), Dense(1, last, bias=False), inputs=2)
     net.set_parameters({"0.W": np.array(weights), "1.W": np.ones((len(weights[0]), 1))})
     return net
@@ -114,8 +114,8 @@ def by_name(check: GradientCheck) -> dict[str, ArrayCheck]:
 
 
 @pytest.mark.parametrize("distance", [0.0, 1e-7, 1e-6, 3.3e-6, 5e-6, 9e-6, -1e-7, -3.3e-6, -5e-6, -9e-6])
-def test_a_kink_between_the_points_is_recognised_wherever_it_lies(distance: float) -> None:
-    """A ReLU unit's sum is so far from its kink, and epsilon is 1e-5; the other unit is far from its own."""
+def test_a_kink_between_the_points_is_recognised(distance: float) -> None:
+    """One ReLU unit is at the given distance from its kink, with epsilon 1e-5; the other is far from its kink."""
     net = linear([1.0, 1.0], [1.0, -2.0])
     x = np.array([[1.0, -1.0 + distance]])
     check = bpcore.gradcheck(net, x, [[3.0]], loss="squared_error")
@@ -131,7 +131,7 @@ def test_a_kink_between_the_points_is_recognised_wherever_it_lies(distance: floa
 
 
 @pytest.mark.parametrize("distance", [1.1e-5, 1e-3, -1.1e-5])
-def test_a_kink_outside_is_in_nobodys_way(distance: float) -> None:
+def test_a_kink_outside_does_not_matter(distance: float) -> None:
     check = bpcore.gradcheck(linear([1.0, 1.0], [1.0, -2.0]), [[1.0, -1.0 + distance]], [[3.0]], loss="squared_error")
     assert check.ok, str(check)
     assert check.skipped == 0
@@ -149,7 +149,7 @@ def test_kinks_of_hinge_and_maxout() -> None:
 
 
 def test_a_random_direction_at_a_kink_is_replaced_by_another(rng: np.random.Generator) -> None:
-    """Of a large array: one unit of one sample is so near its kink that some directions cross it."""
+    """In a large array one unit of one sample is so near its kink that some directions cross it."""
     net = network(Dense(100, "relu"), Dense(3), inputs=2)
     start = net.parameters_by_name()
     x = rng.standard_normal((4, 2))
@@ -166,7 +166,7 @@ def test_a_random_direction_at_a_kink_is_replaced_by_another(rng: np.random.Gene
 def test_a_wrong_derivative_is_not_taken_for_a_kink(
     factor: float, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also of an activation with a kink, of which some directions meet it."""
+    """Also for an activation with a kink that some directions cross."""
     entry = ACTIVATIONS["relu"]
     broken = dataclasses.replace(entry, derivative=lambda a, p: factor if a > 0.0 else 0.0)
     monkeypatch.setitem(ACTIVATIONS, "relu", broken)
@@ -178,7 +178,7 @@ def test_a_wrong_derivative_is_not_taken_for_a_kink(
     assert by_name(check)["0.W"].verdict == "FAILS", "the unit that is far from its kink tells"
 
 
-def test_a_gradient_that_is_not_a_number_fails(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nan_gradient_fails(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = dataclasses.replace(ACTIVATIONS["tanh"], derivative=lambda a, p: math.nan)
     monkeypatch.setitem(ACTIVATIONS, "tanh", broken)
     x, y, _ = batch(rng)
@@ -186,8 +186,8 @@ def test_a_gradient_that_is_not_a_number_fails(rng: np.random.Generator, monkeyp
     assert by_name(check)["0.W"].verdict == "FAILS"
 
 
-def test_small_gradients_are_checked_as_far_as_differences_tell(rng: np.random.Generator) -> None:
-    """Saturated units have gradients that rounding hides: no failure; one of them wrong by much is one."""
+def test_small_gradients_are_checked_within_rounding(rng: np.random.Generator) -> None:
+    """Gradients of saturated units that rounding hides do not fail; one that is wrong by much does."""
     x, y, _ = batch(rng)
     net = network(Dense(6, "sigmoid", bias=9.0), Dense(4), inputs=5)
     check = bpcore.gradcheck(net, x, y)
@@ -195,7 +195,7 @@ def test_small_gradients_are_checked_as_far_as_differences_tell(rng: np.random.G
     assert check.skipped == 0
 
 
-def test_large_arrays_take_directions_and_small_ones_elements(rng: np.random.Generator) -> None:
+def test_large_arrays_use_directions_and_small_ones_elements(rng: np.random.Generator) -> None:
     x, y, _ = batch(rng)
     found = by_name(bpcore.gradcheck(network(Dense(20, "tanh"), Dense(4)), x, y, directions=3, elements=20))
     assert {name: (array.by, array.checked) for name, array in found.items()} == {
@@ -205,7 +205,7 @@ def test_large_arrays_take_directions_and_small_ones_elements(rng: np.random.Gen
     assert {name: array.shape for name, array in found.items()}["0.W"] == (5, 20)
 
 
-def test_the_network_is_as_it_was_after_a_check(rng: np.random.Generator) -> None:
+def test_a_check_leaves_the_network_unchanged(rng: np.random.Generator) -> None:
     x, y, _ = batch(rng)
     net = network(Dense(6, "relu"), Dense(4), inputs=5)
     before = net.parameters_by_name()
@@ -229,7 +229,7 @@ def test_bad_input_gets_one_line(options: dict[str, Any], message: str) -> None:
         bpcore.gradcheck(network(Dense(4)), np.ones((2, 3)), [0, 1], **options)
 
 
-def test_float32_is_too_coarse_and_said_so(rng: np.random.Generator) -> None:
+def test_float32_is_refused_as_too_coarse(rng: np.random.Generator) -> None:
     x, y, _ = batch(rng)
     with pytest.raises(InputError, match="float64"):
         bpcore.gradcheck(Network([Dense(4)], backend="numpy"), x, y)

@@ -1,9 +1,9 @@
-"""How exact every activation is in float32 on the CPU: through the compiled kernels, over all of float32's exponents.
+"""The accuracy of every activation in float32 on the CPU, through the compiled kernels, over all exponents.
 
-A value is bounded in ulp, the distance between neighbouring float32 numbers at the exact result: MAX_ULP. A derivative
-is bounded in parts of the largest one, MAX_EPSILONS: near their roots, 1 - a * a near 1 and the like lose any number of
-ulp in float32, and what counts in a sum over the batch is the absolute error. These bounds hold for every entry of the
-table that is not named in TAILS; bpcore.testing.references has the exact values.
+Values are bounded in ulp, the distance between neighbouring float32 numbers at the exact result: MAX_ULP. Derivatives
+are bounded relative to the largest one, MAX_EPSILONS: near their roots, expressions such as 1 - a * a near 1 lose any
+number of ulp in float32, and a sum over the batch depends on the absolute error. These bounds hold for every entry of
+the table that is not named in TAILS; bpcore.testing.references has the exact values.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EPSILON = 2.0**-23
 FLOAT32 = np.dtype(np.float32)
 
 TAILS = {"gelu": -1.0}
-"""Below this z the absolute error of the value counts, as that of a derivative does."""
+"""Below this z the absolute error of the value is bounded, as for a derivative: it is a small difference."""
 
 MORE_PARAMETERS = {"leaky_relu": (0.25, 0.0, -0.5, 3.0), "prelu": (0.01, 0.0, -0.5, 3.0), "elu": (0.3, 2.7)}
 """Values of p beside the table's own."""
@@ -54,7 +54,7 @@ def steepest(name: str, p: float) -> float:
 
 
 def forward_and_derivative(name: str, z: Float32s, p: float) -> tuple[Float32s, Float32s]:
-    """What the kernels make of one long row: f(z), and f' as the backward pass has it, from what was saved."""
+    """The kernels' results for one long row: f(z), and f' from what was saved, as in the backward pass."""
     entry = ACTIVATIONS[name]
     pre, out, delta = z[None].copy(), np.empty_like(z[None]), np.ones_like(z[None])
     parameter, row = np.full_like(z, p), np.empty_like(z)
@@ -66,7 +66,7 @@ def forward_and_derivative(name: str, z: Float32s, p: float) -> tuple[Float32s, 
 
 
 def assert_accurate(name: str, z: Float32s, p: float) -> None:
-    """Both bounds, for finite z."""
+    """Check both bounds for finite z."""
     f, derivative = references.ACTIVATIONS[name]
     with np.errstate(all="ignore"):
         values, slopes = forward_and_derivative(name, z, p)
@@ -100,7 +100,7 @@ def all_exponents() -> Float32s:
 
 @functools.cache
 def where_values_vary() -> Float32s:
-    """A thousandth to a hundred of both signs, and evenly over what a network sees."""
+    """From 0.001 to 100 with both signs, and evenly over the range that networks see."""
     spread = np.linspace(-12.0, 12.0, SWEEP).astype(np.float32)
     return np.concatenate([patterns(1e-3, 110.0, SWEEP // 2), patterns(-1e-3, -110.0, SWEEP // 2), spread])
 
@@ -145,11 +145,11 @@ def test_accuracy_of_any_numbers(name: str, z: list[float], p: float) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_no_number(name: str) -> None:
-    """NaN comes out as NaN; an infinity as the limit, or as NaN: never as some other number.
+def test_nan_and_infinities(name: str) -> None:
+    """NaN gives NaN; an infinity gives the limit or NaN, never another number.
 
-    An infinite input is an overflow. Where the limit is the product of 0 and an infinity, the value is a NaN, in the
-    reference as in the kernel, and training notices it.
+    An infinite input is an overflow. Where the limit is the product of 0 and an infinity, the value is NaN, in the
+    reference as in the kernel, and training detects it.
     """
     entry = ACTIVATIONS[name]
     f, derivative = references.ACTIVATIONS[name]
@@ -166,7 +166,7 @@ def test_what_is_no_number(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_value_does_not_depend_on_its_place(name: str) -> None:
-    """The vectors of a loop and its remainder, a long row and a column: the same bits."""
+    """The vector body and the remainder of a loop, a long row and a column give the same bits."""
     z = (3.0 * np.random.default_rng(0).standard_normal(517)).astype(np.float32)
     p = ACTIVATIONS[name].parameter
     together = forward_and_derivative(name, z, p)
@@ -176,8 +176,8 @@ def test_a_value_does_not_depend_on_its_place(name: str) -> None:
         assert singly[1][0] == together[1][i]
 
 
-def test_the_normal_distribution_is_as_exact_as_it_says() -> None:
-    """Distribution function and density, at once."""
+def test_the_normal_distribution_keeps_its_bounds() -> None:
+    """Distribution function and density, computed together."""
     z = np.concatenate(
         [all_exponents()[:: 1 + SWEEP // 100_000], where_values_vary()[:: 1 + SWEEP // 200_000], edges()]
     )
@@ -194,7 +194,7 @@ def test_the_normal_distribution_is_as_exact_as_it_says() -> None:
         assert abs(densities - references.phi(wide)).max() < 2e-7
 
 
-# --- and fast -------------------------------------------------------------------------------------------------
+# --- speed ----------------------------------------------------------------------------------------------------
 
 CALL_OF_MATH = re.compile(r"\$(?:exp|expm1|tanh|log|log1p|erf|erfc)f?\b")
 ARITHMETIC_OF_AN_EXP = 10
@@ -204,7 +204,7 @@ ARITHMETIC_OF_AN_EXP = 10
 @pytest.mark.skipif(not HAS_AVX2 or OTHER_PROCESSOR, reason="reads the assembly of an x86 processor with AVX2")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loops_are_packed_instructions(name: str) -> None:
-    """Forward and backward: no call of the mathematics library, which takes one element at a time."""
+    """Forward and backward loops do not call the mathematics library, which computes one element at a time."""
     entry = ACTIVATIONS[name]
     matrix, row = np.zeros((2, 3), np.float32), np.zeros(3, np.float32)
     for kernel, arguments in (

@@ -1,8 +1,8 @@
 """The CUDA kernels in Numba's simulator against the CPU kernels: every kernel, in both dtypes, without a GPU.
 
-The simulator is chosen when Numba starts, so this file is run a second time, as a program in a process of its own,
-which leaves the arguments of every launch as they were afterwards in a file. The simulator runs each GPU thread as
-a thread of Python: arrays must be tiny.
+Numba selects the simulator at start-up, so this file also runs as a program in a separate process, which saves the
+arguments of every launch as the kernel left them. The simulator runs each GPU thread as a Python thread, so arrays
+must be tiny.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 
 # One row, one column, neither a power of two, and more outputs than threads share (32 lanes, 3 outputs each).
 SHAPES = [(5, 7), (1, 6), (6, 1), (3, 70)]
-# Here a block has at most 8 threads: 11 rows go through it in several rounds.
+# A block has at most 8 threads here, so that 11 rows take several rounds.
 CROWDED = (11, 9)
 FEW_THREADS = 8
 
 
 def cases() -> Iterator[tuple[kernel_cases.Case, int]]:
-    """Every case with the most threads that a block may have, 0 for the kernel's own number."""
+    """Every case with the maximum number of threads of a block; 0 means the kernel's own number."""
     for shape in SHAPES:
         for dtype in (np.float32, np.float64) if shape == SHAPES[0] else (np.float32,):
             yield from ((case, 0) for case in kernel_cases.every_case(dtype, *shape))
@@ -82,7 +82,7 @@ def test_every_kernel_agrees_with_its_cpu_twin(tmp_path: Path) -> None:
 
 
 def difference(found: np.ndarray, expected: np.ndarray, exact: bool) -> str:
-    """What is wrong, in words; nothing where all is well."""
+    """Describe the first difference; empty if there is none."""
     try:
         if exact or expected.dtype.kind == "i":
             np.testing.assert_array_equal(found, expected)
@@ -102,7 +102,7 @@ def difference(found: np.ndarray, expected: np.ndarray, exact: bool) -> str:
 
 
 def simulate(path: str) -> None:
-    """Launch every case and keep the arguments."""
+    """Launch every case and save the arguments."""
     from bpcore.kernels import cuda
 
     mend_the_simulator()
@@ -122,12 +122,11 @@ def simulate(path: str) -> None:
 
 
 def mend_the_simulator() -> None:
-    """Make it quick and free of a race.
+    """Make the simulator faster and remove a race.
 
-    Its main thread polls the others and lets none run before its time slice is over: the slices must be short. Its
-    shared arrays are looked up by a slow walk up the stack, and two threads that race make two of them. In their
-    place: looked up by the calling line, under a lock, and full of NaN, so that no kernel gets away with reading what
-    nobody wrote.
+    Its main thread polls the others and lets none run before its time slice ends, so slices must be short. It finds
+    shared arrays by a slow walk up the stack, and two threads that race create two of them. Here they are found by the
+    calling line, under a lock, and filled with NaN, so that a kernel that reads unwritten elements is detected.
     """
     from numba.cuda.simulator import kernelapi
 

@@ -51,7 +51,7 @@ REFERENCES: dict[str, Callable[[Float64s], Float64s]] = {
     "erf": _erf,
 }
 
-# The bounds that the docstrings promise.
+# The error bounds in the docstrings.
 MAX_ULP = {"exp": 1.0, "expm1": 1.5, "tanh": 2.0, "log": 1.0, "log1p": 1.5, "erf": 2.0}
 
 NAMES = list(REFERENCES)
@@ -81,7 +81,7 @@ def exact_values(name: str, x: Float32s) -> Float64s:
 
 
 def ulp_error(values: Float32s, exact: Float64s) -> Float64s:
-    """Distance in float32 spacings at the exact value; inf where an inf, a NaN or the sign of 0 is wrong."""
+    """Error in ulp of the exact value; inf if an infinity, a NaN or the sign of a zero is wrong."""
     with np.errstate(all="ignore"):
         rounded = exact.astype(np.float32)
         exponent = np.maximum(np.frexp(exact)[1] - 24, -149)
@@ -111,7 +111,7 @@ def test_accuracy_over_all_bit_patterns(name: str) -> None:
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("name", NAMES)
 def test_accuracy_where_the_values_vary(name: str, sign: float) -> None:
-    """A thousandth to a hundred: every reduction and both ends of each polynomial."""
+    """From 0.001 to 100: every reduction and both ends of each polynomial."""
     assert_accurate(name, patterns(sign * 1e-3, sign * 110.0, SWEEP))
 
 
@@ -135,7 +135,7 @@ def test_accuracy_where_the_values_vary(name: str, sign: float) -> None:
         ("log1p", math.sqrt(2.0) - 1.0),
         ("log1p", -0.9999),
         ("log1p", 2.0**24),  # 1 + x is x from here on
-        # where the largest error over all arguments was found, with fused multiply-add and without
+        # the arguments with the largest errors, with fused multiply-add and without
         *(("exp", -27.330153), ("expm1", 17.001972), ("tanh", 0.5101782)),
         *(("log", 0.6308967), ("log1p", 0.4531217), ("erf", 0.2185282)),
         *(("exp", -59.939537), ("expm1", 0.3478867), ("tanh", 0.516238)),
@@ -149,8 +149,8 @@ def test_accuracy_of_the_neighbours_of(name: str, where: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["expm1", "tanh", "log1p"])
-def test_smallest_arguments_come_back(name: str) -> None:
-    """f(x) = x + O(x^2): x itself, to the last bit and with its sign, down to the smallest denormal."""
+def test_the_smallest_arguments_are_returned_unchanged(name: str) -> None:
+    """f(x) = x + O(x^2) gives x itself, bit for bit, down to the smallest denormal."""
     x = patterns(0.0, 2.0**-26, SWEEP // 100)
     np.testing.assert_array_equal(apply(name, x).view(np.uint32), x.view(np.uint32))
     np.testing.assert_array_equal(apply(name, -x).view(np.uint32), (-x).view(np.uint32))
@@ -199,7 +199,7 @@ def test_special_values(name: str) -> None:
     np.testing.assert_array_equal(np.signbit(values[known]), np.signbit(expected[known]))
 
 
-def test_exp_ends_where_float32_ends() -> None:
+def test_exp_at_the_ends_of_float32() -> None:
     largest, overflowing = np.float32(88.72283), np.nextafter(np.float32(88.72284), np.float32(INF))
     smallest, vanishing = np.float32(-103.972), np.float32(-103.973)
     values = apply("exp", np.array([largest, overflowing, smallest, vanishing]))
@@ -220,7 +220,7 @@ def test_table_maps_each_function_to_its_namesake() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_value_does_not_depend_on_its_place(name: str) -> None:
+def test_a_value_does_not_depend_on_its_position(name: str) -> None:
     """The vector body and the scalar remainder of a loop, and a single call, agree to the bit."""
     x = np.abs(np.random.default_rng(0).normal(size=517).astype(np.float32)) * np.float32(3.0)
     together = apply(name, x)
@@ -245,7 +245,7 @@ def test_nothing_is_float64(name: str) -> None:
     assert dispatcher in helpers
     for helper in helpers:
         for signature in helper.overloads:
-            if types.float64 in signature:  # compiled on the way to a refusal
+            if types.float64 in signature:  # compiled before the call was refused
                 continue
             for variable, kind in helper.overloads[signature].type_annotation.typemap.items():
                 assert "float64" not in str(kind), f"{helper.__name__}: {variable} is {kind}"
@@ -264,7 +264,7 @@ SCALAR_CALL = re.compile(r"\$(?:exp|expm1|tanh|log|log1p|erf)f?\b")
 def test_a_loop_becomes_packed_instructions(name: str) -> None:
     apply(name, np.ones(1, dtype=np.float32))
     (assembly,) = loop(name).inspect_asm().values()
-    # reduction and polynomial take at least ten; a loop that merely copies, or calls libm, has none
+    # reduction and polynomial take at least ten; a loop that only copies, or calls libm, has none
     assert len(PACKED_ARITHMETIC.findall(assembly)) >= 10
     assert not SCALAR_CALL.search(assembly)
 
@@ -287,7 +287,7 @@ np.savez(sys.argv[2], **results)
 def test_plain_python_gives_the_same(tmp_path: Path) -> None:
     """With NUMBA_DISABLE_JIT=1: no warning, float32 throughout, and at most 1 ulp from the compiled value.
 
-    Plain Python rounds a * b + c once. A processor that cannot keeps the error bounds, on its own side.
+    Plain Python rounds a * b + c once. A processor that cannot may differ by more, within the error bounds.
     """
     max_ulp = 1 if HAS_FMA else 4
     random = np.random.default_rng(1)

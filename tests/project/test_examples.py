@@ -1,4 +1,4 @@
-"""Every example runs, and does what it says."""
+"""Every example runs and does what it claims."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ RECORDS = 20  # of 10,000 in each file
 def write_cifar(
     folder: Path, *, packed: bool = False, records: int = RECORDS, told_apart: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Small files with the structure of CIFAR-10's; returns all labels and images.
+    """Write small files with the structure of CIFAR-10's; returns all labels and images.
 
-    told_apart: an image is lighter in the tenth that its label names.
+    told_apart: make images separable, each lighter in the tenth of its pixels that its label selects.
     """
     rng = np.random.default_rng(10)
     labels = rng.integers(0, 10, (len(FILES) * records, 1), dtype=np.uint8)

@@ -1,11 +1,13 @@
-"""What the tests of the command line share: its outcome, and small data sets."""
+"""Shared by tests of the command line: the outcome of a command, and small data sets."""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +24,21 @@ class Outcome:
 
 Run = Callable[..., Outcome]
 
+SMALL = ["--network", "16", "--epochs", "2"]
+"""Options for a short training."""
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def results(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
 
 def write_mnist(folder: Path, *, train: int = 300, test: int = 60) -> None:
-    """Images like MNIST's in form: a bright column for each class, and noise."""
+    """Write images of MNIST's form: noise, and a bright column that marks the class."""
     rng = np.random.default_rng(1)
     for first, samples in ((0, train), (2, test)):
         labels = np.arange(samples) % 10

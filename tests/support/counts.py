@@ -1,4 +1,4 @@
-"""A callback that keeps what a stand-in device has done."""
+"""A callback that records the counts of a stand-in device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.stand_in import Device
 
 
 class Counts(Callback):
-    """What the device has done by the end of each epoch."""
+    """Records the device's counts at the end of each epoch."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
@@ -31,6 +31,6 @@ class Counts(Callback):
         )
 
     def of_an_epoch(self) -> dict[str, int]:
-        """What the last epoch took."""
+        """The counts of the last epoch alone."""
         before, after = self.rows[-2:]
         return {name: after[name] - before[name] for name in after}

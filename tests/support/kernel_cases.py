@@ -20,7 +20,7 @@ from bpcore.kernels.signatures import SIGNATURES, Argument, Elements, Role
 from bpcore.testing.common import settings_to_try
 
 ON_THE_GPU = {name for name, signature in SIGNATURES.items() if signature.division}
-SUMMED = {"column_tiles", "row_groups", "one_block"}  # there sums are made in another order than the CPU's
+SUMMED = {"column_tiles", "row_groups", "one_block"}  # divisions that sum in another order than the CPU
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def every_case(dtype: Any, rows: int, columns: int) -> Iterator[Case]:
 
 
 def bfloat16_cases(rows: int, columns: int) -> Iterator[Case]:
-    """The cases of float32 kernels with bfloat16 wherever it may be; and each argument of them alone in bfloat16."""
+    """The float32 cases with all arguments bfloat16 that may be, and with each such argument alone in bfloat16."""
     seen = set()
     for case in every_case(np.float32, rows, columns):
         places = SIGNATURES[case.spec.template].flowing
@@ -73,7 +73,7 @@ class _Maker:
         return self.numbers(self.columns)
 
     def counters(self, **values: int) -> np.ndarray:
-        """Step, epoch and seed of more than 32 bits, and the second batch."""
+        """Counters with a step, epoch and seed of more than 32 bits, at the second batch."""
         result = np.zeros(counter.COUNTERS, np.int64)
         result[counter.STEP] = values.get("step", 2**33 + 1)
         result[counter.EPOCH], result[counter.SEED] = 2**34 + 3, 2**50 + 9
@@ -128,7 +128,7 @@ class _Maker:
         yield Case("loss_head not finite", kernel, (z, *rest))
 
     def updates(self) -> Iterator[Case]:
-        size = self.rows * self.columns + 3  # two segments with a gap between and an end that is in none
+        size = self.rows * self.columns + 3  # two segments with a gap between them and another at the end
         middle = size // 2
         segments = np.array([[0, middle, 1], [middle + 1, size - 1, 0]], np.int64)
         for name, rule in UPDATE_RULES.items():
@@ -158,14 +158,14 @@ class _Maker:
                         kernel = spec.gather(self.dtype, labels=targets is labels, weighted=weighted)
                         words = [f"gather {x.dtype}", "labels" if targets is labels else "dense"]
                         words += ["weighted"] * weighted + ["shuffled"] * shuffle
-                        # A scale that is a power of two: the product is exact, contracted with the sum or not.
+                        # With a power of two as scale the product is exact, whether contracted with the sum or not.
                         yield Case(" ".join(words), kernel, arguments, exact=True)
         yield Case("gather of a chunk", kernel, (*arguments[:-1], self.counters(first_batch=1)), exact=True)
 
     def answers(self) -> Iterator[Case]:
-        """What prediction makes of outputs: rows of equals, NaN and infinities, labels that are none."""
+        """Kernels of prediction, for rows with ties, NaN and infinities, and for invalid labels."""
         rows, columns = self.rows, self.columns
-        z = np.round(self.matrix())  # so that there are equals
+        z = np.round(self.matrix())  # gives ties
         z[1::4] = 1.0
         z[2::4, columns // 2 :] = np.nan
         z[3::4] = -np.inf

@@ -1,4 +1,4 @@
-"""Layers of a user's own."""
+"""User-defined layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bpcore.backends.base import Array, Control
 
 @dataclass(eq=False)
 class PastTheBackend(Layer):
-    """A layer that computes in plain NumPy: a tape does not see it."""
+    """A layer that computes in plain NumPy, which a tape does not record."""
 
     def allocate(self, batch: int) -> None:
         self.a = self.backend.empty((batch, self.outputs), self.dtype)

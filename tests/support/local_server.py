@@ -1,4 +1,4 @@
-"""A web server of the test's own, on this machine."""
+"""A web server on this machine for tests of downloads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Server:
-    """Serves a folder, or an error, and counts what it is asked for."""
+    """Serves a folder, or an error status, and records the requested names."""
 
     def __init__(self, folder: Path, status: int = 0) -> None:
         self.asked: list[str] = []

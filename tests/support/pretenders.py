@@ -1,4 +1,4 @@
-"""Contenders that only pretend, for the tests of the benchmark."""
+"""Pretended contenders for tests of the benchmark."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def measured(job: suite.Job, contenders: dict[str, Pretender], previous: Any = N
 
 
 class Pretender:
-    """A contender whose steps take as long as it says; it writes down when it was asked."""
+    """A contender that reports a given time per step, and logs when it was called."""
 
     def __init__(self, name: str, us: float, log: list[tuple[str, int]], chunk: int = 1, fails: str = "") -> None:
         self.name, self.us, self.log, self.chunk, self.fails = name, us, log, chunk, fails

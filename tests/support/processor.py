@@ -1,4 +1,4 @@
-"""The processor that kernels are compiled for, and sweeps over float32's numbers."""
+"""The processor that kernels are compiled for, and sweeps over float32 numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Float32s = npt.NDArray[np.float32]
 PLAIN_PYTHON = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 SWEEP = 2_000 if PLAIN_PYTHON else 1_000_000
-"""Points of a sweep. Plain Python takes a thousand times as long for each."""
+"""Points of a sweep; plain Python takes a thousand times as long per point."""
 
 OTHER_PROCESSOR = bool(os.environ.get("NUMBA_CPU_NAME"))
 
@@ -32,6 +32,6 @@ PACKED_ARITHMETIC = re.compile(r"\bv(?:fn?m(?:add|sub)\d+|mul|add|sub)ps\b.*%[yz
 
 
 def patterns(first: float, last: float, count: int) -> Float32s:
-    """Float32 numbers from one to the other, at even steps of the bit pattern; both of one sign."""
+    """float32 numbers from first to last at even steps of the bit pattern; both must have the same sign."""
     start, stop = np.array([first, last], dtype=np.float32).view(np.uint32).tolist()
     return np.linspace(start, stop, count).astype(np.uint32).view(np.float32)

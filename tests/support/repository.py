@@ -1,4 +1,4 @@
-"""The repository that is tested, the MNIST beside it, and what starting Python costs."""
+"""The tested repository, the MNIST files near it, and the cost of starting Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PYTHONPATH = os.pathsep.join([str(REPOSITORY / "tests"), *filter(None, [os.envir
 
 
 def mnist_folder() -> Path | None:
-    """Where real MNIST is: in $BPCORE_DATA_DIR or its mnist/, or beside the repository; None where there is none."""
+    """The folder of real MNIST: $BPCORE_DATA_DIR or its mnist/, or next to the repository; None if not found."""
     for base in (os.environ.get("BPCORE_DATA_DIR"), REPOSITORY.parent / "shared" / "data"):
         if base and any((Path(base) / inner / "train-images-idx3-ubyte.gz").is_file() for inner in ("mnist", ".")):
             return Path(base)
@@ -22,11 +22,10 @@ def mnist_folder() -> Path | None:
 
 
 def start_up_cost(*arguments: str) -> float:
-    """What a Python process with these arguments costs, in processes that import NumPy and end.
+    """The cost of a Python process with these arguments, relative to a process that imports NumPy and ends.
 
-    Start-up is work on one core, so its processor time is what a user waits on a machine that is not busy. How fast the
-    machine is, and how much faster it would be without what else runs on it, is in both; the best of five counts.
-    Coverage is switched off in these processes.
+    Start-up uses one core, so its processor time is the time that a user waits on an idle machine. The speed and the
+    load of the machine affect both processes alike; the best of five runs counts. Coverage is off in these processes.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 

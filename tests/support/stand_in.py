@@ -1,13 +1,13 @@
-"""A stand-in for a GPU: arrays that will not leave it by accident, and a count of everything that costs.
+"""A stand-in for a GPU that refuses implicit copies to the host and counts everything that takes time.
 
 `Device` plays CuPy's module for CupyBackend, and `Device.launch` its launcher, which runs the kernel's CPU twin. A
-stream may be captured: what is asked for is then noted in a graph, and what CUDA refuses meanwhile is refused here.
-The arrays wrap NumPy's and refuse every road to the host but `get` and `set`, so that code which works here does not
-silently copy on a GPU.
+stream can be captured: operations are then recorded in a graph, and what CUDA refuses during a capture is refused here.
+Arrays wrap NumPy's and refuse every copy to the host except `get` and `set`, so code that works here does not copy
+silently on a GPU.
 
-Everything happens at once, in the order in which it is asked for; on a GPU two streams go their own ways. So for each
-array it is known which stream has written and read it last (stand_in_streams.py), and work that did not wait for that
-is an error here, where on a GPU it would be a wrong number now and then.
+All work is done immediately and in order, whereas on a GPU two streams run independently. So each array knows which
+streams last wrote and read it (stand_in_streams.py), and work that did not wait for them is an error here; on a GPU it
+would sometimes give wrong numbers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from bpcore.backends.operations import Kernel
 from bpcore.kernels import bfloat16, cpu
 from bpcore.kernels.bfloat16 import BFLOAT16
+from bpcore.kernels.signatures import SIGNATURES
 from bpcore.kernels.spec import Spec
 from support.stand_in_streams import Clock, Event, HostClock, PinnedMemory, Use
 
@@ -39,14 +40,14 @@ def _refused(road: str) -> Callable[..., Any]:
 
 
 class StandInArray:
-    """A device array: shape and dtype are known on the host, the content is not."""
+    """A device array; the host knows its shape and dtype but not its content."""
 
     def __init__(self, device: Device, content: np.ndarray, use: Use) -> None:
         self._device = device
         self._content = content
         self._use = use
 
-    # What the host may know.
+    # Attributes that the host may know.
     shape = property(lambda self: self._content.shape)
     strides = property(lambda self: self._content.strides)
     dtype = property(lambda self: self._content.dtype)
@@ -68,7 +69,7 @@ class StandInArray:
         assert np.shares_memory(content, self._content) or not content.size, "a reshape that copies"
         return type(self)(self._device, content, self._use)
 
-    # The two doors.
+    # The two ways to copy.
     def get(self) -> np.ndarray:
         device = self._device
         device.forbid_while_capturing()
@@ -79,7 +80,7 @@ class StandInArray:
         return self._content.copy()
 
     def set(self, host: np.ndarray, stream: Stream | None = None) -> None:
-        """From memory that is not pinned the host waits for the copy; from pinned memory it goes on."""
+        """The host waits for a copy from pageable memory, but not from pinned memory."""
         device = self._device
         assert type(host) is np.ndarray
         assert (host.shape, host.dtype) == (self.shape, self.dtype), "CuPy converts and broadcasts nothing here"
@@ -111,7 +112,7 @@ class StandInArray:
         reads = [other._use] if isinstance(other, StandInArray) else []
         self._device.stream.clock.use(reads=reads, writes=[self._use])
 
-    # Everything else is a road to the host.
+    # Everything else would copy to the host.
     __array_ufunc__ = None
     __array__ = _refused("__array__")
     __array_interface__ = property(_refused("__array_interface__"))
@@ -133,15 +134,15 @@ class StandInArray:
 
 
 class CudaError(RuntimeError):
-    """What the driver says."""
+    """An error of the CUDA driver."""
 
 
 class OutOfMemoryError(MemoryError):
-    """What CuPy says."""
+    """CuPy's error for a full device."""
 
 
 class Stream:
-    """A stream of the stand-in device: what is asked for happens at once, or is captured."""
+    """A stream of the stand-in device: work is done at once, or captured."""
 
     def __init__(self, device: Device, ptr: int) -> None:
         self._device, self.ptr = device, ptr
@@ -179,7 +180,7 @@ class Stream:
 
 
 class Graph:
-    """What was captured."""
+    """A captured graph."""
 
     def __init__(self, device: Device, nodes: list[Callable[[], None]]) -> None:
         self._device, self.nodes = device, nodes
@@ -195,7 +196,7 @@ class Graph:
 
 
 class Device:
-    """The stand-in for CuPy's module, and for the launcher. The counts start at zero."""
+    """The stand-in for CuPy's module and the launcher. Counts start at zero."""
 
     ndarray: type[StandInArray] = StandInArray
     __version__ = "0.0 (stand-in)"
@@ -245,7 +246,7 @@ class Device:
 
     @property
     def crossings(self) -> int:
-        """How often this thread has crossed between host and device, or allocated: a replayed graph does neither."""
+        """The number of transfers and allocations by this thread; a replayed graph makes none."""
         return getattr(self._of_thread, "crossings", 0)
 
     @crossings.setter
@@ -253,7 +254,7 @@ class Device:
         self._of_thread.crossings = count
 
     def get_default_memory_pool(self) -> Any:
-        """A pool that never gives anything back to the device, and has a use for every byte."""
+        """A pool that never returns memory to the device and reuses every byte."""
         return SimpleNamespace(
             free_bytes=lambda: self.most_used - self.used,
             used_bytes=lambda: self.used,
@@ -261,7 +262,7 @@ class Device:
         )
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> StandInArray:
-        """Full of what nobody may read."""
+        """An array filled with values that must not be read."""
         content = np.empty(shape, dtype)
         content.fill(np.nan if content.dtype.kind == "f" else 0xFFFF if content.dtype == BFLOAT16 else 111)
         return self._new(content)
@@ -294,7 +295,7 @@ class Device:
         return out
 
     def launch(self, spec: Spec, arguments: Sequence[Any], stream: int) -> None:
-        """Run the kernel's CPU twin, with float32 in place of bfloat16: a GPU's kernel reads and writes each once."""
+        """Run the kernel's CPU twin, with float32 for bfloat16; a GPU kernel reads and writes each element once."""
         assert stream == self.stream.ptr
         for argument in arguments:
             for one in argument if isinstance(argument, tuple) else (argument,):
@@ -314,7 +315,7 @@ class Device:
         self.enqueue(stream, run)
 
     def enqueue(self, stream: int | None, work: Callable[[], None]) -> None:
-        """Do some work, or note it in the graph that is being captured."""
+        """Do the work, or record it in the graph that is being captured."""
         (wanted,) = [one for one in self._streams if one.ptr == stream]
         if wanted.captured is None:
             self.forbid_while_capturing()
@@ -323,7 +324,7 @@ class Device:
             wanted.captured.append(work)
 
     def forbid_while_capturing(self) -> None:
-        """Other threads' work may go on, for CuPy begins a capture in the relaxed mode."""
+        """Refuse what cannot be captured; other threads may go on, because CuPy captures in relaxed mode."""
         mine = threading.get_ident()
         capturing = [one for one in self._streams if one.captured is not None and one.captured_by == mine]
         for stream in capturing:
@@ -341,7 +342,7 @@ class Device:
         return self.pinned[-1].content
 
     def operand(self, value: Any) -> Any:
-        """What the device computes with: its own arrays, and numbers, which travel with the command."""
+        """The operand as NumPy's: an array of this device, or a number, which is passed with the command."""
         if isinstance(value, StandInArray):
             assert value._device is self
             return value._content
@@ -375,16 +376,16 @@ class Device:
 
 @contextlib.contextmanager
 def widened(spec: Spec, operands: Sequence[Any]) -> Iterator[list[Any]]:
-    """The operands with float32 where they are bfloat16; what is written there comes back rounded."""
+    """The operands with bfloat16 widened to float32; what is written to them is rounded back."""
     numbers = list(operands)
-    written = Kernel(spec, operands).roles
+    signature = SIGNATURES[spec.template]
     copies: dict[int, np.ndarray] = {}  # by address: one array may be two arguments
-    for place in bfloat16.ARGUMENTS.get(spec.template, ()):
+    for place in signature.flowing:
         array = operands[place]
         if array.dtype == BFLOAT16:
             numbers[place] = copies.setdefault(array.ctypes.data, bfloat16.widened(array))
             assert numbers[place].shape == array.shape
     yield numbers
-    for place, (before, after) in enumerate(zip(operands, numbers, strict=True)):
-        if after is not before and written[place].isupper():
+    for argument, before, after in zip(signature.arguments.values(), operands, numbers, strict=True):
+        if after is not before and argument.written:
             before[...] = bfloat16.rounded(after)

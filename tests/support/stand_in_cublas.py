@@ -1,7 +1,7 @@
-"""cuBLASLt's C functions for the stand-in device: it keeps to their rules, and multiplies with NumPy.
+"""cuBLASLt's C functions for the stand-in device: checks their rules and multiplies with NumPy.
 
-Matrices are read where the addresses say, by columns, with the rows, columns, leading dimensions and transposes that
-the descriptors give; so a wrong size or a wrong order of the operands gives wrong numbers, or is refused.
+Matrices are read at the given addresses in column-major order, with the rows, columns, leading dimensions and
+transposes of the descriptors, so a wrong size or order of operands gives wrong numbers or is refused.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.kernels import bfloat16
 from bpcore.kernels.bfloat16 import BFLOAT16
 from support.stand_in import Device
@@ -30,8 +31,8 @@ ADDED_UP_AS_COMPUTED = 2
 class Cublas:
     """The functions that bpcore.kernels.cublas calls.
 
-    refused         epilogues for which there is no algorithm
-    refused_types   likewise, data types of A and B
+    refused         epilogues without an algorithm
+    refused_types   data types of A and B without an algorithm
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Cublas:
     ) -> None:
         self.device, self.refused, self.refused_types = device, refused, refused_types
         self.multiplied: set[tuple[int, ...]] = set()
-        """The data types of A, B and of the result, of all products that were asked about."""
+        """The data types of A, B and the result of all requested products."""
         self.things: list[dict[Any, Any]] = []
         self.computed_in: set[int] = set()
 
@@ -170,7 +171,7 @@ def _vector(address: int, length: int, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def _matrix(address: int, dtype: np.dtype[Any], shape: tuple[int, int], leading: int) -> np.ndarray:
-    """A matrix as cuBLAS sees it: column after column, each `leading` elements from the one before."""
+    """A column-major matrix as cuBLAS sees it; columns start `leading` elements apart."""
     rows, columns = shape
     memory = _vector(address, (columns - 1) * leading + rows, dtype)
     step = dtype.itemsize
@@ -178,8 +179,13 @@ def _matrix(address: int, dtype: np.dtype[Any], shape: tuple[int, int], leading:
 
 
 def _mask(description: dict[Any, Any], shape: tuple[int, int]) -> np.ndarray:
-    """The bytes of a bit mask that a matrix needs, one row for each column."""
+    """The bytes of a matrix's bit mask, with one row for each column."""
     rows, columns = shape
     row_bytes = description[12] // 8
     memory = _vector(description[11], columns * row_bytes, np.dtype(np.uint8))
     return memory.reshape(columns, row_bytes)[:, : -(-rows // 8)]
+
+
+def backend_on(device: Device, library: Cublas | None = None, **options: Any) -> CupyBackend:
+    """A CuPy backend on the stand-in device, with this cuBLASLt or a new one."""
+    return CupyBackend(device, device.launch, library or Cublas(device), **options)

@@ -1,8 +1,8 @@
-"""A stand-in for CuPy with its face of NumPy: the names, signatures and refusals of CuPy, computed by NumPy.
+"""A stand-in for CuPy's NumPy interface: CuPy's names, signatures and refusals, computed by NumPy.
 
-`cupy_names.txt` says what CuPy has. Functions take arrays of the device and numbers; a list or an array of the host is
-refused with TypeError, as CuPy does, and arrays refuse __array__ and every other implicit road. What CuPy's arrays
-bring to the host when they are asked (float(), bool(), item(), printing) works here too, and is counted.
+`cupy_names.txt` lists what CuPy has. Functions take device arrays and numbers; like CuPy they refuse lists and host
+arrays with TypeError, and arrays refuse __array__ and every other implicit copy. What CuPy's arrays copy to the host on
+request (float(), bool(), item(), printing) works here too, and is counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ METHODS = LINES[-1].removeprefix("ndarray: ").split()
 
 
 def _numpy_has(name: str) -> bool:
-    """Each version of NumPy drops some names."""
+    """Whether this NumPy has the name; each version drops some."""
     path, _, last = name.rpartition(".")
     return hasattr(getattr(np, path) if path else np, last)
 
@@ -41,14 +41,14 @@ SCATTER_DTYPES = "efdFDiIQL"
 
 
 def _allowed(value: Any) -> Any:
-    """What may be computed with: arrays of the device and numbers."""
+    """The value if functions accept it: a device array or a number; else TypeError."""
     if isinstance(value, StandInArray | bool | int | float | complex | np.generic) or value is None:
         return value
     raise TypeError(f"Unsupported type {type(value)}")
 
 
 class NumpyArray(StandInArray):
-    """cupy.ndarray: operators, indexing and methods on the device, and roads to the host that count."""
+    """cupy.ndarray: operators, indexing and methods on the device, and counted copies to the host."""
 
     itemsize = property(lambda self: self._content.itemsize)
     nbytes = property(lambda self: self._content.nbytes)
@@ -82,7 +82,7 @@ class NumpyArray(StandInArray):
     def reshape(self, *shape: Any, **options: Any) -> Any:
         return self._device.wrap(self._content.reshape(*shape, **options), self)
 
-    # What comes to the host because it was asked for.
+    # Copies to the host on request.
     def _asked(name: str) -> Callable[..., Any]:  # noqa: N805
         def method(self: Any, *args: Any) -> Any:
             return getattr(self.get(), name)(*args)
@@ -247,7 +247,7 @@ class NumpyDevice(Device):
         return any(map(self.has_arrays, value)) if isinstance(value, list | tuple) else isinstance(value, StandInArray)
 
     def content(self, value: Any) -> Any:
-        """NumPy's arrays in place of the device's."""
+        """Replace device arrays by NumPy's."""
         if isinstance(value, StandInArray):
             return value._content
         if isinstance(value, list | tuple):
@@ -257,7 +257,7 @@ class NumpyDevice(Device):
         return value
 
     def wrap(self, result: Any, *sources: Any) -> Any:
-        """The device's arrays in place of NumPy's: one that went in, a view of it, or a new one."""
+        """Replace NumPy arrays by device arrays: one of the arguments, a view of it, or a new one."""
         if isinstance(result, tuple | list):
             return (
                 [self.wrap(one, *sources) for one in result]
@@ -277,7 +277,7 @@ class NumpyDevice(Device):
                     return type(source)(self, result, source._use)
         return self._new(np.asarray(result))
 
-    # What the base class has in the narrow form that the backend needs.
+    # Methods that the base class has only in the form that the backend needs.
     def empty(self, shape: Any, dtype: Any = float, order: str = "C") -> Any:
         return super().empty(shape, dtype)
 
@@ -299,7 +299,7 @@ class NumpyDevice(Device):
 
     @property
     def standard(self) -> Any:
-        """What array-api-compat makes of this module: its code for CuPy, with this in CuPy's place."""
+        """array-api-compat's version of this module: its code for CuPy, applied to this stand-in."""
         cuda = SimpleNamespace(Device=SimpleNamespace, device=SimpleNamespace(Device=object), runtime=self.cuda.runtime)
         modules = {"cupy": self, "cupy.linalg": self.linalg, "cupy.fft": self.fft, "cupy.cuda": cuda}
         modules["cupy.cuda.device"] = cuda.device

@@ -1,9 +1,9 @@
-"""Who waits for whom on the stand-in device: clocks that tell whether one piece of work comes after another.
+"""Synchronisation on the stand-in device: clocks that tell whether one piece of work follows another.
 
-Each stream counts its work, and knows up to which count of every other stream it has waited (a vector clock: Fidge,
-Mattern 1988). An event takes such a state along; whoever waits for it has seen what the event's stream had. The host
-has a clock as well: what it asks for comes after everything that it has waited for. All its threads share that one, so
-a thread that forgets to wait for another thread is not noticed here.
+Each stream counts its work and knows up to which count it has waited for every other stream (a vector clock: Fidge,
+Mattern 1988). An event copies that state; whoever waits for the event has then waited for the same. The host has a
+clock too: work it submits follows everything that it has waited for. All host threads share that clock, so a missing
+wait between host threads is not detected here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 Seen = dict[int, int]
-"""Up to which count the work of each stream is known to be done."""
+"""For each stream, the count up to which its work is known to be done."""
 
 
 class RaceError(AssertionError):
@@ -26,7 +26,7 @@ class RaceError(AssertionError):
 class Use:
     """The last uses of one allocation: the stream and count of the last write, and of each stream's last read.
 
-    bytes: how large it is; an empty one lies nowhere, at address 0.
+    bytes: its size; an empty allocation has address 0.
     """
 
     shape: tuple[int, ...]
@@ -36,18 +36,18 @@ class Use:
 
 
 class Clock:
-    """How far a stream has come, or the host."""
+    """The progress of a stream, or of the host."""
 
     def __init__(self, stream: int, host: HostClock) -> None:
         self.stream, self._host = stream, host
         self.seen: Seen = {}
 
     def wait_for(self, seen: Seen) -> None:
-        """What comes from now on comes after that."""
+        """Make later work follow that state."""
         _join(self.seen, seen)
 
     def use(self, reads: Iterable[Use] = (), writes: Iterable[Use] = ()) -> None:
-        """A piece of work that reads and writes these arrays."""
+        """Do one piece of work that reads and writes these arrays; error if it did not wait for their last uses."""
         self.wait_for(self._host.seen)
         count = self.seen.get(self.stream, 0) + 1
         self.seen[self.stream] = count
@@ -69,7 +69,7 @@ class Clock:
 
 
 class Event:
-    """A state of a stream that others can wait for. One that was never recorded is past already."""
+    """A state of a stream that others can wait for; an event that was never recorded counts as past."""
 
     def __init__(self, host: HostClock) -> None:
         self._host = host
@@ -83,7 +83,7 @@ class Event:
 
 
 class PinnedMemory:
-    """Host memory that a stream reads by itself, later. It must not change before the host knows that it was read."""
+    """Pinned host memory, which a stream reads later; it must not change until the host has waited for that."""
 
     def __init__(self, content: np.ndarray) -> None:
         self.content = content
@@ -93,13 +93,13 @@ class PinnedMemory:
         return np.shares_memory(self.content, array)
 
     def leaves(self, clock: Clock) -> None:
-        """A copy from here was asked for, as the last work on a stream."""
+        """Note that the last work submitted to a stream copies from here."""
         for _, _, content in self._leaving:
             self._must_be(content)
         self._leaving.append((clock.stream, clock.seen[clock.stream], self.content.copy()))
 
     def known(self, seen: Seen) -> None:
-        """So much is known to be done."""
+        """Note that this much work is known to be done."""
         for copy in list(self._leaving):
             stream, count, content = copy
             if seen.get(stream, 0) >= count:
@@ -112,7 +112,7 @@ class PinnedMemory:
 
 
 class HostClock:
-    """What the host has waited for."""
+    """The work that the host has waited for."""
 
     def __init__(self, pinned: Sequence[PinnedMemory]) -> None:
         self.seen: Seen = {}
@@ -120,7 +120,7 @@ class HostClock:
         self._lock = threading.Lock()
 
     def wait_for(self, seen: Seen) -> None:
-        """What is asked for from now on comes after that."""
+        """Make work submitted from now on follow that state."""
         with self._lock:
             _join(self.seen, seen)
             for memory in list(self._pinned):

@@ -1,4 +1,4 @@
-"""Evaluation, prediction and the confusion matrix: on the device from end to end, recorded or not."""
+"""Evaluation, prediction and the confusion matrix, entirely on the device, recorded or not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def device() -> Device:
 
 
 def network(backend: Any = "numpy", outputs: int = 4, loss: str = "softmax_cross_entropy", **options: Any) -> Network:
-    """Not trained, but as if: predictions that differ from row to row."""
+    """An untrained network whose predictions differ from row to row, as if trained."""
     layers = options.pop("layers", None) or [Dense(16, "gelu", bias=0.1), Dropout(0.5), Dense(outputs)]
     net = Network(layers, backend=backend, inputs=6, seed=3, **options)
     net.loss, net.classifies = get_loss(loss), get_loss(loss).rule.predicts != "number"
@@ -47,11 +47,11 @@ def data(rng: np.random.Generator, rows: int = 45, classes: int = 4) -> tuple[np
     return rng.standard_normal((rows, 6)), rng.integers(0, classes, rows)
 
 
-# --- what comes out -------------------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_both_devices_say_the_same(loss: str, device: Device, rng: np.random.Generator) -> None:
+def test_both_devices_give_the_same_answers(loss: str, device: Device, rng: np.random.Generator) -> None:
     x, y = data(rng)
     here, there = network(loss=loss), network(on(device), loss=loss)
     for batch_size in (7, 45, 100):
@@ -77,7 +77,7 @@ def test_a_network_of_counts_predicts_their_mean(rng: np.random.Generator) -> No
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_answers_are_made_of_the_output(precision: str, rng: np.random.Generator) -> None:
+def test_answers_match_the_output(precision: str, rng: np.random.Generator) -> None:
     x, _ = data(rng)
     close = {"rtol": 1e-6, "atol": 1e-7} if precision == "float32" else {"rtol": 1e-14}
     net = network(precision=precision)
@@ -95,7 +95,7 @@ def test_answers_are_made_of_the_output(precision: str, rng: np.random.Generator
     np.testing.assert_allclose(net.predict_proba(x, batch_size=7), references.sigmoid(z.astype(float)), **close)
 
 
-def test_outputs_that_are_not_numbers_are_decided_as_numpy_does(device: Device, rng: np.random.Generator) -> None:
+def test_nan_outputs_are_decided_as_in_numpy(device: Device, rng: np.random.Generator) -> None:
     x, _ = data(rng)
     for backend in ("numpy", on(device)):
         net = network(backend)
@@ -125,7 +125,7 @@ def test_confusion_matrix(samples: int, classes: int, batch_size: int, one_hot: 
 
 
 def test_confusion_matrix_of_one_output(rng: np.random.Generator) -> None:
-    """Yes or no: two rows, two columns."""
+    """Two rows and two columns, for yes and no."""
     x, y = data(rng, classes=2)
     net = network(outputs=1, loss="binary_cross_entropy")
     expected = np.zeros((2, 2), np.int64)
@@ -134,7 +134,7 @@ def test_confusion_matrix_of_one_output(rng: np.random.Generator) -> None:
     assert expected.all(), "all four cases are there"
 
 
-def test_what_has_no_confusion_matrix_says_so(rng: np.random.Generator) -> None:
+def test_losses_without_a_confusion_matrix_are_refused(rng: np.random.Generator) -> None:
     x, y = data(rng)
     with pytest.raises(InputError, match="of classes, but this network gives numbers"):
         network(loss="squared_error").confusion_matrix(x, rng.standard_normal((45, 4)))
@@ -161,8 +161,8 @@ ANSWERS: dict[str, tuple[str, Callable[[Network, np.ndarray], np.ndarray]]] = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_the_answer_alone_comes_to_the_host(name: str, device: Device, rng: np.random.Generator) -> None:
-    """In one transfer, whatever the number of batches, and with these launches for each."""
+def test_only_the_answer_is_copied_to_the_host(name: str, device: Device, rng: np.random.Generator) -> None:
+    """One transfer for any number of batches, and these launches per batch."""
     x, _ = data(rng)
     loss, ask = ANSWERS[name]
     net = network(on(device), loss=loss)
@@ -180,7 +180,7 @@ def test_the_answer_alone_comes_to_the_host(name: str, device: Device, rng: np.r
     assert device.to_device == transfers + 2 * once, "more batches bring no more from the host"
 
 
-def test_an_evaluation_reads_its_slots_alone(device: Device, rng: np.random.Generator) -> None:
+def test_an_evaluation_copies_only_its_slots(device: Device, rng: np.random.Generator) -> None:
     x, y = data(rng)
     net = network(on(device))
     net.evaluate(x, y, batch_size=10)
@@ -193,7 +193,7 @@ def test_an_evaluation_reads_its_slots_alone(device: Device, rng: np.random.Gene
 
 @pytest.fixture
 def replays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many steps each replay had. Everything is worth a recording, and all threads."""
+    """The steps of each replay; everything is recorded, and uses all threads."""
     monkeypatch.setattr(passes, "STEPS_WORTH_RECORDING", 3)
     monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)
     steps: list[int] = []
@@ -203,7 +203,7 @@ def replays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 class Unrecorded(type(get_backend("numpy"))):  # type: ignore[misc]
-    """The CPU's backend, without a tape."""
+    """The CPU backend without a tape."""
 
     def record(self, step: Callable[[], None], **options: Any) -> Callable[[int], None]:
         return Backend.record(self, step, **options)
@@ -218,8 +218,8 @@ def evaluator(backend: Any, rng: np.random.Generator, loss: str, rows: int = 45)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_recorded_evaluation_is_the_plain_one_bit_for_bit(loss: str, replays: list[int]) -> None:
-    """On one thread, in every epoch, with weights that change in between."""
+def test_a_recorded_evaluation_equals_the_plain_one_bit_for_bit(loss: str, replays: list[int]) -> None:
+    """On one thread, in every epoch, with weights that change between epochs."""
     recorded, plain = (evaluator(backend, np.random.default_rng(5), loss) for backend in ("numpy", Unrecorded()))
     for epoch in range(5):
         for one in (recorded, plain):
@@ -229,10 +229,10 @@ def test_a_recorded_evaluation_is_the_plain_one_bit_for_bit(loss: str, replays: 
 
 
 @pytest.mark.parametrize("parts", [2, 3])
-def test_an_evaluation_on_several_threads_is_always_the_same(
+def test_an_evaluation_on_several_threads_is_reproducible(
     parts: int, replays: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Recorded, checked, replayed: the same bits each time; beside one thread sums are added in another order."""
+    """Recording, check and replay give the same bits; compared with one thread, sums are in another order."""
     monkeypatch.setenv("BPCORE_NUM_THREADS", str(parts))
     recorded = evaluator("numpy", np.random.default_rng(5), "softmax_cross_entropy")
     plain = evaluator(Unrecorded(), np.random.default_rng(5), "softmax_cross_entropy").evaluate()
@@ -245,7 +245,7 @@ def test_an_evaluation_on_several_threads_is_always_the_same(
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
 @pytest.mark.parametrize("name", ANSWERS)
-def test_recorded_answers_are_plain_ones(
+def test_recorded_answers_equal_plain_ones(
     name: str, parts: int, replays: list[int], monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     monkeypatch.setenv("BPCORE_NUM_THREADS", str(parts))
@@ -258,7 +258,7 @@ def test_recorded_answers_are_plain_ones(
 
 
 def test_few_batches_are_not_recorded(replays: list[int], rng: np.random.Generator) -> None:
-    """For them it costs more than it saves."""
+    """Recording would cost more than it saves."""
     x, y = data(rng, 29)
     net = network()
     net.predict(x, batch_size=10)
@@ -267,7 +267,7 @@ def test_few_batches_are_not_recorded(replays: list[int], rng: np.random.Generat
 
 
 @pytest.mark.usefixtures("replays")
-def test_a_layer_past_the_backend_is_noticed(rng: np.random.Generator) -> None:
+def test_a_layer_that_bypasses_the_backend_is_detected(rng: np.random.Generator) -> None:
     x, _ = data(rng, 97)
     layers = [Dense(8, "tanh"), PastTheBackend(), Dense(4)]
     net = network(layers=layers)
@@ -279,10 +279,10 @@ def test_a_layer_past_the_backend_is_noticed(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("parts", [1, 2])
-def test_a_run_validates_the_same_recorded_or_not(
+def test_validation_is_the_same_recorded_or_not(
     parts: int, replays: list[int], monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
-    """Training and validation take turns on the same buffers of the layers."""
+    """Training and validation alternate on the same layer buffers."""
     monkeypatch.setenv("BPCORE_NUM_THREADS", str(parts))
     monkeypatch.setattr(evaluation.Evaluator.__init__, "__defaults__", (10,))
     x, y = data(rng, 97)

@@ -36,7 +36,7 @@ def test_one_layer_follows_the_formula(name: str, rng: np.random.Generator) -> N
             yield x.T @ (x @ seen[-1] - y) / 8
 
     w = start
-    for t in range(1, 8):  # the gradient depends on where the formula stands: run it step by step
+    for t in range(1, 8):  # the gradient depends on the formula's current point, so it runs step by step
         w = references.OPTIMIZERS[name](optimizer, start, (x.T @ (x @ point - y) / 8 for point in seen[:t]))
         seen.append(w)
     np.testing.assert_allclose(network.parameters_by_name()["0.W"], w, rtol=1e-10, atol=1e-12)
@@ -96,8 +96,8 @@ def test_schedules() -> None:
         ([1.0, 1.0, 1.0, -0.5], "gave -0.5 for step 4"),
     ],
 )
-def test_factors_that_cannot_be_used(given: Any, message: str, rng: np.random.Generator) -> None:
-    """Before any step: the update would read past a table that is too short."""
+def test_bad_factors(given: Any, message: str, rng: np.random.Generator) -> None:
+    """Refused before any step, because the update would read past the end of a short table."""
 
     class Own:
         def factors(self, steps: int, steps_per_epoch: int) -> Any:
@@ -170,7 +170,7 @@ def test_bad_settings_get_one_line(make: object, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_things_of_the_wrong_kind() -> None:
+def test_arguments_of_the_wrong_type() -> None:
     with pytest.raises(InputTypeError, match="optimizer 3"):
         get_optimizer(3)  # type: ignore[arg-type]
     with pytest.raises(InputTypeError, match="schedule 3"):
@@ -181,8 +181,8 @@ def test_things_of_the_wrong_kind() -> None:
         Adam(0.1)  # type: ignore[misc]
 
 
-def test_an_optimizer_is_copied_and_takes_numbers_of_numpy() -> None:
-    """np.float32 is none of Python's floats; a report must be able to store it. Editors see the settings."""
+def test_an_optimizer_can_be_copied_and_takes_numpy_numbers() -> None:
+    """np.float32 is not a Python float, and reports must store it; editors see the settings."""
     assert list(inspect.signature(Adam).parameters)[-3:] == ["beta1", "beta2", "epsilon"]
     chosen = Adam(learning_rate=np.float32(0.5), max_norm=np.int64(2))  # type: ignore[arg-type]
     assert chosen == Adam(learning_rate=0.5, max_norm=2.0)
@@ -190,7 +190,7 @@ def test_an_optimizer_is_copied_and_takes_numbers_of_numpy() -> None:
     assert json.loads(json.dumps(chosen.config()))["learning_rate"] == 0.5
 
 
-def test_l2_and_a_penalty_are_one_of_two(rng: np.random.Generator) -> None:
+def test_l2_and_penalty_exclude_each_other(rng: np.random.Generator) -> None:
     with pytest.raises(InputError, match="accepted: one of the two"):
         Adam(l2=0.1, penalty=0.1)
     w = rng.standard_normal(5)

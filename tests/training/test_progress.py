@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: on a terminal, and in a file."""
+"""The progress display of a run, on a terminal and in a file."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_columns_are_aligned() -> None:
         assert [match.end() for match in re.finditer(r"\S+( %)?", line)][1:] == ends[1:]
 
 
-def test_the_numbers_are_the_histories() -> None:
+def test_the_numbers_match_the_history() -> None:
     stream = io.StringIO()
     progress = Progress(stream)
     runs: list[Run] = []
@@ -111,7 +111,7 @@ def test_the_last_epoch_is_shown_when_a_run_ends_early() -> None:
 
 
 def test_the_bar_is_drawn_ten_times_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """running() reads the device; a clock that advances 1 ms at each look lets it happen every 100 looks."""
+    """running() reads the device; with a clock that advances 1 ms per call it runs on every 100th call."""
     clock = itertools.count()
     monkeypatch.setattr("bpcore.training.progress.time.perf_counter", lambda: 0.001 * next(clock))
     looks = 0
@@ -137,14 +137,14 @@ def test_the_bar_is_drawn_ten_times_a_second_at_most(monkeypatch: pytest.MonkeyP
     assert 1 <= reads <= looks * 0.001 / REFRESH_SECONDS
 
 
-def test_the_terminal_is_left_in_order() -> None:
+def test_the_terminal_is_restored() -> None:
     stream = io.StringIO()
     with pytest.raises(NonFiniteLossError), Progress(stream, bar=True) as progress:
         fit(progress, optimizer=Adam(learning_rate=1e35), classes=False)
     assert stream.getvalue().rfind(SHOW_CURSOR) > stream.getvalue().rfind(HIDE_CURSOR) >= 0
 
 
-def test_a_note_stands_above_the_bar_at_once() -> None:
+def test_a_note_appears_above_the_bar_at_once() -> None:
     class Note(Callback):
         def on_progress(self, run: Run) -> None:
             if "by the way" not in stream.getvalue():
@@ -160,7 +160,7 @@ def test_a_note_stands_above_the_bar_at_once() -> None:
     assert "by the way" in stream.getvalue()
 
 
-def test_no_bar_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_there_is_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -175,7 +175,7 @@ def test_no_bar_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_in_a_real_terminal(tmp_path: Path, columns: int) -> None:
-    """A pseudo-terminal: the bar is there, ends, and leaves the rows."""
+    """On a pseudo-terminal the bar appears, ends, and leaves the rows."""
     program = (
         "import numpy as np; from bpcore import *; r = np.random.default_rng(0);"
         "Network([Dense(64, 'relu'), Dense(2)], backend='numpy').fit("
@@ -232,8 +232,8 @@ def test_duration() -> None:
         assert duration(seconds) == words
 
 
-def test_compilation_is_noticed_once_and_timed() -> None:
-    """Also where numba-cuda is loaded, which tells of its compilations by another name."""
+def test_compilation_is_reported_once_and_timed() -> None:
+    """Also if numba-cuda is loaded, which reports compilations under another name."""
     pytest.importorskip("numba.cuda.core.event")
     said: list[str] = []
 
@@ -260,8 +260,8 @@ def test_compilation_is_noticed_once_and_timed() -> None:
     assert compilation.seconds == seconds  # no longer watched
 
 
-def test_compilation_of_a_function_by_address_is_noticed() -> None:
-    """As those of a recorded step are."""
+def test_compilation_of_a_function_by_address_is_reported() -> None:
+    """The functions of a recorded step are compiled like this."""
 
     def nothing(block: int) -> None:
         return

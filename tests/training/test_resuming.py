@@ -1,4 +1,4 @@
-"""`bpcore train --resume`: the run that goes on is the run that was not interrupted, and what is refused."""
+"""`bpcore train --resume`: a resumed run equals an uninterrupted one, and its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOUR = [*OPTIONS, "--epochs", "4"]
 
 @pytest.fixture(autouse=True)
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with data: 70 samples of three classes, so that the last batch of an epoch is a short one."""
+    """A folder with 70 samples of three classes, so that the last batch of an epoch is short."""
     monkeypatch.chdir(tmp_path)
     write_data(seed=0)
     return tmp_path
@@ -49,7 +49,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def assert_same(one: dict[str, Any], other: dict[str, Any], folders: tuple[str, str]) -> None:
-    """The same model, byte for byte, and the same figures of every epoch."""
+    """Assert the same model, byte for byte, and the same figures in every epoch."""
     for measure in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
         assert one["history"][measure] == other["history"][measure]
     assert one["epochs"] == other["epochs"] == len(one["history"]["loss"])
@@ -62,7 +62,7 @@ OTHERS = ("--precision", "float64", "--optimizer", "momentum", "--max-norm", "0.
 
 
 @pytest.mark.parametrize("how", [(), OTHERS])
-def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(how: tuple[str, ...]) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(how: tuple[str, ...]) -> None:
     """Bit for bit, with Adam, one_cycle, shuffles and dropout; stopped after two epochs."""
     whole = train(*FOUR, *how, "--output", "whole")
     begun = train(*FOUR, *how, "--output", "part", "--stop-at-loss", str(whole["history"]["loss"][1]))
@@ -72,7 +72,7 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(how: tuple[str, 
     assert_same(whole, ended, ("whole", "part"))
 
 
-def test_a_complete_run_goes_on_to_more_epochs_where_its_schedule_has_no_end(
+def test_a_complete_run_resumes_with_more_epochs_if_its_schedule_has_no_end(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole = train(*FOUR, "--schedule", "constant", "--output", "whole")
@@ -85,10 +85,8 @@ def test_a_complete_run_goes_on_to_more_epochs_where_its_schedule_has_no_end(
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_run_that_ends_within_an_epoch_goes_on_from_its_beginning(
-    killed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By Ctrl-C, and without being asked: then from what was written meanwhile."""
+def test_a_run_that_ends_within_an_epoch_resumes_from_its_start(killed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped by Ctrl-C, or killed and resumed from what had been written by then."""
     whole = train(*FOUR, "--output", "whole")
 
     def one_step(run: Run, wanted: int) -> int:
@@ -114,7 +112,7 @@ def test_a_run_that_ends_within_an_epoch_goes_on_from_its_beginning(
 
 @pytest.mark.filterwarnings("ignore:cuBLASLt cannot be loaded:UserWarning")
 def test_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the CuPy backend, on the stand-in; what was begun there goes on on the CPU as well, to rounding."""
+    """With the CuPy backend on the stand-in; a run started there can also resume on the CPU, to rounding."""
     device = Device()
     backend = CupyBackend(device, device.launch)
     with monkeypatch.context() as patch:
@@ -128,7 +126,7 @@ def test_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert on_cpu["history"]["loss"] == pytest.approx(whole["history"]["loss"], rel=1e-4)
 
 
-def test_what_cannot_go_on_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_resumed_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     train(*OPTIONS, "--epochs", "2", "--output", "run")
     before = Path("run/training.safetensors").read_bytes()
     for arguments, said in (
@@ -153,8 +151,8 @@ def test_what_cannot_go_on_is_told_in_one_line(capsys: pytest.CaptureFixture[str
     assert "there is only a model (model.safetensors)" in refused(capsys, "--resume", "run")
 
 
-def test_patience_goes_on_with_the_best_weights(capsys: pytest.CaptureFixture[str]) -> None:
-    """The best epoch is before the break: it is counted from there, and its weights come back."""
+def test_patience_resumes_with_the_best_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the best epoch before the break, patience counts from it, and its weights are restored."""
     how = [*OPTIONS, "--epochs", "9", "--schedule", "constant", "--learning-rate", "0.5", "--patience", "3"]
     whole = train(*how, "--output", "whole")
     best = int(np.argmin(whole["history"]["val_loss"])) + 1
@@ -181,7 +179,7 @@ def test_a_file_that_cannot_be_written_does_not_end_the_training(capsys: pytest.
     assert Path("run/model.safetensors").is_file()
 
 
-def test_what_is_kept_is_no_model(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_saved_state_is_not_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     train(*OPTIONS, "--epochs", "1", "--output", "run")
     assert app.main(["evaluate", "run/training.safetensors"]) == 2
     assert "run/training.safetensors holds no bpcore network" in capsys.readouterr().err

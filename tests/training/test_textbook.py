@@ -1,4 +1,4 @@
-"""The textbook's methods: each formula written out in NumPy, worked examples to their published digits."""
+"""Textbook methods: formulas written out in NumPy, and worked examples to their published digits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def network(*layers: bpcore.Layer, **options: Any) -> Network:
 
 
 def gradients(net: Network, x: np.ndarray, y: np.ndarray, **options: Any) -> dict[str, np.ndarray]:
-    """Every parameter's gradient on one batch, as a fit computes it; the weights stay."""
+    """Every parameter's gradient on one batch, as fit computes it, without changing the weights."""
 
     class Read(Callback):
         reads_gradients = True
@@ -132,7 +132,7 @@ def test_softmax_on_logits_and_on_an_activated_output(g: str, rng: np.random.Gen
 
 @pytest.mark.parametrize("f", ["sigmoid", "tanh", "elu", "leaky_relu"])
 def test_squared_error_through_the_activation(f: str, rng: np.random.Generator) -> None:
-    """BP1, delta(L) = (a - y) * f'(z), and from there BP2 to BP4, the mean over the batch."""
+    """BP1, delta(L) = (a - y) * f'(z), followed by BP2 to BP4; the mean over the batch."""
     x, y = rng.standard_normal((6, 5)), rng.standard_normal((6, 3))
     net = network(Dense(4, "tanh", bias=0.1), Dense(3, f), inputs=5)
     p = net.parameters_by_name()
@@ -148,7 +148,7 @@ def test_squared_error_through_the_activation(f: str, rng: np.random.Generator) 
 
 
 def test_the_hinge_loss(rng: np.random.Generator) -> None:
-    """sum over j != y of max(0, s_j - s_y + 1), each violated margin pushing its score down and the right one up."""
+    """sum over j != y of max(0, s_j - s_y + 1); each violated margin lowers its score and raises the right one."""
     x, y = 2 * rng.standard_normal((8, 5)), rng.integers(0, 4, 8)
     net = network(Dense(4), inputs=5)
     net.loss = bpcore.Hinge()
@@ -165,12 +165,12 @@ def test_the_hinge_loss(rng: np.random.Generator) -> None:
     assert 0 < (delta > 0).sum() < 24, "some margins are kept, some are not"
 
 
-# --- how a layer begins, and what regularises it ------------------------------------------------------------------
+# --- initialisation and regularisation ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bias", [0.01, 0.1, 1.0])
 def test_identity_weights_with_relu_and_positive_biases(bias: float, rng: np.random.Generator) -> None:
-    """Of positive inputs such a stack is x + depth * bias, whatever its depth; and every unit learns."""
+    """For positive inputs such a stack gives x + depth * bias at any depth, and every unit learns."""
     x, y = rng.random((6, 4)), rng.integers(0, 4, 6)
     layers = [Dense(4, "relu", initializer="identity", bias=bias) for _ in range(3)]
     net = network(*layers, inputs=4)
@@ -197,8 +197,8 @@ def test_each_layer_has_its_own_activation_initializer_and_bias() -> None:
     np.testing.assert_allclose(net.output(x), np.full((3, 3), -1.0))
 
 
-def test_l2_leaves_biases_alone(rng: np.random.Generator) -> None:
-    """A step descends the mean loss + 1/2 l2 sum W^2, as differences of just that have it."""
+def test_l2_does_not_affect_biases(rng: np.random.Generator) -> None:
+    """A step descends the mean loss + 1/2 l2 sum W^2; its gradient is checked by differences of that."""
     x, y, l2, rate = rng.standard_normal((6, 4)), rng.integers(0, 3, 6), 0.3, 0.5
     net = network(Dense(5, "tanh", bias=0.2), Dense(3, bias=0.1), inputs=4)
     before = net.parameters_by_name()

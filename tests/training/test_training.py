@@ -1,14 +1,11 @@
-"""The loop: what is learned, what is allocated, what is the same again, and how a run ends."""
+"""The training loop: results, allocation, reproducibility, and bad input."""
 
 from __future__ import annotations
 
-import math
 import os
-import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -19,28 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bpcore
-from bpcore import SGD, Adam, Callback, Dense, Dropout, EarlyStopping, Momentum, Network, OneCycle, StopAtLoss
+from bpcore import SGD, Adam, Callback, Dense, Dropout, EarlyStopping, Momentum, Network, OneCycle
 from bpcore.errors import InputError, InputTypeError
 from bpcore.testing import references
 from bpcore.training.nonfinite import NonFiniteLossError
 from bpcore.training.run import Run
 from bpcore.training.settings import TrainingState
-
-
-def spirals(rng: np.random.Generator, samples: int = 300) -> tuple[np.ndarray, np.ndarray]:
-    """Three interleaved spirals in the plane."""
-    y = np.arange(samples) % 3
-    r = np.linspace(0.1, 1, samples)
-    angle = 4 * r + y * 2 * math.pi / 3 + 0.1 * rng.standard_normal(samples)
-    return np.stack([r * np.sin(angle), r * np.cos(angle)], axis=1), y
-
-
-def network(*layers: bpcore.Layer, **options: Any) -> Network:
-    return Network(list(layers) or [Dense(32, "tanh"), Dense(3)], backend="numpy", **options)
-
-
-def weights_of(net: Network) -> dict[str, np.ndarray]:
-    return net.parameters_by_name()
+from support.spirals import network, spirals, weights_of
 
 
 def test_it_learns_spirals(rng: np.random.Generator) -> None:
@@ -54,8 +36,8 @@ def test_it_learns_spirals(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_one_epoch_is_the_textbook(precision: str, rng: np.random.Generator) -> None:
-    """BP1 to BP4 in plain NumPy, with the same order, masks and short last batch."""
+def test_one_epoch_matches_the_textbook(precision: str, rng: np.random.Generator) -> None:
+    """Equals BP1 to BP4 in plain NumPy with the same order, masks and short last batch."""
     x, y = rng.standard_normal((23, 4)), rng.integers(0, 3, 23)
     net = network(Dense(6, "sigmoid"), Dropout(0.25), Dense(3), precision=precision, seed=3)
     net.build(4)
@@ -97,10 +79,10 @@ def test_the_same_seed_is_the_same_run_bit_for_bit(rng: np.random.Generator) -> 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", [Adam(max_norm=0.5), SGD(l2=0.1), Momentum(penalty=1.0)])
-def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     optimizer: bpcore.Optimizer, precision: str, rng: np.random.Generator
 ) -> None:
-    """Bit for bit, with dropout, a short last batch, a schedule and a scale that a callback has set."""
+    """Bit for bit, with dropout, a short last batch, a schedule, and a scale set by a callback."""
     x, y = spirals(rng, 70)
 
     class Watch(Callback):
@@ -131,8 +113,8 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(
         np.testing.assert_array_equal(array, weights_of(second)[name])
 
 
-def test_a_run_that_goes_on_keeps_the_weights_it_began_with(rng: np.random.Generator) -> None:
-    """Where its very first step has a loss that is not finite: there is no good step before."""
+def test_a_resumed_run_keeps_its_initial_weights(rng: np.random.Generator) -> None:
+    """If its first step has a non-finite loss, there is no earlier good step."""
     x, y = spirals(rng, 70)
     net = network(Dense(8, "tanh"), Dense(3))
     net.build(2)
@@ -152,14 +134,14 @@ def test_a_run_that_goes_on_keeps_the_weights_it_began_with(rng: np.random.Gener
         (TrainingState(best=np.zeros(5)), r"the best weights are \(5,\) numbers; this network has \("),
     ],
 )
-def test_a_run_cannot_begin_anywhere(start: TrainingState, message: str, rng: np.random.Generator) -> None:
+def test_a_run_cannot_start_anywhere(start: TrainingState, message: str, rng: np.random.Generator) -> None:
     x, y = spirals(rng, 70)
     with pytest.raises(InputError, match=message):
         network().fit(x, y, epochs=2, start=start)
 
 
 def test_the_penalty_is_shared_out_over_each_batch_s_weights(rng: np.random.Generator) -> None:
-    """Also over a short batch: the textbook in NumPy. What it adds to the loss is told apart from it."""
+    """Also in a short batch, against the textbook in NumPy; its share of the loss is reported separately."""
     x, y, weights = rng.standard_normal((10, 3)), rng.standard_normal((10, 2)), rng.random(10) + 0.5
     net = network(Dense(2), precision="float64")
     net.build(3)
@@ -205,7 +187,7 @@ def test_the_same_weights_in_another_process(tmp_path: Path) -> None:
 
 
 def test_no_array_is_allocated_from_the_second_epoch_on(rng: np.random.Generator) -> None:
-    """Counted by the backend, and by NumPy's own allocator: nothing of an array's size, whoever asks for it."""
+    """Counted by the backend and by NumPy's allocator: nothing of an array's size is allocated by anyone."""
     x, y = rng.standard_normal((1000, 64)), rng.integers(0, 3, 1000)
 
     class Watch(Callback):
@@ -248,7 +230,7 @@ def test_flat_buffers(rng: np.random.Generator) -> None:
 @given(st.integers(1, 40), st.integers(1, 50))
 @settings(max_examples=15)
 def test_any_number_of_samples_and_batch_size(samples: int, batch_size: int) -> None:
-    """Every sample is seen once an epoch: with a rate of next to nothing the loss is that of the whole."""
+    """Each epoch uses every sample once: with a tiny learning rate the loss is that of all data."""
     rng = np.random.default_rng(samples)
     x, y = rng.standard_normal((samples, 4)), rng.integers(0, 3, samples)
     net = network(precision="float64")
@@ -278,168 +260,6 @@ def test_uint8_is_scaled_and_floats_are_not(rng: np.random.Generator) -> None:
     by_pixel.fit(pixels, y, epochs=2)
     by_number.fit(pixels.reshape(20, 6) / 255, y, epochs=2)
     np.testing.assert_allclose(by_pixel.output(pixels), by_number.output(pixels.reshape(20, 6) / 255), atol=1e-6)
-
-
-# --- callbacks, and ends ------------------------------------------------------------------------------------
-
-
-def test_early_stopping_brings_back_the_best_weights(rng: np.random.Generator) -> None:
-    """Random labels: the validation loss soon rises."""
-    x, y = rng.standard_normal((60, 10)), rng.integers(0, 3, 60)
-    held_out = rng.standard_normal((60, 10)), rng.integers(0, 3, 60)
-    net = network(Dense(64, "relu"), Dense(3))
-    history = net.fit(
-        x, y, optimizer=Adam(learning_rate=0.01), epochs=200, batch_size=10, validation=held_out,
-        callbacks=[EarlyStopping(patience=3)],
-    )  # fmt: skip
-    assert len(history) < 200
-    assert "has not improved for 3 epochs" in history.stopped
-    assert np.argmin(history["val_loss"]) == len(history) - 4
-    assert net.evaluate(*held_out).loss == pytest.approx(min(history["val_loss"]), rel=1e-6)
-
-
-def test_stop_at_a_target_loss(rng: np.random.Generator) -> None:
-    x, y = spirals(rng)
-    history = network().fit(x, y, optimizer=Adam(learning_rate=0.01), epochs=500, callbacks=[StopAtLoss(0.5)])
-    assert history["loss"][-1] <= 0.5 < history["loss"][-2]
-    assert "at or below 0.5" in history.stopped
-
-
-def test_a_callback_may_scale_the_learning_rate(rng: np.random.Generator) -> None:
-    x, y = spirals(rng)
-
-    class Freeze(Callback):
-        def on_epoch_end(self, run: Run) -> None:
-            run.scale_learning_rate(0.0)
-
-    nets = [network(), network()]
-    nets[0].fit(x, y, epochs=1)
-    history = nets[1].fit(x, y, epochs=3, callbacks=[Freeze()])
-    np.testing.assert_array_equal(weights_of(nets[0])["0.W"], weights_of(nets[1])["0.W"])
-    assert history["learning_rate"] == [0.001, 0.0, 0.0]
-
-
-def test_callbacks_are_told_in_order(rng: np.random.Generator) -> None:
-    events = []
-
-    class Listener(Callback):
-        def on_begin(self, run: Run) -> None:
-            events.append("begin")
-
-        def on_progress(self, run: Run) -> None:
-            assert math.isfinite(run.running().loss)
-            events.append("progress")
-
-        def on_epoch_end(self, run: Run) -> None:
-            events.append(f"epoch {run.epoch}")
-
-        def on_end(self, run: Run) -> None:
-            events.append("end")
-
-    x, y = spirals(rng)
-    network().fit(x, y, epochs=2, callbacks=[Listener()])
-    kept = [event for event in events if event != "progress"]
-    assert kept == ["begin", "epoch 1", "epoch 2", "end"]
-    assert events.count("progress") >= 2
-
-
-@pytest.mark.parametrize(
-    ("callbacks", "message"),
-    [
-        (StopAtLoss(0.5), r"callbacks=<.*StopAtLoss.*>; accepted: a list of callbacks"),
-        ([EarlyStopping], r"EarlyStopping in callbacks is a class; accepted: EarlyStopping\(...\)"),
-        ("stop", "'s' is not a callback; accepted: EarlyStopping"),
-    ],
-)
-def test_what_is_no_list_of_callbacks_is_refused(callbacks: Any, message: str) -> None:
-    with pytest.raises(InputTypeError, match=message):
-        network().fit(np.zeros((4, 2)), np.zeros(4, int), callbacks=callbacks)
-
-
-def test_ctrl_c_ends_cleanly_with_what_was_learned(rng: np.random.Generator) -> None:
-    class PressCtrlC(Callback):
-        def on_progress(self, run: Run) -> None:
-            if run.epoch == 20:
-                os.kill(os.getpid(), signal.SIGINT)
-
-    x, y = spirals(rng)
-    handler = signal.getsignal(signal.SIGINT)
-    net = network()
-    history = net.fit(x, y, optimizer=Adam(learning_rate=0.01), epochs=10**4, callbacks=[PressCtrlC()])
-    assert history.stopped == "stopped by Ctrl-C"
-    assert len(history) in (20, 21)
-    assert net.evaluate(x, y).loss < history["loss"][0]
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
-def test_training_in_another_thread(rng: np.random.Generator) -> None:
-    x, y = spirals(rng)
-    histories = []
-    threads = [threading.Thread(target=lambda: histories.append(network().fit(x, y, epochs=5))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert histories[0]["loss"] == histories[1]["loss"]
-
-
-@pytest.mark.parametrize("batch_size", [300, 7])
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(
-    batch_size: int, rng: np.random.Generator
-) -> None:
-    x, y = spirals(rng)
-    net = network(Dense(8, "relu"), Dense(3))
-    with pytest.raises(NonFiniteLossError) as caught:
-        net.fit(1e4 * x, y, loss="squared_error", optimizer=SGD(learning_rate=10.0), epochs=50, batch_size=batch_size)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "learning rate 10" in message
-    assert "first in" in message
-    assert all(np.isfinite(array).all() for array in weights_of(net).values())
-
-
-def test_non_finite_weights_are_those_of_the_step_before(rng: np.random.Generator) -> None:
-    """A sample that overflows in the second epoch's order: the weights are exactly those after the good steps."""
-    x, y = spirals(rng, 64)
-    poisoned = x.copy()
-    poisoned[17] = 3e38
-    order = references.epoch_order(64, 0, 0)
-    good_steps = order.index(17) // 8
-    net = network(Dense(8, "relu"), Dense(3))
-    with pytest.raises(NonFiniteLossError, match=f"epoch 1, step {good_steps + 1} of 8, first in layer 1"):
-        net.fit(poisoned, y, optimizer=SGD(), epochs=1, batch_size=8)
-
-    class StopAfter(Callback):
-        def on_progress(self, run: Run) -> None:
-            run.pace.steps = 1
-            if run.batch == max(good_steps - 1, 0):
-                kept.append({name: array.copy() for name, array in weights_of(other).items()})
-
-    kept: list[dict[str, np.ndarray]] = []
-    other = network(Dense(8, "relu"), Dense(3))
-    other.build(2)
-    if good_steps <= 1:
-        kept.append(weights_of(other))
-    other.fit(x, y, optimizer=SGD(), epochs=1, batch_size=8, callbacks=[StopAfter()])
-    for name, array in weights_of(net).items():
-        np.testing.assert_array_equal(array, kept[0][name])
-
-
-def test_on_end_is_told_also_after_an_error(rng: np.random.Generator) -> None:
-    """A progress bar puts the terminal in order there."""
-    ended = []
-
-    class Fails(Callback):
-        def on_epoch_end(self, run: Run) -> None:
-            raise ValueError("from a callback")
-
-        def on_end(self, run: Run) -> None:
-            ended.append(run.epoch)
-
-    x, y = spirals(rng)
-    with pytest.raises(ValueError, match="from a callback"):
-        network().fit(x, y, epochs=2, callbacks=[Fails()])
-    assert ended == [1]
 
 
 # --- input that cannot be used ------------------------------------------------------------------------------

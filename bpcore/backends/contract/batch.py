@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from bpcore.backends.arrays import Array, DTypeLike
-from bpcore.backends.contract.checks import check_int64, check_shapes
 from bpcore.backends.contract.primitives import Primitives
 from bpcore.backends.control import Control
 from bpcore.backends.samples import Batch, Samples
@@ -27,12 +26,8 @@ class BatchOperations(Primitives):
         shuffle: bool = False,
     ) -> Control:
         """Make a control block with `slots` slots, one for each batch of an epoch. table: (steps, 3), see Control."""
-        counters = np.zeros(counter.COUNTERS, np.int64)
-        counters[counter.SEED] = seed
-        counters[counter.SHUFFLE] = shuffle
-        counters[counter.FIRST_BAD] = -1
         return Control(
-            counters=self.asarray(counters),
+            counters=self.asarray(np.array(counter.counters(seed=seed, shuffle=shuffle), np.int64)),
             losses=self.full((slots,), 0.0, dtype),
             totals=self.full((slots,), 0.0, dtype),
             correct=self.asarray(np.zeros(slots, np.int64)),
@@ -51,9 +46,6 @@ class BatchOperations(Primitives):
         out_weights = batch.weights[:0] if samples.weights is None else batch.weights
         weights = out_weights if samples.weights is None else samples.weights
         self.require(samples.x, samples.targets, weights, batch.x, batch.targets, out_weights)
-        rows = batch.x.shape[0]
-        check_shapes("gather", batch.x.shape, ("x", samples.x, (samples.x.shape[0], batch.x.shape[1])))
-        check_shapes("gather", batch.x.shape, ("targets", batch.targets, (rows, *samples.targets.shape[1:])))
         dtype = number_dtype(batch.x.dtype)
         self.run(
             spec.gather(dtype, labels=samples.labels, weighted=samples.weights is not None),
@@ -75,7 +67,6 @@ class BatchOperations(Primitives):
         batch (B, M) into out (samples, M), or labels int64 (B,) into (samples,); rows past its end are dropped.
         """
         self.require(batch, out)
-        check_shapes("scatter", batch.shape, ("out", out, (*out.shape[:1], *batch.shape[1:])))
         if out.dtype != batch.dtype:
             raise InputTypeError(f"scatter: out has dtype {out.dtype}, but batch has {batch.dtype}")
         which = spec.scatter(control.losses.dtype, labels=len(batch.shape) == 1)
@@ -84,7 +75,5 @@ class BatchOperations(Primitives):
     def one_hot(self, labels: Array, out: Array) -> Array:
         """out (B, M) <- 1 in the column of each label, int64 (B,), else 0; a label outside 0 to M - 1 gives zeros."""
         self.require(labels, out)
-        check_shapes("one_hot", out.shape, ("labels", labels, out.shape[:1]))
-        check_int64("one_hot", ("labels", labels))
         self.run(spec.plain("one_hot", out.dtype), labels, out)
         return out

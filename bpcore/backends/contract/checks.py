@@ -2,26 +2,69 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from bpcore.backends.arrays import Array
 from bpcore.errors import InputError, InputTypeError
+from bpcore.kernels.signatures import SIGNATURES, Elements
+
+Shape = tuple[int, ...]
 
 
-def check_shapes(op: str, shape: tuple[int, ...], *expected: tuple[str, Array, tuple[int, ...]]) -> None:
-    """Raise InputError unless each (name, array, shape) has its shape, and `shape` is that of a matrix or a vector."""
-    if len(shape) not in (1, 2):
-        raise InputError(f"{op}: an array of shape {shape} was given; accepted: matrices (batch, columns)")
-    for name, array, wanted in expected:
-        if array.shape != wanted:
-            raise InputError(f"{op}: {name} has shape {array.shape}, but {wanted} is needed beside {shape}")
+_ARRAYS = {
+    template: [place for place, argument in enumerate(signature.arguments.values()) if argument.shapes]
+    for template, signature in SIGNATURES.items()
+}
+"""The places of each kernel's arguments that are arrays."""
+
+_INTEGERS = {
+    template: [
+        (signature.places[name], name, np.dtype(argument.elements.value))
+        for name, argument in signature.arguments.items()
+        if argument.elements in (Elements.INT64, Elements.INT32)
+    ]
+    for template, signature in SIGNATURES.items()
+}
+"""The place, name and dtype of each kernel's arguments that are arrays of integers."""
 
 
-def check_int64(op: str, *arrays: tuple[str, Array]) -> None:
-    """Raise InputTypeError unless labels and counts are int64."""
-    for name, array in arrays:
-        if array.dtype != np.int64:
-            raise InputTypeError(f"{op}: {name} has dtype {array.dtype}; int64 is needed")
+def check_arguments(template: str, arguments: Sequence[Any]) -> None:
+    """Raise unless a kernel's arrays have the shapes, and the integer dtypes, that kernels/signatures.py says."""
+    _check_shapes(template, tuple([arguments[place].shape for place in _ARRAYS[template]]))
+    for place, name, dtype in _INTEGERS[template]:
+        if arguments[place].dtype != dtype:
+            raise InputTypeError(f"{template}: {name} has dtype {arguments[place].dtype}; {dtype} is needed")
+
+
+@functools.lru_cache(maxsize=4096)  # the steps of a network have the same few shapes
+def _check_shapes(template: str, shapes: tuple[Shape, ...]) -> None:
+    """Raise InputError unless equal sizes are equal numbers, and targets are all labels or all matrices."""
+    arrays = {name: argument for name, argument in SIGNATURES[template].arguments.items() if argument.shapes}
+    first = next(iter(arrays))
+    found: dict[str, int] = {}
+    dimensions = None  # of labels, or of a matrix of targets
+    for (name, argument), shape in zip(arrays.items(), shapes, strict=True):
+        wanted, known = argument.shapes[0], dict(found)
+        if len(argument.shapes) > 1:
+            dimensions = dimensions or len(shape)
+            wanted = next((one for one in argument.shapes if len(one) == dimensions), wanted)
+        fits = len(shape) == len(wanted)
+        for size, number in zip(wanted, shape, strict=False):
+            fits &= number == (int(size) if size.isdigit() else found.setdefault(size, number))
+        if not fits:
+            needed = ", ".join(str(known.get(size, size)) for size in wanted) + "," * (len(wanted) == 1)
+            beside = "" if name == first else f" beside {first} {shapes[0]}"
+            raise InputError(f"{template}: {name} has shape {shape}, but ({needed}) is needed{beside}")
+
+
+def check_shape(op: str, name: str, array: Array, wanted: Shape, beside: Shape) -> None:
+    """Raise InputError unless an array has this shape, where an operation wants more than its kernel."""
+    if array.shape != wanted:
+        raise InputError(f"{op}: {name} has shape {array.shape}, but {wanted} is needed beside {beside}")
 
 
 def check_product(a: Array, b: Array, out: Array | None, transpose_a: bool, transpose_b: bool) -> tuple[int, int]:

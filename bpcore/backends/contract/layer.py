@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bpcore.backends.arrays import Array
-from bpcore.backends.contract.checks import check_shapes
 from bpcore.backends.contract.primitives import Primitives
 from bpcore.backends.control import Control
 from bpcore.errors import InputError
@@ -29,7 +28,6 @@ class LayerOperations(Primitives):
         Between bfloat16 and float32 it converts.
         """
         self.require(x, out)
-        check_shapes("duplicate", x.shape, ("out", out, x.shape))
         self.run(spec.plain("duplicate", number_dtype(x.dtype)), x, out)
         return out
 
@@ -52,8 +50,6 @@ class LayerOperations(Primitives):
         if parameter is None:
             parameter = self.full(z.shape[1:], activation.parameter, number_dtype(z.dtype))
         self.require(z, bias, parameter, out)
-        check_shapes("activate", z.shape, ("out", out, z.shape), ("bias", bias, z.shape[1:]))
-        check_shapes("activate", z.shape, ("parameter", parameter, z.shape[1:]))
         if out is z and activation.saves == "input":
             raise InputError(f"activate: {activation.name} saves its input, so out must not be z")
         self.run(spec.activate(activation, number_dtype(z.dtype)), z, bias, parameter, out)
@@ -81,10 +77,6 @@ class LayerOperations(Primitives):
                 raise InputError(f"delta: {activation.name} learns its parameter: give parameter_grad")
             parameter_grad = bias_grad  # not written
         self.require(delta, saved, bias_grad, parameter, parameter_grad)
-        columns = delta.shape[1:]
-        check_shapes("delta", delta.shape, ("saved", saved, delta.shape), ("bias_grad", bias_grad, columns))
-        check_shapes("delta", delta.shape, ("parameter", parameter, columns))
-        check_shapes("delta", delta.shape, ("parameter_grad", parameter_grad, columns))
         self.run(spec.delta(activation, number_dtype(delta.dtype)), delta, saved, parameter, bias_grad, parameter_grad)
 
     def max_pieces(self, z: Array, bias: Array, out: Array, winner: Array) -> Array:
@@ -110,7 +102,6 @@ class LayerOperations(Primitives):
         if out is None:
             out = self.empty(x.shape, x.dtype)
         self.require(x, out)
-        check_shapes("dropout", x.shape, ("out", out, x.shape))
         if not 0.0 <= rate < 1.0:
             raise InputError(f"dropout rate {rate!r} is out of range; accepted: 0 <= rate < 1")
         threshold = round(rate * 2**32)
@@ -122,15 +113,12 @@ class LayerOperations(Primitives):
         if out is None:
             out = self.empty(a.shape, a.dtype)
         self.require(a, b, out)
-        check_shapes(name, a.shape, ("b", b, a.shape), ("out", out, a.shape))
         self.run(spec.plain(name, number_dtype(a.dtype)), a, b, out)
         return out
 
     def _check_pieces(self, name: str, pieces: Array, of_columns: Array, whole: Array, winner: Array) -> None:
         self.require(pieces, of_columns, whole, winner)
         columns = whole.shape[1]
-        check_shapes(name, whole.shape, ("winner", winner, whole.shape))
-        check_shapes(name, pieces.shape, ("bias or its gradient", of_columns, pieces.shape[1:]))
         if columns == 0 or pieces.shape[0] != whole.shape[0] or pieces.shape[1] % columns:
             raise InputError(
                 f"{name}: {pieces.shape} cannot be cut into pieces of {whole.shape}; its columns must be a multiple"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bpcore.backends.arrays import Array
-from bpcore.backends.contract.checks import check_shapes
 from bpcore.backends.contract.primitives import Primitives
 from bpcore.backends.control import Control
 from bpcore.backends.samples import Batch
@@ -37,13 +36,8 @@ class LossOperations(Primitives):
         """
         targets, weights = batch.targets, batch.weights
         self.require(z, bias, targets, weights, delta, bias_grad)
-        labels = len(targets.shape) == 1
-        rows = z.shape[:1]
-        check_shapes("loss_head", z.shape, ("bias", bias, z.shape[1:]), ("bias_grad", bias_grad, z.shape[1:]))
-        check_shapes("loss_head", z.shape, ("delta", delta, z.shape), ("weights", weights, rows))
-        check_shapes("loss_head", z.shape, ("targets", targets, rows if labels else z.shape))
         self.run(
-            spec.loss_head(loss, z.dtype, labels=labels, weighted=batch.weighted),
+            spec.loss_head(loss, z.dtype, labels=len(targets.shape) == 1, weighted=batch.weighted),
             z,
             bias,
             targets,

@@ -7,7 +7,7 @@ from threading import get_ident
 from typing import Any
 
 from bpcore.backends.arrays import Array
-from bpcore.backends.contract.checks import check_product
+from bpcore.backends.contract.checks import check_arguments, check_product
 from bpcore.backends.contract.device import Device
 from bpcore.backends.operations import Kernel, Operation, Product
 from bpcore.kernels.spec import Spec
@@ -44,7 +44,8 @@ class Primitives(Device):
         return out
 
     def run(self, kernel: Spec, *arguments: Any) -> None:
-        """Run one kernel. bpcore.kernels.spec lists the arguments of each."""
+        """Run one kernel. bpcore.kernels.signatures lists the arguments of each; their shapes are checked."""
+        check_arguments(kernel.template, arguments)
         self._perform(Kernel(kernel, arguments))
 
     def _perform(self, operation: Operation) -> None:

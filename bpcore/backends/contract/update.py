@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bpcore.backends.arrays import Array
-from bpcore.backends.contract.checks import check_shapes
+from bpcore.backends.contract.checks import check_shape
 from bpcore.backends.contract.primitives import Primitives
 from bpcore.backends.control import Control
 from bpcore.errors import InputError
@@ -34,8 +34,7 @@ class UpdateOperations(Primitives):
         clipping), penalty, then the rule's own four.
         """
         self.require(params, grads, state, segments, settings)
-        check_shapes("update", params.shape, ("grads", grads, params.shape), ("settings", settings, (8,)))
-        check_shapes("update", params.shape, ("state", state, (rule.states, *params.shape)))
+        check_shape("update", "state", state, (rule.states, *params.shape), params.shape)
         self.run(
             spec.update(rule, params.dtype),
             params,
@@ -66,7 +65,7 @@ class UpdateOperations(Primitives):
         self.require(weights, factors)
         if len(weights.shape) != 2:
             raise InputError(f"limit_columns: an array of shape {weights.shape} was given; accepted: a matrix (N, M)")
-        check_shapes("limit_columns", weights.shape, ("factors", factors, weights.shape[1:]))
+        check_shape("limit_columns", "factors", factors, weights.shape[1:], weights.shape)
         dtype = weights.dtype
         if not float(np.finfo(dtype).tiny) <= limit <= float(np.finfo(dtype).max):
             raise InputError(f"limit_columns: limit={limit!r}; accepted: a positive number that {dtype} can hold")
@@ -89,7 +88,6 @@ class UpdateOperations(Primitives):
     def column_sums(self, x: Array, out: Array) -> None:
         """out (M,) <- the sum of each column of x (B, M), always added up in the same order."""
         self.require(x, out)
-        check_shapes("column_sums", x.shape, ("out", out, x.shape[1:]))
         self.run(spec.plain("column_sums", number_dtype(x.dtype)), x, out)
 
     def advance(self, control: Control) -> None:

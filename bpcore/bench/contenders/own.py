@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bpcore.backends import get_backend
-from bpcore.backends.base import Samples
+from bpcore.backends.samples import Samples
 from bpcore.bench.cells import PRECISIONS, Cell
 from bpcore.bench.contenders.base import MOMENTUM, Contender, first_weights, learning_rate
 from bpcore.bench.data import Data

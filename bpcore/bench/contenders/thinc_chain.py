@@ -42,17 +42,17 @@ class ThincChain(Contender):
             self._optimizer = kind(learning_rate(cell.optimizer), L2=0.0, grad_clip=0.0, use_averages=False)
             self._ramp = xp.arange(cell.batch)
             self._order = xp.random.permutation(len(self._x))
-        self._place, self._latest = 0, xp.zeros(())
+        self._position, self._latest = 0, xp.zeros(())
 
     def run(self, steps: int) -> None:
         """Run the steps one by one."""
         with use_ops(self._ops):
             xp = get_current_ops().xp
             for _ in range(steps):
-                if self._place == self._steps_per_epoch:
-                    self._order, self._place = xp.random.permutation(len(self._x)), 0
-                self._step(xp, self._order[self._place * self._batch : (self._place + 1) * self._batch])
-                self._place += 1
+                if self._position == self._steps_per_epoch:
+                    self._order, self._position = xp.random.permutation(len(self._x)), 0
+                self._step(xp, self._order[self._position * self._batch : (self._position + 1) * self._batch])
+                self._position += 1
             if self._ops == "cupy":
                 xp.cuda.get_current_stream().synchronize()
 

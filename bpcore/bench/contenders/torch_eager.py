@@ -47,7 +47,7 @@ class TorchEager(Contender):
         self.cross_entropy = nn.CrossEntropyLoss()
         self.latest = torch.zeros(())
         self.order = self.new_order()
-        self.place = 0
+        self.position = 0
 
     def _model(self, cell: Cell) -> Any:
         layers: list[Any] = []
@@ -71,10 +71,10 @@ class TorchEager(Contender):
 
     def next_rows(self) -> Any:
         """The rows of the next mini-batch."""
-        if self.place == self.steps_per_epoch:
-            self.order, self.place = self.new_order(), 0
-        first = self.place * self.batch
-        self.place += 1
+        if self.position == self.steps_per_epoch:
+            self.order, self.position = self.new_order(), 0
+        first = self.position * self.batch
+        self.position += 1
         return self.order[first : first + self.batch]
 
     def loss_of(self, rows: Any) -> Any:

@@ -20,7 +20,7 @@ class TorchGraph(TorchEager):
 
     def __init__(self, cell: Cell, data: Data) -> None:
         super().__init__(cell, data)
-        self._place = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._position = torch.zeros((), dtype=torch.int64, device=self.device)
         self._ramp = torch.arange(self.batch, device=self.device)
         self._loss = torch.zeros((), device=self.device)
         side = torch.cuda.Stream()
@@ -29,7 +29,7 @@ class TorchGraph(TorchEager):
             for _ in range(WARM_UP):
                 self._whole_step()
         torch.cuda.current_stream().wait_stream(side)
-        self._place.zero_()
+        self._position.zero_()
         self.optimizer.zero_grad(set_to_none=True)  # so that backward allocates the gradients in the graph's memory
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
@@ -37,21 +37,21 @@ class TorchGraph(TorchEager):
         self.latest = self._loss
 
     def _whole_step(self) -> None:
-        rows = self.order[self._place * self.batch + self._ramp]
+        rows = self.order[self._position * self.batch + self._ramp]
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss_of(rows)
         loss.backward()
         self.optimizer.step()
         self._loss.copy_(loss.detach())
-        self._place += 1
+        self._position += 1
 
     def run(self, steps: int) -> None:
         """Replay the graph once per step; after each epoch, overwrite the order with a new one."""
         for _ in range(steps):
-            if self.place == self.steps_per_epoch:
+            if self.position == self.steps_per_epoch:
                 self.order.copy_(self.new_order())
-                self._place.zero_()
-                self.place = 0
+                self._position.zero_()
+                self.position = 0
             self._graph.replay()
-            self.place += 1
+            self.position += 1
         self.wait()

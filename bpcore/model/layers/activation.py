@@ -1,4 +1,4 @@
-"""An activation: what a layer with one does with its parameter, and an activation that stands alone."""
+"""Layers with an activation: their common base class, and the activation as a layer of its own."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from bpcore.model.parameters import Declaration, Freeze, ParameterView, check_fr
 
 
 class Activated(Layer, abstract=True):
-    """A layer with an activation: what becomes of the activation's parameter, fixed or learned."""
+    """Base class of layers with an activation. It handles the activation's parameter, which is fixed or learned."""
 
     entry: ActivationRule
     parameter: float | None
     freeze: Freeze = False
     p: Array
-    """The parameter (M,), one for each unit."""
+    """The parameter of each unit (M,)."""
     dp: Array | None
-    """Its gradient, where it is learned."""
+    """Its gradient, if it is learned."""
 
     def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
         """Take the parameter and its gradient."""
@@ -38,10 +38,10 @@ class Activated(Layer, abstract=True):
 
     @abstractmethod
     def saved(self, rows: int) -> Array:
-        """What the derivative is a function of, f's output or its input (rows, M), as the last `forward` left it."""
+        """Return what the derivative is a function of: f's output or input (rows, M) in the last `forward`."""
 
     def _declare_parameter(self) -> list[Declaration]:
-        """The parameter (M,) where the activation learns it."""
+        """Return the parameter (M,) if the activation learns it."""
         if not self.entry.learned:
             return []
         slopes = np.full(self.outputs, self._first_parameter)
@@ -54,11 +54,11 @@ class Activated(Layer, abstract=True):
 
 @dataclass(eq=False)
 class Activation(Activated):
-    """a = f(x), an activation that stands alone.
+    """An activation as a layer of its own: a = f(x).
 
     activation         a name of the activation table
-    parameter          its parameter (slope), where it is to differ from the table's
-    freeze             whether a learned slope stays as it begins: False, True or "slope"
+    parameter          its parameter (slope); by default the table's
+    freeze             whether a learned slope keeps its first value: False, True or "slope"
     """
 
     activation: str
@@ -73,12 +73,12 @@ class Activation(Activated):
             self.parameter = finite("parameter", self.parameter)
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
-        """The parameter (M,) where the activation learns it."""
+        """Learn the sizes; return the parameter (M,) if the activation learns it."""
         super().declare(inputs, number, rng)
         return self._declare_parameter()
 
     def allocate(self, batch: int) -> None:
-        """The output."""
+        """Make the output's buffer."""
         self.a = self.backend.empty((batch, self.outputs), self.dtype)
 
     def forward(self, x: Array, control: Control | None) -> Array:
@@ -87,7 +87,7 @@ class Activation(Activated):
         return self.backend.activate(x, self.no_bias, self.entry, self.a[: x.shape[0]], parameter=self.p)
 
     def saved(self, rows: int) -> Array:
-        """x or a."""
+        """Return x or a, whichever the activation saves."""
         return self.x if self.entry.saves == "input" else self.a[:rows]
 
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
@@ -97,5 +97,5 @@ class Activation(Activated):
         return delta
 
     def describe(self) -> str:
-        """Activation, with its name."""
+        """Describe the layer: Activation, and its name."""
         return f"Activation, {self.activation}"

@@ -1,7 +1,7 @@
-"""What every layer is: how the stack calls it, and what it may be asked.
+"""The base class of all layers: how the stack calls a layer.
 
-Shapes: B batch, N inputs, M outputs. x (B, N), W (N, M), b (M,), delta (B, M). A layer owns no memory but the
-views it is given; its buffers are sized at the largest batch, and a short batch takes leading rows.
+Shapes: B batch, N inputs, M outputs. x (B, N), W (N, M), b (M,), delta (B, M). A layer's parameters are views that it
+is given. Its buffers have the size of the largest batch; a short batch uses their first rows.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from bpcore.model.parameters import Declaration, ParameterView
 
 
 class Layer(ABC):
-    """One layer of the stack.
+    """A layer of the stack.
 
-    The stack calls, in this order: `declare` once (the layer learns its sizes and says which parameters it
-    wants), `bind` once (it is given them), `allocate` for each larger batch, then `forward` and `backward`.
+    The stack calls `declare` once (the layer learns its sizes and returns the parameters that it wants), `bind` once
+    (it is given them), `allocate` for each larger batch, then `forward` and `backward`.
     """
 
     kinds: ClassVar[dict[str, type[Layer]]] = {}
     inputs: int = 0
     outputs: int = 0
     number: int = 0
-    """Counted through the whole network, a block before the layers in it; it names the parameters, as in "3.W", and
-    keys the dropout masks."""
+    """The layer's place in the whole network, where a block is counted before the layers inside it. It names the
+    parameters, as in "3.W", and keys the dropout masks."""
     owner: object = None
-    """The mark of the network that is built with it: two would write into each other's buffers."""
+    """The mark of the network that was built with this layer: two networks would overwrite each other's buffers."""
     dtype: np.dtype[Any]
-    """Of the layer's output. All three are one but at precision "bfloat16", where parameters and the output of the last
-    layer are float32, and what flows between layers is not."""
+    """The dtype of the output. It is also that of the parameters and the input, except at precision "bfloat16", where
+    parameters and the output of the last layer are float32, and what flows between layers is bfloat16."""
     input_dtype: np.dtype[Any]
-    """Of x and dL/dx, and of every delta."""
+    """The dtype of x, dL/dx and every delta."""
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if not abstract:
@@ -48,22 +48,22 @@ class Layer(ABC):
 
     @property
     def paths(self) -> Sequence[Sequence[Layer]]:
-        """The ways through a block, each from its input: layers one above the other."""
+        """The paths through a block, each a sequence of layers from the block's input upward."""
         return ()
 
     @property
     def inside(self) -> Sequence[Layer]:
-        """The layers that this one is made of, where it is a block."""
+        """The layers inside, if this is a block."""
         return [layer for path in self.paths for layer in path]
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
-        """Take the sizes, check the settings, and say which parameters are wanted, with their first values."""
+        """Learn the sizes, check the settings, and return the wanted parameters with their first values."""
         self.inputs = self.outputs = inputs
         self.number = number
         return []
 
     def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
-        """Take the views of the parameters that `declare` asked for; dtype is theirs."""
+        """Take the views of the parameters that `declare` asked for; dtype: of the parameters."""
         self.backend = backend
         self.dtype = self.input_dtype = backend.between_layers(dtype)
         self.no_bias = backend.full((self.outputs,), 0.0, dtype)
@@ -75,34 +75,34 @@ class Layer(ABC):
 
     @abstractmethod
     def forward(self, x: Array, control: Control | None) -> Array:
-        """The output (B, M) for x (B, N), in the layer's own buffer. control is given in training alone.
+        """Return the output (B, M) for x (B, N), in the layer's own buffer. control is given only in training.
 
-        x is left as it is: the layer below needs it again, and in a block another path may.
+        x must not be changed: the layer below needs it again, and in a block another path may.
         """
 
     @abstractmethod
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
-        """Take dL/d(output) (B, M), which may be overwritten; fill the gradients and return dL/dx (B, N).
+        """Fill the gradients and return dL/dx (B, N), given delta = dL/d(output) (B, M), which may be overwritten.
 
-        None where it is not wanted: nothing stands below the first layer. What is returned may be overwritten too.
+        Returns None if dL/dx is not wanted, as for the first layer. The caller may overwrite what is returned.
         """
 
     def forward_to_head(self, x: Array, control: Control | None) -> tuple[Array, Array, Array]:
-        """As `forward` for the last layer: the output, a bias the loss head adds, and where its gradient goes."""
+        """Forward for the last layer: return the output, a bias that the loss head adds, and its gradient's place."""
         return self.forward(x, control), self.no_bias, self.no_bias_grad
 
     def backward_from_head(self, delta: Array, wants_input: bool) -> Array | None:
-        """As `backward` for the last layer, whose delta comes from the loss head."""
+        """Backward for the last layer, whose delta comes from the loss head."""
         return self.backward(delta, wants_input)
 
     def measured_by(self, meter: Backend) -> Self:
-        """A copy that asks another backend for its buffers; the layer itself stays as it is."""
+        """Return a copy that asks another backend for its buffers; the layer itself is not changed."""
         twin = copy.copy(self)
         twin.backend = meter
         return twin
 
     def config(self) -> dict[str, Any]:
-        """What rebuilds this layer: its class and its fields."""
+        """Return what is needed to rebuild the layer: its class and its fields."""
         if not is_dataclass(self):
             raise InputTypeError(
                 f"{type(self).__name__} must be a dataclass, @dataclass(eq=False): its fields rebuild it"
@@ -111,16 +111,16 @@ class Layer(ABC):
 
     @classmethod
     def from_config(cls, settings: dict[str, Any]) -> Self:
-        """The layer of these fields."""
+        """Make the layer from its fields."""
         return cls(**settings)
 
     def describe(self) -> str:
-        """One line for the summary."""
+        """Describe the layer for the summary."""
         return type(self).__name__
 
 
 def layer_from_config(config: dict[str, Any]) -> Layer:
-    """The layer that `Layer.config` described."""
+    """Make the layer that `Layer.config` described."""
     settings = dict(config)
     kind = settings.pop("layer", None)
     if kind not in Layer.kinds:
@@ -129,7 +129,7 @@ def layer_from_config(config: dict[str, Any]) -> Layer:
 
 
 def check_layers(layers: Iterable[Layer], what: str) -> list[Layer]:
-    """These layers as a list; one clear line where there is none, or something else among them, or one twice."""
+    """Return layers as a list; raise an error if there are none, if one is not a layer, or if one is there twice."""
     if not isinstance(layers, Iterable) or isinstance(layers, str):
         raise InputTypeError(f"{what} takes a list of layers, not {layers!r}")
     found = list(layers)
@@ -144,19 +144,19 @@ def check_layers(layers: Iterable[Layer], what: str) -> list[Layer]:
 
 
 def walk(layers: Sequence[Layer], above: str = "") -> Iterator[tuple[str, Layer]]:
-    """Every layer with its place, "1", "2", ..., a block before the layers in it, "2.1", "2.2", ..."""
+    """Yield every layer with its place "1", "2", ...; the layers inside a block follow it, as "2.1", "2.2", ..."""
     for number, layer in enumerate(layers, 1):
         yield f"{above}{number}", layer
         yield from walk(layer.inside, f"{above}{number}.")
 
 
 def places(layer: Layer) -> int:
-    """How many numbers a layer takes: one, and those of the layers in it."""
+    """Return how many numbers a layer takes: one for itself and one for each layer inside."""
     return sum(1 for _ in walk([layer]))
 
 
 def positive(what: str, value: object, least: int = 1) -> int:
-    """A number of units or the like, as an int."""
+    """Return a number of units or the like as an int; it must be at least `least`."""
     accepted = "a positive integer" if least == 1 else f"an integer of {least} or more"
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise InputTypeError(f"the number of {what} must be {accepted}, not {value!r}")
@@ -166,7 +166,7 @@ def positive(what: str, value: object, least: int = 1) -> int:
 
 
 def first_bias(bias: float | bool) -> float | bool:
-    """The first value of the biases, as a float; False where there are to be none, zero for True."""
+    """Return the first value of the biases as a float; True means 0.0, False means no biases."""
     if isinstance(bias, bool):
         return 0.0 if bias else False
     return finite("bias", bias, "a finite number, or False for none")

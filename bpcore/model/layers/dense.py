@@ -1,4 +1,4 @@
-"""The fully connected layer."""
+"""Dense, the fully connected layer."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from bpcore.model.parameters import Declaration, Freeze, ParameterView, check_fr
 
 @dataclass(eq=False)
 class Dense(Activated):
-    """a = f(x @ W + b), every input connected with every output.
+    """A fully connected layer: a = f(x @ W + b).
 
     outputs            the number of units, M
     activation         a name of the activation table
-    initializer        a name of the initialiser table or a function (generator, N, M) -> (N, M); the
-                       activation's own where not given
+    initializer        a name of the initialiser table or a function (generator, N, M) -> (N, M); by default the
+                       activation's own
     bias               True, False for none, or the number that the biases begin at (0 for True)
-    parameter          the activation's parameter (slope), where it is to differ from the table's
-    freeze             what stays as it begins: "weights", "bias", "slope" (a learned one), True for all, False for none
+    parameter          the activation's parameter (slope); by default the table's
+    freeze             what keeps its first values: "weights", "bias", "slope" (a learned one), True for all, False for
+                       none
     max_weight_norm    the largest norm of each unit's incoming weights, a column of W; longer ones are scaled back to
                        it after each update (max-norm, N. Srivastava et al. 2014, section 5.1); None for no bound
     """
@@ -53,7 +54,7 @@ class Dense(Activated):
             self.parameter = finite("parameter", self.parameter)
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
-        """W (N, M), b (M,) and, where the activation learns it, its parameter (M,)."""
+        """Return W (N, M), b (M,) and, if the activation learns it, its parameter (M,)."""
         self.inputs, self.number = inputs, number
         weights = draw(self.initializer or self.entry.initializer, rng, inputs, self.outputs)
         wanted = [Declaration(f"{number}.W", weights, "weight", self.freeze, self.max_weight_norm)]
@@ -70,7 +71,7 @@ class Dense(Activated):
         self.b, self.db = (bias.value, bias.grad) if bias else (self.no_bias, self.no_bias_grad)
 
     def allocate(self, batch: int) -> None:
-        """z and a share a buffer where the activation saves its output."""
+        """Make the buffers; z and a share one if the activation saves its output."""
         self.z = self.backend.empty((batch, self.outputs), self.dtype)
         shared = self.entry.saves == "output"
         self.a = self.z if shared else self.backend.empty((batch, self.outputs), self.dtype)
@@ -82,7 +83,7 @@ class Dense(Activated):
         return self.backend.activate(z, self.b, self.entry, a, parameter=self.p)
 
     def saved(self, rows: int) -> Array:
-        """z; it holds a where both share the buffer."""
+        """Return z, which holds a if both share the buffer."""
         return self.z[:rows]
 
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
@@ -92,13 +93,13 @@ class Dense(Activated):
         return self._product_backward(delta, wants_input)
 
     def forward_to_head(self, x: Array, control: Control | None) -> tuple[Array, Array, Array]:
-        """Without an activation the loss head adds the bias in its own pass."""
+        """Forward for the last layer; without an activation, the loss head adds the bias in its own pass."""
         if self.activation == "identity":
             return self._product(x), self.b, self.db
         return super().forward_to_head(x, control)
 
     def backward_from_head(self, delta: Array, wants_input: bool) -> Array | None:
-        """Without an activation the head's delta is dL/dz, and db is already there."""
+        """Backward for the last layer; without an activation, the head's delta is dL/dz, and db is already there."""
         if self.activation == "identity":
             return self._product_backward(delta, wants_input)
         return super().backward_from_head(delta, wants_input)
@@ -116,5 +117,5 @@ class Dense(Activated):
         return self.backend.matmul(delta, self.W, self.dx[: delta.shape[0]], transpose_b=True)
 
     def describe(self) -> str:
-        """Dense, with its activation."""
+        """Describe the layer: Dense, and its activation."""
         return f"Dense, {self.activation}"

@@ -1,4 +1,4 @@
-"""Dropout."""
+"""Dropout, which drops inputs at random in training."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bpcore.model.layers.base import Layer
 
 @dataclass(eq=False)
 class Dropout(Layer):
-    """Each input is dropped with probability `rate` in training, the others are scaled by 1 / (1 - rate).
+    """In training, drops each input with probability `rate` and scales the others by 1 / (1 - rate).
 
     N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting" (2014). The mask is a
-    function of the seed, the step and the layer's number, so nothing is stored.
+    function of the seed, the step and the layer's number, so it is not stored.
     """
 
     rate: float
@@ -27,7 +27,7 @@ class Dropout(Layer):
         self.rate = float(self.rate)
 
     def allocate(self, batch: int) -> None:
-        """The output, since the input belongs to the layer below, which needs it again; and what goes back."""
+        """Make buffers for the output and for dL/dx; the layer below needs the input again."""
         self.a = self.backend.empty((batch, self.outputs), self.dtype)
         self.dx = self.backend.empty((batch, self.outputs), self.input_dtype)
 
@@ -39,11 +39,11 @@ class Dropout(Layer):
         return self.backend.dropout(x, self.rate, self.number, control, self.a[: x.shape[0]])
 
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
-        """delta * mask / (1 - rate), with the same mask computed anew."""
+        """delta * mask / (1 - rate), with the same mask computed again."""
         if self.control is None:
             return delta
         return self.backend.dropout(delta, self.rate, self.number, self.control, self.dx[: delta.shape[0]])
 
     def describe(self) -> str:
-        """Dropout, with its rate."""
+        """Describe the layer: Dropout, and its rate."""
         return f"Dropout, {self.rate:g}"

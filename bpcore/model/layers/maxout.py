@@ -1,4 +1,4 @@
-"""Maxout: units that learn their activation."""
+"""Maxout, whose units learn their activation."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from bpcore.model.parameters import Declaration, Freeze, ParameterView, check_fr
 
 @dataclass(eq=False)
 class Maxout(Layer):
-    """a_j = max over k of (x @ W_k + b_k)_j, the largest of several affine maps (I. Goodfellow et al. 2013).
+    """The largest of several affine maps: a_j = max over k of (x @ W_k + b_k)_j (I. Goodfellow et al. 2013).
 
     outputs            the number of units, M
     pieces             how many affine maps each unit has, K
     initializer        of each W_k (N, M): a name of the initialiser table or a function (generator, N, M) -> (N, M)
     bias               True, False for none, or the number that the biases begin at (0 for True)
-    freeze             what stays as it begins: "weights", "bias", True for both, False for none
+    freeze             what keeps its first values: "weights", "bias", True for both, False for none
     max_weight_norm    the largest norm of each piece's incoming weights, a column of W; longer ones are scaled back to
                        it after each update (max-norm, N. Srivastava et al. 2014, section 5.1); None for no bound
 
-    The maps stand side by side: W (N, K M) is W_1, W_2, ... and b (K M,) likewise.
+    The maps are stored side by side: W (N, K M) is W_1, W_2, ... and b (K M,) likewise.
     """
 
     outputs: int
@@ -45,7 +45,7 @@ class Maxout(Layer):
         self.bias = first_bias(self.bias)
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
-        """W (N, K M) and b (K M,)."""
+        """Return W (N, K M) and b (K M,)."""
         self.inputs, self.number = inputs, number
         maps = [draw(self.initializer, rng, inputs, self.outputs) for _ in range(self.pieces)]
         weights = np.concatenate(maps, axis=1)
@@ -56,7 +56,7 @@ class Maxout(Layer):
         return wanted
 
     def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
-        """Take W, b and their gradients; without b a zero is added, and its gradient is nobody's."""
+        """Take W, b and their gradients; without biases, zeros are added and their gradient is not used."""
         super().bind(backend, dtype, views)
         weights, bias = views[f"{self.number}.W"], views.get(f"{self.number}.b")
         self.W, self.dW = weights.operand, weights.grad
@@ -65,7 +65,7 @@ class Maxout(Layer):
         self.db = bias.grad if bias else backend.full(width, 0.0, dtype)
 
     def allocate(self, batch: int) -> None:
-        """The maps z, which the way back overwrites with their delta; the largest; and which of them that was."""
+        """Make buffers for the maps z, which `backward` overwrites with their delta, the largest, and which it was."""
         self.z = self.backend.empty((batch, self.pieces * self.outputs), self.input_dtype)
         self.a = self.backend.empty((batch, self.outputs), self.dtype)
         self.winner = self.backend.empty((batch, self.outputs), np.int32)
@@ -79,7 +79,7 @@ class Maxout(Layer):
         return self.backend.max_pieces(z, self.b, self.a[:rows], self.winner[:rows])
 
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
-        """delta goes to the piece that won (BP2), db (BP4); then dW (BP3) and dL/dx."""
+        """Pass delta to the winning piece (BP2), with db (BP4); then dW (BP3) and dL/dx."""
         rows = delta.shape[0]
         dz = self.z[:rows]
         self.backend.max_pieces_backward(delta, self.winner[:rows], dz, self.db)
@@ -89,5 +89,5 @@ class Maxout(Layer):
         return self.backend.matmul(dz, self.W, self.dx[:rows], transpose_b=True)
 
     def describe(self) -> str:
-        """Maxout, with its number of pieces."""
+        """Describe the layer: Maxout, and its number of pieces."""
         return f"Maxout, {self.pieces} pieces"

@@ -1,4 +1,4 @@
-"""Residual blocks: paths that meet."""
+"""Residual, a block with two paths that are added."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from bpcore.model.parameters import Declaration, ParameterView, checked_norm
 
 @dataclass(eq=False)
 class Residual(Layer):
-    """y = x + F(x), where F is the layers inside: the gradients of the two paths add up (K. He et al. 2016).
+    """A residual block: y = x + F(x), where F is the layers inside (K. He et al. 2016).
 
         Residual([Dense(64, "relu"), Dense(64, initializer="zeros")])
 
-    layers             F, from the input upward; it gives as many outputs as it takes, M = N
+    layers             F, from the input upward; it must have as many outputs as inputs, M = N
     projection         y = x @ W_s + F(x) instead, with a learned W_s (N, M), where M may differ from N
-    max_weight_norm    the largest norm of a column of W_s, as in Dense; of F's layers each has its own
+    max_weight_norm    the largest norm of a column of W_s, as in Dense; F's layers have their own
 
-    With the last layer's weights zero a block begins as y = x. That is how hundreds of them train, since each one
-    otherwise adds to the variance of what it is given.
+    The gradients of the two paths add up. If the weights of the last layer begin at zero, a block begins as y = x. That
+    makes hundreds of them trainable: otherwise each adds to the variance of its input.
     """
 
     layers: Sequence[Layer]
@@ -47,11 +47,11 @@ class Residual(Layer):
 
     @property
     def paths(self) -> Sequence[Sequence[Layer]]:
-        """F's layers, and the projection once its size is known."""
+        """F's layers, and the projection if there is one."""
         return [self.layers] if self.shortcut is None else [self.layers, [self.shortcut]]
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
-        """What the layers inside want."""
+        """Return the parameters that the layers inside want."""
         self.inputs = outputs = inputs
         self.number = number
         wanted, following = [], number + 1
@@ -71,13 +71,13 @@ class Residual(Layer):
         return wanted
 
     def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
-        """Let the layers inside take theirs."""
+        """Give the layers inside their parameters."""
         super().bind(backend, dtype, views)
         for layer in self.inside:
             layer.bind(backend, dtype, views)
 
     def allocate(self, batch: int) -> None:
-        """The sum, and a copy of the delta that F's layers may overwrite."""
+        """Make buffers for the sum, and for a copy of the delta that F's layers may overwrite."""
         for layer in self.inside:
             layer.allocate(batch)
         self.a = self.backend.empty((batch, self.outputs), self.dtype)
@@ -92,7 +92,7 @@ class Residual(Layer):
         return self.backend.add(direct, f, self.a[: x.shape[0]])
 
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
-        """dL/dx = delta + (what comes back through F), or delta @ W_s^T + ..."""
+        """dL/dx = delta + (the delta that F passes down), or delta @ W_s^T + ..."""
         passed: Array | None = self.backend.duplicate(delta, self.delta[: delta.shape[0]])
         for layer in reversed(self.layers):
             passed = layer.backward(passed, wants_input or layer is not self.layers[0])
@@ -100,21 +100,21 @@ class Residual(Layer):
         return self.backend.add(direct, passed, passed) if wants_input else None
 
     def measured_by(self, meter: Backend) -> Self:
-        """A copy of the block with copies of the layers inside."""
+        """Return a copy of the block with copies of the layers inside."""
         twin = super().measured_by(meter)
         twin.layers = [layer.measured_by(meter) for layer in self.layers]
         twin.shortcut = None if self.shortcut is None else self.shortcut.measured_by(meter)
         return twin
 
     def config(self) -> dict[str, Any]:
-        """The block with its layers."""
+        """Return the block's fields and those of its layers."""
         return super().config() | {"layers": [layer.config() for layer in self.layers]}
 
     @classmethod
     def from_config(cls, settings: dict[str, Any]) -> Self:
-        """The block of these layers."""
+        """Make the block with its layers."""
         return cls(**settings | {"layers": [layer_from_config(layer) for layer in settings["layers"]]})
 
     def describe(self) -> str:
-        """Residual, and whether it projects."""
+        """Describe the block: Residual, and whether it has a projection."""
         return "Residual, projection" if self.projection else "Residual"

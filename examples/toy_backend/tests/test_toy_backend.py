@@ -1,4 +1,4 @@
-"""Everything that a backend must do."""
+"""The conformance suite, run on the toy backend."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from bpcore.testing import BackendConformance
 
 
 class TestToy(BackendConformance):
-    """The conformance suite on the toy backend."""
+    """Runs every test of the suite on the toy backend."""
 
     @pytest.fixture
     def backend(self) -> ToyBackend:
-        """The backend that is held against the suite."""
+        """The backend under test."""
         return ToyBackend()

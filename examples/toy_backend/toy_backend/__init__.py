@@ -1,7 +1,7 @@
-"""A backend for bpcore in NumPy and plain Python: the whole contract, and as little beside it as can be.
+"""A minimal but complete backend for bpcore, in NumPy and plain Python.
 
-Read backend.py, which brings arrays and performs operations, then kernels.py, where they are computed. It is slow: the
-scalar functions of bpcore's tables run as Python. A backend that is to be fast compiles them.
+Read backend.py first (arrays, and the dispatch of operations), then kernels.py (the computations). It is slow, since
+the scalar functions of bpcore's tables run as Python; a fast backend compiles them.
 """
 
 from __future__ import annotations

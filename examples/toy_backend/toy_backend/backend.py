@@ -1,4 +1,4 @@
-"""What a backend brings: arrays, the doors between them and the host, and a way to perform an operation."""
+"""The parts of a backend: arrays, transfers between host and device, and the execution of operations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from toy_backend.kernels import KERNELS, functions, multiply
 
 
 class ToyArray:
-    """An array of the toy device. What it holds is for kernels alone; the host sees it through `to_numpy`.
+    """An array on the toy device. Only kernels read its content; the host reads it through `to_numpy`.
 
-    This is all that layers ask of an array: its form, views of the same memory, and where that memory lies.
+    Layers need nothing else of an array: its shape and dtype, views of the same memory, and its address.
     """
 
     def __init__(self, content: np.ndarray) -> None:
@@ -27,11 +27,11 @@ class ToyArray:
 
     @property
     def data(self) -> Any:
-        """Where it lies, as CuPy's arrays say it: `data.ptr`."""
+        """The address, as `data.ptr` like CuPy's arrays."""
         return SimpleNamespace(ptr=self.content.ctypes.data)
 
     @property
-    def T(self) -> ToyArray:  # noqa: N802  the name that every array library has for it
+    def T(self) -> ToyArray:  # noqa: N802  every array library uses this name
         """The transposed view."""
         return ToyArray(self.content.T)
 
@@ -43,50 +43,50 @@ class ToyArray:
         return ToyArray(self.content.reshape(*shape))
 
     def __array__(self, *arguments: Any, **options: Any) -> np.ndarray:
-        raise TypeError("an array of the toy device does not come to the host by itself; use backend.to_numpy(array)")
+        raise TypeError("an array of the toy device is not copied to the host implicitly; use backend.to_numpy(array)")
 
 
 class ToyBackend(Backend):
-    """The toy device."""
+    """The backend of the toy device."""
 
     name = "toy"
     array_type = ToyArray
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> ToyArray:
-        """A new array; `allocations` counts them, for bpcore's tests that a run makes none."""
+        """Allocate an array; `allocations` counts them, for bpcore's test that a training run makes none."""
         self.allocations += 1
         return ToyArray(np.empty(shape, dtype))
 
     def asarray(self, host: Any, dtype: DTypeLike = None) -> ToyArray:
-        """From the host, or what is here already: itself where dtype and layout are right."""
-        here = isinstance(host, ToyArray)
-        values = host.content if here else np.asarray(host)
-        if here and values.flags.c_contiguous and dtype in (None, values.dtype):
+        """Copy to the device; an array that is already there is returned itself if dtype and layout match."""
+        on_device = isinstance(host, ToyArray)
+        values = host.content if on_device else np.asarray(host)
+        if on_device and values.flags.c_contiguous and dtype in (None, values.dtype):
             return host
         self.allocations += 1
         return ToyArray(np.array(values, dtype, order="C"))
 
     def to_numpy(self, array: ToyArray) -> np.ndarray:
-        """A copy on the host."""
+        """Copy to the host."""
         self.require(array)
         return array.content.copy()
 
     def write(self, host: Any, out: ToyArray) -> None:
-        """Values from the host into an array that exists, broadcast and converted."""
+        """Write values from the host into an existing array, broadcast and converted."""
         self.require(out)
         out.content[...] = host
 
     def copy(self, source: ToyArray, out: ToyArray) -> None:
-        """On the device."""
+        """Copy on the device."""
         self.require(source, out)
         out.content[...] = source.content
 
     def synchronize(self) -> None:
-        """Nothing to wait for: work is done when it is asked for."""
+        """Do nothing: operations finish before they return."""
 
     def execute(self, operation: Operation) -> None:
-        """One product or one kernel. The shapes and dtypes of its arguments have been checked."""
-        with np.errstate(all="ignore"):  # a loss that is not finite is noticed by bpcore
+        """Perform a product or a kernel. The shapes and dtypes of its arguments have been checked."""
+        with np.errstate(all="ignore"):  # bpcore itself detects a loss that is not finite
             if isinstance(operation, Product):
                 alpha, beta = _content(operation.alpha), _content(operation.beta)
                 multiply(*map(_content, (operation.a, operation.b, operation.out)), alpha, beta)
@@ -97,10 +97,10 @@ class ToyBackend(Backend):
             KERNELS[spec.template](functions(spec), *map(_content, operation.arguments))
 
     def describe(self) -> dict[str, str]:
-        """What `bpcore info` prints."""
+        """The description that `bpcore info` prints."""
         return {"device": "toy: NumPy and plain Python, one thread", "python": platform.python_version()}
 
 
 def _content(argument: Any) -> Any:
-    """Arrays as kernels take them; numbers as they are."""
+    """The NumPy array in a ToyArray; any other argument unchanged."""
     return argument.content if isinstance(argument, ToyArray) else argument

@@ -1,11 +1,11 @@
 """The kernels, by the names of their templates, with the arguments that bpcore.kernels.signatures lists.
 
-A kernel is given what fills its holes: the activation's `f`, the loss's `row`, ..., and the classes of the named tuples
-that these read. The functions are the scalar ones of bpcore's tables, made callable by `functions`; where there is a
-compiler, `build.bind` hands them to it. So an activation or a loss that a user registers is there at once, and so is
-one that a later bpcore adds.
+A kernel receives what fills its holes: the activation's `f`, the loss's `row`, ..., and the classes of the named tuples
+that these read. The functions are the scalar functions of bpcore's tables, made callable by `functions`; a backend with
+a compiler would have `build.bind` compile them. So the backend supports every activation and loss that a user
+registers, and every one that a later bpcore adds.
 
-Shapes: B batch, N inputs, M outputs. All arrays but `out` and what is said to change are read alone.
+Shapes: B batch, N inputs, M outputs. Kernels write only `out` and the arrays that their docstrings name.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Functions = dict[str, Callable[..., Any]]
 NUMPY_MATH: dict[Any, object] = {
     getattr(math, name): getattr(np, name) for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh")
 }
-"""Python's functions raise where a device gives infinity or NaN, and take no arrays."""
+"""Replacements for functions of `math`, which raise instead of returning infinity or NaN, and do not take arrays."""
 
 
 def alone(value: float, lane: int) -> float:
-    """A row function is written for workers that share a row; here one worker has all of it."""
+    """The sum or maximum over the workers that share a row in a row function: here there is only one worker."""
     return value
 
 
 @functools.cache
 def functions(spec: Spec) -> Functions:
-    """What fills the holes of this kernel, with constants of its dtype."""
+    """The functions that fill the holes of a kernel, with constants of its dtype."""
     holes = {"real": spec.dtype.type, "LANES": 1, "all_sum": alone, "all_max": alone, **dict(spec.holes)}
     return {name: _bound(hole, spec.dtype, holes) for name, hole in spec.holes}
 
@@ -49,12 +49,12 @@ def _bound(hole: Callable[..., Any], dtype: np.dtype[Any], holes: dict[str, Any]
 
 
 def elementwise(function: Callable[..., float], out: np.ndarray, *arguments: np.ndarray) -> None:
-    """out <- function(argument, ...), number by number."""
+    """out <- function(argument, ...), element by element."""
     out[...] = np.vectorize(function, otypes=[out.dtype])(*arguments)
 
 
 def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray, alpha: Any, beta: Any) -> None:
-    """out <- alpha a @ b + beta out; with a beta of 0, out may hold anything."""
+    """out <- alpha a @ b + beta out; if beta is 0, the old content of out is ignored."""
     product = alpha * (a @ b)
     out[...] = product if isinstance(beta, float) and beta == 0.0 else product + beta * out
 
@@ -84,14 +84,14 @@ def delta(holes: Functions, delta: Any, saved: Any, parameter: Any, bias_grad: A
 def delta_learned(
     holes: Functions, incoming: Any, saved: Any, parameter: Any, bias_grad: Any, parameter_grad: Any
 ) -> None:
-    """As `delta`, and the gradient of the parameter."""
+    """Like `delta`, with parameter_grad <- the gradient of the activation's learned parameter."""
     slope = np.empty_like(incoming)
     elementwise(holes["parameter_derivative"], slope, saved, parameter)
     parameter_grad[...] = (incoming * slope).sum(axis=0)
     delta(holes, incoming, saved, parameter, bias_grad, parameter_grad)
 
 
-# --- the loss, and what is made of outputs ----------------------------------------------------------------------
+# --- the loss, and predictions from outputs ---------------------------------------------------------------------
 
 
 def loss_head(
@@ -109,7 +109,7 @@ def loss_head(
     counters: Any,
     settings: Any,
 ) -> None:
-    """z <- z + bias; the mean loss into the batch's slot, and d loss / dz (BP1) with its column sums."""
+    """z <- z + bias, losses[slot] <- the mean loss, delta <- d loss / dz (BP1), bias_grad <- its column sums."""
     rows = range(len(z))
     z += bias
     named = holes["named_settings"](*settings)
@@ -138,12 +138,12 @@ def log_softmax(holes: Functions, z: Any, out: Any) -> None:
 
 
 def argmax(holes: Functions, z: Any, out: Any) -> None:
-    """out <- where each row is largest."""
+    """out <- the index of the largest element of each row."""
     out[...] = z.argmax(axis=1)
 
 
 def above_zero(holes: Functions, z: Any, out: Any) -> None:
-    """out <- 1 where z is above zero, else 0."""
+    """out <- 1 where z > 0, else 0."""
     out[...] = z > 0
 
 
@@ -153,7 +153,7 @@ def one_hot(holes: Functions, labels: Any, out: Any) -> None:
 
 
 def confusion(holes: Functions, predicted: Any, targets: Any, counts: Any) -> None:
-    """counts[target, predicted] += 1 for each sample; a label outside is not counted."""
+    """counts[target, predicted] += 1 for each sample; a label out of range is not counted."""
     inside = (predicted >= 0) & (predicted < len(counts)) & (targets >= 0) & (targets < len(counts))
     np.add.at(counts, (targets[inside], predicted[inside]), 1)
 
@@ -177,7 +177,10 @@ def column_sums(holes: Functions, x: Any, out: Any) -> None:
 
 
 def limit_columns(holes: Functions, weights: Any, limit: Any, factors: Any, first: int) -> None:
-    """Columns that are longer than the limit are scaled to it, factors <- by what; one of no finite norm is left."""
+    """Scale columns of weights with a norm above the limit down to it; factors <- the scales.
+
+    A column whose norm is not finite is left unchanged.
+    """
     columns = weights[:, first : first + len(factors)]
     norms = np.sqrt((columns**2).sum(axis=0))
     factors[...] = np.where((limit < norms) & np.isfinite(norms), limit / norms, 1)
@@ -195,7 +198,7 @@ def global_norm(holes: Functions, grads: Any, segments: Any, norm: Any) -> None:
 
 
 def max_pieces(holes: Functions, z: Any, bias: Any, out: Any, winner: Any) -> None:
-    """out (B, M) <- the largest of the pieces of z + bias (B, k M), winner <- which that was."""
+    """out (B, M) <- the largest of the k pieces of z + bias (B, k M), winner <- its number."""
     pieces = (z + bias).reshape(len(out), -1, out.shape[1])
     winner[...] = pieces.argmax(axis=1)
     out[...] = pieces.max(axis=1)
@@ -209,7 +212,7 @@ def max_pieces_backward(holes: Functions, delta: Any, winner: Any, out: Any, bia
     bias_grad[...] = out.sum(axis=0)
 
 
-# --- what depends on the step: the counters of the control block say which --------------------------------------
+# --- kernels that depend on the step, which the counters of the control block hold ------------------------------
 
 
 def gather(
@@ -225,12 +228,12 @@ def gather(
     first_row: int,
     counters: Any,
 ) -> None:
-    """The rows whose turn it is, in the epoch's order, scaled."""
+    """out_x <- the rows of the current batch in the epoch's order, scaled; targets and weights likewise."""
     first, samples = _first(first_row, counters), len(x)
     rows = list(range(first, first + len(out_x)))
     if counters[counter.SHUFFLE]:
         keys = counter.shuffle_keys(int(counters[counter.EPOCH]), int(counters[counter.SEED]))
-        rows = [counter.shuffled(place, samples, counter.bits_for(samples), keys) for place in rows]
+        rows = [counter.shuffled(row, samples, counter.bits_for(samples), keys) for row in rows]
     out_x[...] = x[rows].astype(out_x.dtype) * scale + shift
     out_targets[...] = targets[rows]
     if len(out_weights):
@@ -238,18 +241,18 @@ def gather(
 
 
 def scatter(holes: Functions, batch: Any, out: Any, first_row: int, counters: Any) -> None:
-    """A batch's rows to their places among the samples; what reaches past the end is left out."""
+    """Write a batch's rows to their positions in out; rows past its end are dropped."""
     first = _first(first_row, counters)
-    places = out[first : first + len(batch)]
-    places[...] = batch[: len(places)]
+    rows = out[first : first + len(batch)]
+    rows[...] = batch[: len(rows)]
 
 
 def dropout(
     holes: Functions, x: Any, out: Any, layer: int, threshold: int, scale: Any, first_row: int, counters: Any
 ) -> None:
-    """out <- x * scale where the element's random word reaches the threshold, else 0.
+    """out <- x * scale where the element's random word is at least the threshold, else 0.
 
-    The words come from a counter, as everywhere in bpcore: the same mask on each device.
+    The words are counter-based, as everywhere in bpcore, so the mask is the same on each device.
     """
     rows, columns = x.shape
     quarter = -(-columns // 4)
@@ -272,7 +275,7 @@ def update(
     counters: Any,
     first_of_grads: int,
 ) -> None:
-    """The optimizer's element function, for one parameter after the other."""
+    """Update params by the optimizer's element function, one parameter after the other."""
     rate, *factors = table[counters[counter.STEP]]
     rate *= scale[0]
     step, own = holes["named_step"](rate, *factors), holes["named_settings"](*settings[4:])
@@ -288,20 +291,20 @@ def update(
 
 
 def penalize(holes: Functions, squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
-    """l2 <- the penalty over the batch's sum of weights, and what it adds to the loss: 1/2 l2 sum W^2."""
+    """settings[0] <- l2, the penalty over the batch's sum of weights; penalties[slot] <- 1/2 l2 sum W^2."""
     slot = counters[counter.BATCH]
     settings[0] = settings[3] / totals[slot] if totals[slot] > 0 else 0
     penalties[slot] = 0.5 * settings[0] * np.trace(squares)
 
 
 def advance(holes: Functions, counters: Any) -> None:
-    """The step is over."""
+    """Count the step as done."""
     counters[counter.STEP] += 1
     counters[counter.BATCH] += 1
 
 
 def _first(first_row: int, counters: Any) -> int:
-    """The place of a batch's first row in the epoch's order; the samples at hand may begin with a later batch."""
+    """The position of a batch's first row in the epoch's order; the resident samples may start with a later batch."""
     batch = counters[counter.BATCH] - counters[counter.FIRST_BATCH]
     return int(batch * counters[counter.BATCH_SIZE]) + first_row
 
