@@ -108,6 +108,33 @@ def test_a_name_for_a_type_is_defined_once(alias: str) -> None:
     ]
 
 
+def python_files(*folders: str) -> list[Path]:
+    """The Python files below these folders of the repository."""
+    return [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
+
+
+def test_no_file_is_long() -> None:
+    """A file is about one thing. One that is longer says why in its docstring, which names this limit."""
+    longest = 400
+    too_long = {
+        str(path.relative_to(REPOSITORY)): lines
+        for path in python_files("bpcore", "kernels", "tests", "benchmarks", "examples", "docs")
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > longest
+        and f"{longest} lines" not in (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+    }
+    assert too_long == {}
+
+
+def test_no_test_file_imports_another() -> None:
+    """What tests share is in tests/support, or a fixture in a conftest.py."""
+    importing = [
+        str(path.relative_to(REPOSITORY))
+        for path in python_files("tests")
+        if re.search(r"^\s*(from|import) (tests\b|test_|conftest)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert importing == []
+
+
 def test_the_tables_import_only_math_and_small_modules_of_the_standard_library() -> None:
     allowed = {"__future__", "math", "collections", "collections.abc", "dataclasses", "functools", "typing", "table"}
     for name in ("table", "activations", "losses", "optimizers", "counter", "__init__"):
