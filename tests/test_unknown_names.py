@@ -56,7 +56,7 @@ def test_names_of_other_libraries_get_a_hint(kind: str, name: str, hint: str) ->
 
 
 def test_a_name_unlike_any_other_gets_no_hint() -> None:
-    assert str(unknown_name("loss", "huber", ["hinge"])) == "unknown loss 'huber'; accepted: hinge"
+    assert str(unknown_name("loss", "quantile", ["hinge"])) == "unknown loss 'quantile'; accepted: hinge"
 
 
 def test_hints_lead_to_existing_names() -> None:

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpcore import SGD, Adam, AdamW, Callback, Dense, Dropout, Layer, Momentum, Nesterov, Network, RMSProp
+from bpcore import SGD, Adam, AdamW, Callback, Dense, Dropout, Layer, Momentum, Network
 from bpcore.backends import fusion, get_backend, taping
 from bpcore.backends.base import Backend
 from bpcore.backends.fusion import Panels, fold_updates
 from bpcore.backends.operations import Kernel, Operation, Product
+from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
 from bpcore.training.run import Run
 
 
@@ -99,7 +100,10 @@ def test_nothing_is_folded_where_it_would_be_wrong(optimizer: Any) -> None:
     assert steps.folded is steps.written
 
 
-@pytest.mark.parametrize("optimizer", [Momentum(l2=0.3), Nesterov(), RMSProp(), Adam(), AdamW(weight_decay=0.1)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [Momentum(l2=0.3), AdamW(weight_decay=0.1), *(get_optimizer(name) for name in OPTIMIZERS if name != "sgd")],
+)
 @pytest.mark.parametrize("size", [1, 300, 10**6])
 def test_a_step_in_panels_gives_the_same_weights(optimizer: Any, size: int) -> None:
     steps = step_of([Dense(13, "tanh"), Dropout(0.4), Dense(6, "prelu"), Dense(3)], optimizer=optimizer)

@@ -35,7 +35,7 @@ def network(backend: Any = "numpy", outputs: int = 4, loss: str = "softmax_cross
     """An untrained network whose predictions differ from row to row, as if trained."""
     layers = options.pop("layers", None) or [Dense(16, "gelu", bias=0.1), Dropout(0.5), Dense(outputs)]
     net = Network(layers, backend=backend, inputs=6, seed=3, **options)
-    net.loss, net.classifies = get_loss(loss), loss != "squared_error"
+    net.loss, net.classifies = get_loss(loss), get_loss(loss).rule.predicts != "number"
     return net
 
 
@@ -58,9 +58,9 @@ def test_both_devices_give_the_same_answers(loss: str, device: Device, rng: np.r
         np.testing.assert_array_equal(here.predict(x, batch_size=batch_size), there.predict(x, batch_size=batch_size))
         np.testing.assert_array_equal(here.output(x, batch_size=batch_size), there.output(x, batch_size=batch_size))
         assert here.evaluate(x, y, batch_size=batch_size) == there.evaluate(x, y, batch_size=batch_size)
-        if loss.endswith("cross_entropy"):
+        if here.loss.rule.gives_probabilities:
             np.testing.assert_array_equal(here.predict_proba(x), there.predict_proba(x))
-        if loss in ("softmax_cross_entropy", "hinge"):
+        if here.loss.rule.predicts == "label":
             np.testing.assert_array_equal(here.confusion_matrix(x, y), there.confusion_matrix(x, y))
 
 
