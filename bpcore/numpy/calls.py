@@ -13,8 +13,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from bpcore.numpy import standard
-from bpcore.numpy.border import Border
+from bpcore.numpy import array_api
+from bpcore.numpy.transfers import Border
 
 
 def _words(text: str) -> frozenset[str]:
@@ -107,7 +107,7 @@ class Calls:
         """
         if isinstance(host, np.ufunc):
             return [*(self.operand(name, value) for value in args[: host.nin]), *args[host.nin :]], kwargs
-        known = standard.signature(host)
+        known = array_api.signature(host)
         bound = known.bind(*args, **kwargs) if known is not None else _first_bound(candidates, args, kwargs)
         for place, (key, value) in enumerate(bound.arguments.items()):
             if bound.signature.parameters[key].kind is not inspect.Parameter.VAR_KEYWORD:
@@ -166,7 +166,7 @@ def _direct_names(host: Any, candidate: Any, args: tuple[Any, ...], kwargs: dict
 
     Most calls are like this and skip most of the work. None if the call must be rearranged, or a signature is unknown.
     """
-    known, theirs = standard.signature(host), standard.signature(candidate)
+    known, theirs = array_api.signature(host), array_api.signature(candidate)
     if known is None or theirs is None or isinstance(host, np.ufunc):
         return None
     try:
@@ -184,7 +184,7 @@ def _direct_names(host: Any, candidate: Any, args: tuple[Any, ...], kwargs: dict
 
 def _first_bound(candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
     """The arguments bound to the device function's signature, for NumPy functions that have no signature."""
-    for signature in filter(None, map(standard.signature, candidates)):
+    for signature in filter(None, map(array_api.signature, candidates)):
         try:
             return signature.bind(*args, **kwargs)
         except TypeError:
@@ -214,7 +214,7 @@ def _fitting(candidate: Any, host: Any, positional: list[Any], named: dict[str, 
 
     Keywords that it lacks are dropped if they have NumPy's default value.
     """
-    theirs, known = standard.signature(candidate), standard.signature(host)
+    theirs, known = array_api.signature(candidate), array_api.signature(host)
     if theirs is None:
         return named
     defaults = {} if known is None else {key: parameter.default for key, parameter in known.parameters.items()}

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import pytest
 
-from bpcore.data import places
+from bpcore.data import search_folders
 from bpcore.kernels import build, cpu, spec
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
@@ -197,7 +197,7 @@ def test_a_training_run_compiles_nothing_the_second_time(tmp_path: Path) -> None
 def test_both_caches_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels and downloads, also if ~ was not expanded by a shell."""
     monkeypatch.setenv("BPCORE_CACHE_DIR", "~/somewhere")
-    assert build.cache_folder.__wrapped__().parent == places.cache_folder().parent == Path.home() / "somewhere"
+    assert build.cache_folder.__wrapped__().parent == search_folders.cache_folder().parent == Path.home() / "somewhere"
 
 
 def test_an_unwritable_cache_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import bpcore
 from bpcore import Adam, Dense, Dropout, Network
-from bpcore.backends import get_backend, taping
+from bpcore.backends import cpu_tape, get_backend
 from bpcore.backends.base import Backend, Samples
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.errors import InputError
@@ -195,10 +195,10 @@ def test_an_evaluation_copies_only_its_slots(device: Device, rng: np.random.Gene
 def replays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps of each replay; everything is recorded, and uses all threads."""
     monkeypatch.setattr(passes, "STEPS_WORTH_RECORDING", 3)
-    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(cpu_tape, "OPERATIONS_WORTH_A_THREAD", 1)
     steps: list[int] = []
-    original = taping.tape.Tape.replay
-    monkeypatch.setattr(taping.tape.Tape, "replay", lambda tape, n: (steps.append(n), original(tape, n))[1])
+    original = cpu_tape.tape.Tape.replay
+    monkeypatch.setattr(cpu_tape.tape.Tape, "replay", lambda tape, n: (steps.append(n), original(tape, n))[1])
     return steps
 
 
