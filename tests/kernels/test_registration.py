@@ -12,7 +12,7 @@ import pytest
 
 import bpcore
 from bpcore.errors import InputError
-from bpcore.kernels.activations import ACTIVATIONS, Activation
+from bpcore.kernels.activations import ACTIVATIONS, ActivationRule
 
 
 @pytest.fixture
