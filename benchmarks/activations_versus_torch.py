@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 
+from bpcore.backends.cpu_tape import Cutter, tape_of
 from bpcore.backends.numpy_backend import NumpyBackend
 from bpcore.backends.operations import Operation
-from bpcore.backends.taping import Cutter, tape_of
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.training.replay import REPLAY_SECONDS
 

@@ -5,8 +5,8 @@
 1  What do a node of a CUDA graph, and the launch of a graph, cost?     -> how many steps a graph should have
 2  Are products with an epilogue faster than product and kernel?        -> CupyBackend(epilogues=...)
 3  Does NaN come out of cuBLASLt's ReLU?                                -> whether the epilogue may be used at all
-4  What does a step cost as a graph of 1, 16 and 64 steps?              -> graphs.STEPS_IN_A_GRAPH
-5  From which size on is a folded update faster?                        -> graphs.BYTES_WORTH_FOLDING
+4  What does a step cost as a graph of 1, 16 and 64 steps?              -> cuda_graphs.STEPS_IN_A_GRAPH
+5  From which size on is a folded update faster?                        -> cuda_graphs.BYTES_WORTH_FOLDING
 6  What does a barrier of the whole grid cost?                          -> whether one kernel for a whole step would pay
 7  What does a step cost in float32, tf32 and bfloat16?                 -> from which size on precision= pays
 8  Which products and epilogues does cuBLASLt support, at odd widths?   -> which shapes a precision can support
@@ -33,10 +33,10 @@ from typing import Any
 import numpy as np
 
 from bpcore import SGD, Adam, Constant, Dense, Loss, Network
-from bpcore.backends import get_backend, graphs
+from bpcore.backends import cuda_graphs, get_backend
 from bpcore.backends.base import Backend, Samples
+from bpcore.backends.cuda_graphs import GraphMaker
 from bpcore.backends.cupy_backend import CupyBackend
-from bpcore.backends.graphs import GraphMaker
 from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward
 from bpcore.errors import BpcoreError
 from bpcore.kernels import spec
@@ -153,30 +153,30 @@ def step_microseconds(run: Run, steps: int, rounds: int = 7) -> float:
 
 def steps_in_a_graph(backend: CupyBackend, repeats: int) -> Answers:
     """Time a step of 784-128-10 at batch 128 with Adam, in graphs of 1, 16 and 64 steps."""
-    found, before, steps = {}, graphs.STEPS_IN_A_GRAPH, 64 * max(1, repeats // 64)
+    found, before, steps = {}, cuda_graphs.STEPS_IN_A_GRAPH, 64 * max(1, repeats // 64)
     try:
         for many in (1, 16, 64):
-            graphs.STEPS_IN_A_GRAPH = many
+            cuda_graphs.STEPS_IN_A_GRAPH = many
             run = training_run(backend, [128], 128, Adam(), steps)
             run.run_steps(steps - 2)
             found[many] = step_microseconds(run, steps)
     finally:
-        graphs.STEPS_IN_A_GRAPH = before
+        cuda_graphs.STEPS_IN_A_GRAPH = before
     return {"us_per_step": found}
 
 
 def folding(backend: CupyBackend, repeats: int) -> Answers:
     """Time SGD at batch 128 with the update folded into the weight gradient, and with a separate update."""
-    found, before, steps = {}, graphs.BYTES_WORTH_FOLDING, min(repeats, 100)
+    found, before, steps = {}, cuda_graphs.BYTES_WORTH_FOLDING, min(repeats, 100)
     try:
         for width in (128, 512, 2048, 4096):
             row = {}
             for name, worth in (("folded", 0), ("apart", 2**62)):
-                graphs.BYTES_WORTH_FOLDING = worth
+                cuda_graphs.BYTES_WORTH_FOLDING = worth
                 row[name] = step_microseconds(training_run(backend, [width, width], 128, SGD(), steps), steps)
             found[width] = row
     finally:
-        graphs.BYTES_WORTH_FOLDING = before
+        cuda_graphs.BYTES_WORTH_FOLDING = before
     return {"us_per_step": found}
 
 

@@ -21,8 +21,8 @@ from datetime import date
 import numpy as np
 
 from bpcore import get_backend
+from bpcore.backends.cpu_tape import Cutter, tape_of
 from bpcore.backends.operations import Product
-from bpcore.backends.taping import Cutter, tape_of
 from bpcore.bench import openblas
 from bpcore.kernels.memory import aligned
 

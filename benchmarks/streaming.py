@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bpcore import Dense, Network, get_backend
-from bpcore.backends.cores import threads
+from bpcore.backends.cpu_threads import threads
 from bpcore.errors import BpcoreError
 from bpcore.training.placement import CHUNK_BYTES
 

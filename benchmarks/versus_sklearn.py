@@ -17,9 +17,9 @@ import warnings
 from typing import Any
 
 import numpy as np
+from paired_runs import in_turns, print_machine, print_medians
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as ScikitLearns
-from turns import in_turns, print_machine, print_medians
 
 from bpcore import load_dataset
 from bpcore.sklearn import MLPClassifier

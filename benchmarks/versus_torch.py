@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from turns import in_turns, print_machine, print_medians
+from paired_runs import in_turns, print_machine, print_medians
 
 from bpcore import Dense, Dropout, Network, OneCycle, load_dataset
 from bpcore.training.optimizers import get_optimizer

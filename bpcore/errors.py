@@ -88,7 +88,7 @@ def _plain(name: str) -> str:
 
 
 def check_new_name(kind: str, name: object, taken: Collection[str]) -> None:
-    """Refuse a name under which something cannot be registered: no identifier, or one of bpcore's own."""
+    """InputError for a name that cannot be registered: it is not an identifier, or it is built in."""
     if not isinstance(name, str) or not name.isidentifier():
         raise InputError(f"{kind} name {name!r} cannot be used; accepted: letters, digits and underscores")
     if name in taken:

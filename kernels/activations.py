@@ -143,8 +143,9 @@ def _gelu_derivative(z: float, p: float) -> float:
 
 
 def _mish(z: float, p: float) -> float:
-    # z tanh(log(1 + e^z)) = z n / (n + 2) with n = e^z (e^z + 2); a and b are e^z and 1, or 1 and e^-z: nothing
-    # overflows. Far down e^z is taken e^32 times larger, as in silu.
+    """z tanh(log(1 + e^z)) (Misra 2019)"""
+    # = z n / (n + 2) with n = e^z (e^z + 2). a and b are e^z and 1, or 1 and e^-z, so that nothing overflows; far down
+    # e^z is taken e^32 times larger, as in silu.
     e = math.exp((32.0 if z < -64.0 else 0.0) - abs(z))
     a = e if z < 0.0 else 1.0
     b = 1.0 if z < 0.0 else e
@@ -153,7 +154,8 @@ def _mish(z: float, p: float) -> float:
 
 
 def _mish_derivative(z: float, p: float) -> float:
-    # (n (n + 2) + 4 z e^z (e^z + 1)) / (n + 2)^2, with the same n, a and b
+    """t + z (1 - t^2) / (1 + e^-z) with t = tanh(log(1 + e^z))"""
+    # = (n (n + 2) + 4 z e^z (e^z + 1)) / (n + 2)^2, with the same n, a and b
     e = math.exp(-abs(z))
     a = e if z < 0.0 else 1.0
     b = 1.0 if z < 0.0 else e

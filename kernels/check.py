@@ -122,10 +122,11 @@ def _widened(compiled: Any) -> str | None:
     """The problem if the compiled signature holds a float64 or what no GPU has, or returns no float32; else None."""
     (result,) = compiled.overloads.values()
     annotation = result.type_annotation
-    for name, kind in annotation.typemap.items():
-        if type(kind) in FOREIGN:
-            where = "" if name.startswith("$") else f" (variable {name.partition('.')[0]!r})"
-            return f"makes {FOREIGN[type(kind)]}{where}, which a GPU's kernel cannot"
+    foreign = {name.partition(".")[0]: kind for name, kind in annotation.typemap.items() if type(kind) in FOREIGN}
+    if foreign:
+        variables = [name for name in compiled.py_func.__code__.co_varnames if name in foreign]
+        where = f" (variable {variables[0]!r})" if variables else ""
+        return f"makes {FOREIGN[type(next(iter(foreign.values())))]}{where}, which a GPU's kernel cannot"
     wide = [name for name, kind in annotation.typemap.items() if kind == numba.float64]
     returned = numba.types.unliteral(result.signature.return_type)  # type: ignore[no-untyped-call]
     if not wide and returned == numba.float32:

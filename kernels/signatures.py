@@ -312,7 +312,7 @@ SIGNATURES: dict[str, Signature] = {
         Division("single_thread", 1),
         counters=_written(Role.WHOLE, "counters", Elements.INT64),
     ),
-    # answers.py
+    # predictions.py
     "softmax": _summing(Division("row_groups", 256, "B M"), z=_ROWS, out=_ROWS_WRITTEN),
     "log_softmax": _summing(Division("row_groups", 256, "B M"), z=_ROWS, out=_ROWS_WRITTEN),
     "argmax": _kernel(

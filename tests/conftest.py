@@ -23,7 +23,7 @@ os.environ.setdefault("BPCORE_CACHE_DIR", str(Path(__file__).parents[1] / "build
 # scikit-learn's array API dispatch requires this before scipy is first imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
-from bpcore.backends import available_backends, get_backend, taping
+from bpcore.backends import available_backends, cpu_tape, get_backend
 from bpcore.backends.base import Backend
 from bpcore.errors import BpcoreError
 
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def every_thread_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Use all threads even for tiny networks, and make a failed recording an error."""
-    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(cpu_tape, "OPERATIONS_WORTH_A_THREAD", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         yield

@@ -11,10 +11,10 @@ Shapes: B batch, N inputs, M outputs, P parameters; row-major, batch first.
 from __future__ import annotations
 
 from bpcore.backends.arrays import Array, DTypeLike
-from bpcore.backends.contract.answers import AnswerOperations
 from bpcore.backends.contract.batch import BatchOperations
 from bpcore.backends.contract.layer import LayerOperations
 from bpcore.backends.contract.loss import LossOperations
+from bpcore.backends.contract.predictions import AnswerOperations
 from bpcore.backends.contract.update import UpdateOperations
 from bpcore.backends.control import Control
 from bpcore.backends.precision import PRECISIONS

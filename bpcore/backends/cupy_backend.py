@@ -19,9 +19,9 @@ import numpy as np
 from bpcore.backends.arrays import Array, DTypeLike, address, is_array
 from bpcore.backends.base import Backend
 from bpcore.backends.control import Control
+from bpcore.backends.cuda_graphs import GraphMaker
 from bpcore.backends.cupy_module import first_line, load_cupy, missing
 from bpcore.backends.feeding import Feed
-from bpcore.backends.graphs import GraphMaker
 from bpcore.backends.operations import Kernel, Operation, Product, Relu, ReluBackward, is_number
 from bpcore.backends.recording import Recording
 from bpcore.backends.samples import Samples
@@ -237,7 +237,7 @@ class CupyBackend(Backend):
         control: Control | None = None,
         keeps_gradients: bool = False,
     ) -> Callable[[int], None]:
-        """As Backend.record: the step becomes CUDA graphs (graphs.py), if cuBLASLt is available."""
+        """As Backend.record: the step becomes CUDA graphs (cuda_graphs.py), if cuBLASLt is available."""
         if self._library is None:
             warnings.warn(
                 f"cuBLASLt cannot be loaded, so nothing is captured and steps are launched one operation at a time: "

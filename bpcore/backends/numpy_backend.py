@@ -13,10 +13,10 @@ import numpy as np
 from bpcore.backends.arrays import Array, DTypeLike
 from bpcore.backends.base import Backend
 from bpcore.backends.control import Control
-from bpcore.backends.cores import threads
+from bpcore.backends.cpu_tape import TapeMaker
+from bpcore.backends.cpu_threads import threads
 from bpcore.backends.operations import Operation, Product, is_number
 from bpcore.backends.recording import Recording
-from bpcore.backends.taping import TapeMaker
 from bpcore.kernels import cpu, memory
 
 
@@ -81,7 +81,7 @@ class NumpyBackend(Backend):
         control: Control | None = None,
         keeps_gradients: bool = False,
     ) -> Callable[[int], None]:
-        """As Backend.record: the step becomes a tape of compiled calls on several threads (taping.py)."""
+        """As Backend.record: the step becomes a tape of compiled calls on several threads (cpu_tape.py)."""
         if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             return super().record(step)
         return Recording(self, step, TapeMaker(self, folds=not keeps_gradients), control)

@@ -1,7 +1,7 @@
 """Recording a step: it runs in Python twice, and from then on as a recording that needs no Python.
 
 The form of a recording depends on the device: a maker turns operations into a function that replays them (a tape of
-compiled calls in taping.py, a CUDA graph in graphs.py). This file holds what all devices share: how a step's operations
+compiled calls in cpu_tape.py, a CUDA graph in cuda_graphs.py). This file holds what all devices share: how operations
 are collected, and when its recording is trusted. All of that happens before the first real step, and what it changes is
 restored. So every step of a run is replayed, and a run that is interrupted and resumed has the same bits as one that is
 not.

@@ -27,7 +27,7 @@ import numpy as np
 from bpcore.backends.arrays import Array
 from bpcore.backends.base import Backend
 from bpcore.backends.control import Control
-from bpcore.backends.cores import threads
+from bpcore.backends.cpu_threads import threads
 from bpcore.backends.feeding import Feed, as_sent
 from bpcore.backends.samples import Samples
 from bpcore.errors import bytes_in_words

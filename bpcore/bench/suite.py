@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bpcore import __version__
-from bpcore.backends.cores import THREAD_VARIABLES
+from bpcore.backends.cpu_threads import THREAD_VARIABLES
 from bpcore.bench import roofline
 from bpcore.bench.cells import Cell
 from bpcore.bench.contenders import CONTENDERS, OURS, PEERS

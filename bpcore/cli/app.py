@@ -40,6 +40,7 @@ DEFAULT_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in options.LEARN
 DEFAULT_EPOCHS = (
     f"by default {options.FEWEST_EPOCHS}, or more if that makes fewer than {options.FEWEST_STEPS} mini-batches"
 )
+DECAYING = ", ".join(name for name, kind in OPTIMIZERS.items() if hasattr(kind, "weight_decay"))
 DEVICES = ["auto", *ALIASES]
 
 app = typer.Typer(
@@ -151,7 +152,7 @@ def train(
         float | None, _option(LEARNING, "Momentum, for optimizers that have it.", metavar="SHARE")
     ] = DEFAULTS.momentum,
     weight_decay: Annotated[
-        float | None, _option(LEARNING, "Decoupled weight decay, for adamw.", metavar="RATE")
+        float | None, _option(LEARNING, f"Decoupled weight decay, for {DECAYING}.", metavar="RATE")
     ] = DEFAULTS.weight_decay,
     l2: Annotated[float | None, _option(LEARNING, "Add 1/2 L2 sum W^2 to the loss.", metavar="L2")] = DEFAULTS.l2,
     max_norm: Annotated[

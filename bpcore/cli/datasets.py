@@ -11,11 +11,11 @@ import numpy as np
 
 from bpcore.cli.report import Report
 from bpcore.data import load_dataset, load_default
-from bpcore.data.cells import check_numbers, lacking, number_name, to_number, to_numbers
 from bpcore.data.codec import TableCodec
 from bpcore.data.csvfile import read_csv
 from bpcore.data.dataset import Dataset
 from bpcore.data.files import check_file
+from bpcore.data.table_cells import check_numbers, lacking, number_name, to_number, to_numbers
 from bpcore.errors import InputError, unknown_name
 
 SPLIT_SEED = 0

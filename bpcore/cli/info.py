@@ -11,10 +11,10 @@ from typing import Any
 
 from bpcore import __version__
 from bpcore.backends import available_backends, get_backend
-from bpcore.backends.cores import THREAD_VARIABLES
+from bpcore.backends.cpu_threads import THREAD_VARIABLES
 from bpcore.cli.report import Report, columns, shortened
 from bpcore.data import DATASETS, DOWNLOADED
-from bpcore.data.places import cache_folder
+from bpcore.data.search_folders import cache_folder
 from bpcore.errors import BpcoreError
 
 PACKAGES = ("safetensors", "pooch", "pillow", "rich", "typer")

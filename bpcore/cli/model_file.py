@@ -64,7 +64,7 @@ def open_model(path: str, backend: Backend) -> Model:
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise InputError(f"{file}: the description of its data is damaged: {error}") from error
     if classes is None and network.classifies:
-        classes = tuple(map(str, range(max(network.outputs, 2))))  # one output says no or yes
+        classes = tuple(map(str, range(max(network.outputs, 2))))  # a single output tells two classes apart
     if image_shape is None and codec is None:
         image_shape = _square(network.inputs)
     _check_sizes(file, network, classes, image_shape, codec)

@@ -157,7 +157,9 @@ def chosen_loss(options: Options, dataset: Dataset) -> Loss:
     name = options.loss or ("squared_error" if dataset.classes is None else "softmax_cross_entropy")
     loss = Loss(name, options.label_smoothing)
     if dataset.classes is None and loss.rule.predicts == "count":
-        raise InputError(f"{name} takes counts as they are, but numbers are scaled here; use squared_error, or Python")
+        raise InputError(
+            f"{name} needs counts, but bpcore train standardises number targets; use squared_error, or train in Python"
+        )
     if dataset.classes is None and loss.rule.classifies:
         raise InputError(f"{name} is for classes, but the target of {dataset.name} is a number; use squared_error")
     return loss

@@ -57,14 +57,14 @@ def _predictions(model: Model, file: str, x: np.ndarray) -> Iterator[dict[str, A
 
 
 def _numbers(model: Model, x: np.ndarray) -> Iterator[dict[str, Any]]:
-    """For each row the number, or the list of several, in the target's units."""
+    """The prediction for each row, in the target's units: a number, or a list if there are several targets."""
     numbers = model.network.predict(x)
     for row in model.codec.decode_targets(numbers) if model.codec else numbers:
         yield {"prediction": float(row[0]) if len(row) == 1 else row.tolist()}
 
 
 def _classes(model: Model, classes: tuple[str, ...], x: np.ndarray) -> Iterator[dict[str, Any]]:
-    """For each row the class with the highest score, and the probability of each class where the loss gives it."""
+    """The class with the highest score for each row, with the probabilities of all classes if the loss gives them."""
     scores, probabilities = class_scores(model.network, x)
     for row in scores:
         found: dict[str, Any] = {"prediction": classes[int(row.argmax())]}

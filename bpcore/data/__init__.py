@@ -17,7 +17,7 @@ from bpcore.data.folder import load_idx_folder
 from bpcore.data.idx import read_idx, write_idx
 from bpcore.data.images import load_image
 from bpcore.data.mnist import SOURCES, load_mnist
-from bpcore.data.places import DataUnavailable
+from bpcore.data.search_folders import DataUnavailable
 from bpcore.data.small import load_digits, load_mnist_sample
 from bpcore.data.table import SUFFIXES, load_table
 from bpcore.data.targets import check_task

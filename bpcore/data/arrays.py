@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bpcore.data.cells import Where, check_present, first_not_finite
 from bpcore.data.codec import Feature, TableCodec, moments, standardised
 from bpcore.data.dataset import Dataset
 from bpcore.data.files import check_file, readable
 from bpcore.data.split import split, split_source
+from bpcore.data.table_cells import Where, check_present, first_not_finite
 from bpcore.data.targets import read_numbers, standardise_targets, to_labels
 from bpcore.errors import InputError
 

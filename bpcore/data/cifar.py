@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bpcore.data.dataset import Dataset
 from bpcore.data.download import Progress, download
 from bpcore.data.files import readable
-from bpcore.data.places import DataUnavailable, cache_folder, given_folders
+from bpcore.data.search_folders import DataUnavailable, cache_folder, given_folders
 from bpcore.errors import InputError
 
 NAME = "cifar10"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bpcore.data.cells import Where, check_numbers, check_present, first_not_finite, lacking, to_numbers, unknown
 from bpcore.data.csvfile import read_csv
 from bpcore.data.files import as_path, check_file, read_npy
+from bpcore.data.table_cells import Where, check_numbers, check_present, first_not_finite, lacking, to_numbers, unknown
 from bpcore.errors import InputError, InputTypeError
 
 _BLOCK = 64  # columns converted to float64 at a time, to bound the memory

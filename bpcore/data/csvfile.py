@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bpcore.data.cells import Where, to_number
 from bpcore.data.files import check_file, readable
+from bpcore.data.table_cells import Where, to_number
 from bpcore.errors import InputError
 
 _DELIMITERS = ",;\t"

@@ -15,7 +15,7 @@ from bpcore.data.dataset import Dataset
 from bpcore.data.download import Progress, download
 from bpcore.data.files import readable
 from bpcore.data.idx import find_pair, read_pair
-from bpcore.data.places import DataUnavailable, cache_folder, given_folders
+from bpcore.data.search_folders import DataUnavailable, cache_folder, given_folders
 from bpcore.errors import InputError, unknown_name
 
 FILES = (

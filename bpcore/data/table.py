@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpcore.data.arrays import load_npz
-from bpcore.data.cells import Where, are_numbers, to_numbers, unknown
 from bpcore.data.codec import Feature, TableCodec, moments
 from bpcore.data.csvfile import Columns, headless, read_csv
 from bpcore.data.dataset import Dataset
 from bpcore.data.files import as_path
 from bpcore.data.split import split, split_source
+from bpcore.data.table_cells import Where, are_numbers, to_numbers, unknown
 from bpcore.data.targets import check_task, read_texts, standardise_targets
 from bpcore.errors import InputError
 

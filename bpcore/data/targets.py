@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bpcore.data.cells import Where, are_classes, are_numbers, check_numbers, number_name, to_numbers
 from bpcore.data.codec import TableCodec, moments, standardised
+from bpcore.data.table_cells import Where, are_classes, are_numbers, check_numbers, number_name, to_numbers
 from bpcore.errors import InputError, unknown_name
 
 Labels = NDArray[np.int64]

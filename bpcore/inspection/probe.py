@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bpcore.backends import memory
-from bpcore.backends.metering import bytes_of
+from bpcore.backends.memory_meter import bytes_of
 from bpcore.backends.samples import Samples
 from bpcore.model.layers import Activated, Layer, Maxout, walk
 from bpcore.training.batches import BatchPlan, batch_for

@@ -10,7 +10,7 @@ from bpcore.backends import get_backend, memory
 from bpcore.backends.arrays import Array
 from bpcore.backends.base import Backend
 from bpcore.backends.control import Control
-from bpcore.backends.metering import bytes_of
+from bpcore.backends.memory_meter import bytes_of
 from bpcore.backends.samples import Batch
 from bpcore.errors import InputError
 from bpcore.model.layers import Layer, check_layers, places, walk

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bpcore.numpy.border import FallbackWarning as FallbackWarning
-from bpcore.numpy.border import Transfer as Transfer
-from bpcore.numpy.choice import backend_name as backend_name
-from bpcore.numpy.choice import to_numpy as to_numpy
-from bpcore.numpy.choice import transfers as transfers
-from bpcore.numpy.choice import use as use
+from bpcore.numpy.device_choice import backend_name as backend_name
+from bpcore.numpy.device_choice import to_numpy as to_numpy
+from bpcore.numpy.device_choice import transfers as transfers
+from bpcore.numpy.device_choice import use as use
 from bpcore.numpy.namespace import Namespace
+from bpcore.numpy.transfers import FallbackWarning as FallbackWarning
+from bpcore.numpy.transfers import Transfer as Transfer
 
 if TYPE_CHECKING:
     from numpy import *  # noqa: F403  type checkers and editors see NumPy's names and types

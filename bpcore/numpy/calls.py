@@ -13,8 +13,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from bpcore.numpy import standard
-from bpcore.numpy.border import Border
+from bpcore.numpy import array_api
+from bpcore.numpy.transfers import Border
 
 
 def _words(text: str) -> frozenset[str]:
@@ -55,7 +55,7 @@ class Calls:
         self.border = border
         self.xp = border.backend.array_module
         self._standard = array_api_compat.array_namespace(border.backend.empty((0,), np.float32))
-        self._alike: dict[tuple[object, ...], tuple[str, ...] | None] = {}
+        self._direct: dict[tuple[object, ...], tuple[str, ...] | None] = {}
         self.no_such = f"the {border.backend.name} backend has no such function"
 
     def candidates(self, path: str, name: str) -> list[Any]:
@@ -74,9 +74,9 @@ class Calls:
             raise UnfitError(self.no_such)
         problem = ""
         shape = (name, len(args), *kwargs)
-        if shape not in self._alike:
-            self._alike[shape] = _alike(host, candidates[0], args, kwargs)
-        names = self._alike[shape]
+        if shape not in self._direct:
+            self._direct[shape] = _direct_names(host, candidates[0], args, kwargs)
+        names = self._direct[shape]
         if names is not None:
             args = tuple([self._argument(name, *each) for each in zip(names, args, range(len(args)), strict=True)])
             kwargs = {key: self._argument(name, key, value, len(args)) for key, value in kwargs.items()}
@@ -107,7 +107,7 @@ class Calls:
         """
         if isinstance(host, np.ufunc):
             return [*(self.operand(name, value) for value in args[: host.nin]), *args[host.nin :]], kwargs
-        known = standard.signature(host)
+        known = array_api.signature(host)
         bound = known.bind(*args, **kwargs) if known is not None else _first_bound(candidates, args, kwargs)
         for place, (key, value) in enumerate(bound.arguments.items()):
             if bound.signature.parameters[key].kind is not inspect.Parameter.VAR_KEYWORD:
@@ -161,12 +161,12 @@ def _named(name: str, host: Any, result: Any) -> Any:
     return type(host(np.eye(1)))(*result) if name in NAMED_RESULTS and type(result) is tuple else result
 
 
-def _alike(host: Any, candidate: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...] | None:
+def _direct_names(host: Any, candidate: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...] | None:
     """NumPy's names of the positional arguments, if the device's function takes the call exactly as written.
 
     Most calls are like this and skip most of the work. None if the call must be rearranged, or a signature is unknown.
     """
-    known, theirs = standard.signature(host), standard.signature(candidate)
+    known, theirs = array_api.signature(host), array_api.signature(candidate)
     if known is None or theirs is None or isinstance(host, np.ufunc):
         return None
     try:
@@ -184,7 +184,7 @@ def _alike(host: Any, candidate: Any, args: tuple[Any, ...], kwargs: dict[str, A
 
 def _first_bound(candidates: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
     """The arguments bound to the device function's signature, for NumPy functions that have no signature."""
-    for signature in filter(None, map(standard.signature, candidates)):
+    for signature in filter(None, map(array_api.signature, candidates)):
         try:
             return signature.bind(*args, **kwargs)
         except TypeError:
@@ -214,7 +214,7 @@ def _fitting(candidate: Any, host: Any, positional: list[Any], named: dict[str, 
 
     Keywords that it lacks are dropped if they have NumPy's default value.
     """
-    theirs, known = standard.signature(candidate), standard.signature(host)
+    theirs, known = array_api.signature(candidate), array_api.signature(host)
     if theirs is None:
         return named
     defaults = {} if known is None else {key: parameter.default for key, parameter in known.parameters.items()}

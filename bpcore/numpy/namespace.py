@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from bpcore.numpy import choice, standard
+from bpcore.numpy import array_api, device_choice
 
 
 class Namespace:
@@ -26,18 +26,18 @@ class Namespace:
     def find(self, name: str) -> Any:
         """The object of that name on the current device; AttributeError if neither NumPy nor the standard has it."""
         if name == "__all__":
-            return standard.names(self._path)
-        if name.startswith("__") and name not in standard.names(self._path):
+            return array_api.names(self._path)
+        if name.startswith("__") and name not in array_api.names(self._path):
             raise AttributeError(f"module {self._within['__name__']!r} has no attribute {name!r}")
-        device = choice.at_hand()
-        value = standard.find(self._path, name) if device is None else device.find(self._path, name)
+        device = device_choice.at_hand()
+        value = array_api.find(self._path, name) if device is None else device.find(self._path, name)
         self._within[name] = value
         self._found.add(name)
         return value
 
     def names(self) -> list[str]:
         """All names, whether or not they have been used."""
-        return sorted({*standard.names(self._path), *self._own})
+        return sorted({*array_api.names(self._path), *self._own})
 
     @classmethod
     def forget(cls) -> None:
@@ -48,4 +48,4 @@ class Namespace:
             namespace._found.clear()
 
 
-choice.on_change(Namespace.forget)
+device_choice.on_change(Namespace.forget)

@@ -1,4 +1,4 @@
-"""numpy.random on the current device: a seed gives the same numbers on every device (see drawing.py)."""
+"""numpy.random on the current device: a seed gives the same numbers on every device (see random_numbers.py)."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.numpy.border import computing_on_host
+from bpcore.numpy.array_api import NOTHING, signature
 from bpcore.numpy.calls import Calls, UnfitError, tried
-from bpcore.numpy.standard import NOTHING, signature
+from bpcore.numpy.transfers import computing_on_host
 
 REDUCTIONS = {"maximum": "max", "minimum": "min", "logical_and": "all", "logical_or": "any"}
 """Functions of the device that do what a ufunc's `reduce` does."""

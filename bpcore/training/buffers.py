@@ -10,7 +10,7 @@ import numpy as np
 from bpcore.backends.arrays import Array
 from bpcore.backends.base import Backend
 from bpcore.backends.control import Control
-from bpcore.backends.metering import bytes_of
+from bpcore.backends.memory_meter import bytes_of
 from bpcore.backends.samples import Batch, Samples
 from bpcore.model.layer_stack import LayerStack
 from bpcore.training.batches import BatchPlan, batch_for

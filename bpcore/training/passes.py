@@ -13,7 +13,7 @@ from functools import partial
 from bpcore.backends.base import Backend
 from bpcore.backends.control import Control
 from bpcore.backends.feeding import Feed
-from bpcore.backends.metering import bytes_of
+from bpcore.backends.memory_meter import bytes_of
 from bpcore.backends.samples import Batch, Samples
 from bpcore.model.layer_stack import LayerStack
 from bpcore.training import placement

@@ -1,6 +1,6 @@
 """Tables that are made from bpcore's own: an entry that is added there comes in without an edit here.
 
-A formula here is nicer to read than the code, which is shown where there is none.
+A formula here is nicer to read than the docstring or the code, which is shown where there is none.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ INITIAL = {  # the distribution of one weight
     "zeros": "0",
 }
 
+PREDICTIONS = {"label": "a class", "yes_or_no": "yes or no", "number": "numbers", "count": "counts"}
+
 Row = Sequence[str]
 
 
@@ -80,7 +82,7 @@ class Activations(SphinxDirective):
         rows = []
         for name, entry in ACTIVATIONS.items():
             functions = entry.f, entry.derivative
-            f, derivative = map(_formula, FORMULAS[name]) if name in FORMULAS else map(_code, functions)
+            f, derivative = map(_formula, FORMULAS[name]) if name in FORMULAS else map(_described, functions)
             parameter = "learned, " if entry.learned else ""
             parameter = f"{parameter}{entry.parameter:g}" if entry.learned or entry.parameter else ""
             saved = "a" if entry.saves == "output" else "z"
@@ -96,13 +98,14 @@ class Losses(SphinxDirective):
         """One row an entry."""
         rows = []
         for name, entry in LOSSES.items():
-            said = map(_formula, LOSS_FORMULAS[name]) if name in LOSS_FORMULAS else (f"`{entry.row.__doc__}`", "")
-            rows.append([f"`{name}`", *said])
-        return self.parse_text_to_nodes(_table(["name", "of one sample", "delta"], rows))
+            said = map(_formula, LOSS_FORMULAS[name]) if name in LOSS_FORMULAS else _paragraphs(entry.row)
+            settings = ", ".join(f"`{setting.name}={setting.default:g}`" for setting in entry.settings)
+            rows.append([f"`{name}`", *said, PREDICTIONS[entry.predicts], settings])
+        return self.parse_text_to_nodes(_table(["name", "of one sample", "delta", "predicts", "settings"], rows))
 
 
 class Initializers(SphinxDirective):
-    """bpcore/initializers.py's table."""
+    """bpcore/model/initializers.py's table."""
 
     def run(self) -> list[nodes.Node]:
         """One row an entry, with the activations that take it where nothing is said."""
@@ -144,19 +147,33 @@ def _formula(tex: str) -> str:
     return f"${tex}$"
 
 
-def _code(function: Callable[..., object]) -> str:
-    """The body of a function, in one line."""
+def _described(function: Callable[..., object]) -> str:
+    """The docstring of a function, if it has any, or else its body, in one line."""
+    if function.__doc__:
+        return _literal(function.__doc__)
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(tree, ast.FunctionDef)
     return "; ".join(f"`{ast.unparse(line)}`" for line in tree.body)
 
 
-def _refuse_old_names() -> None:
-    """A formula of something that is no longer there."""
+def _paragraphs(function: Callable[..., object]) -> tuple[str, str]:
+    """The first two paragraphs of a docstring."""
+    first, _, rest = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
+    second = rest.partition("\n\n")[0]
+    return _literal(first), _literal(second) if second else ""
+
+
+def _literal(text: str) -> str:
+    """Text as it is, in one line of a table."""
+    return f"`{' '.join(text.split())}`".replace("|", r"\|")
+
+
+def _refuse_unknown_names() -> None:
+    """A formula of something that is in no table."""
     for formulas, table in ((FORMULAS, ACTIVATIONS), (LOSS_FORMULAS, LOSSES), (INITIAL, INITIALIZERS)):
-        old = set(formulas) - set(table)
-        if old:
-            raise ExtensionError(f"docs/sphinx/tables.py has a formula of {', '.join(sorted(old))}, which is no more")
+        if unknown := sorted(set(formulas) - set(table)):
+            have = ", ".join(table)
+            raise ExtensionError(f"docs/sphinx/tables.py has a formula of {', '.join(unknown)}; the table has {have}")
 
 
 def _table(header: Row, rows: Iterable[Row]) -> str:
@@ -166,7 +183,7 @@ def _table(header: Row, rows: Iterable[Row]) -> str:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """The directives."""
-    _refuse_old_names()
+    _refuse_unknown_names()
     app.add_directive("activations", Activations)
     app.add_directive("losses", Losses)
     app.add_directive("initializers", Initializers)

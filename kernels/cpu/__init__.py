@@ -5,7 +5,7 @@ arguments, which signatures.py lists. The templates stand in a file for each sta
 stand in the file of the same name in kernels/cuda. `compiled` fills their holes (`f`, `derivative`, `row`, ...).
 """
 
-from . import answers, batch, layer, loss, update
+from . import batch, layer, loss, predictions, update
 from .compiling import TEMPLATES, Kernel, compiled
 
-__all__ = ["TEMPLATES", "Kernel", "answers", "batch", "compiled", "layer", "loss", "update"]
+__all__ = ["TEMPLATES", "Kernel", "batch", "compiled", "layer", "loss", "predictions", "update"]

@@ -12,11 +12,11 @@ import numpy as np
 from .. import build, elementary
 from ..signatures import SIGNATURES, templates_in
 from ..spec import Spec
-from . import answers, batch, layer, loss, update
+from . import batch, layer, loss, predictions, update
 
 Kernel = Callable[..., None]
 
-TEMPLATES = templates_in(batch, layer, loss, update, answers)
+TEMPLATES = templates_in(batch, layer, loss, update, predictions)
 
 
 def alone(value: float, lane: int) -> float:

@@ -15,12 +15,12 @@ from numba import cuda
 from .. import build
 from ..signatures import templates_in
 from ..spec import Spec
-from . import answers, batch, layer, loss, update
+from . import batch, layer, loss, predictions, update
 from .environment import IN_SIMULATOR, NUMBA_CUDA
 from .plans import PLANS, Launch
 from .threads import all_max, all_sum
 
-TEMPLATES = templates_in(batch, layer, loss, update, answers)
+TEMPLATES = templates_in(batch, layer, loss, update, predictions)
 
 # In the simulator kernels are plain Python, whose math functions raise where a GPU gives inf or NaN.
 SIMULATED: dict[Any, object] = {

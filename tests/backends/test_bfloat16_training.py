@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from bpcore import SGD, Adam, Callback, Dense, Network, load_dataset
-from bpcore.backends import graphs
+from bpcore.backends import cuda_graphs
 from bpcore.backends.base import Backend
 from bpcore.backends.cupy_backend import CupyBackend
-from bpcore.backends.metering import bytes_of
+from bpcore.backends.memory_meter import bytes_of
 from bpcore.kernels.bfloat16 import BFLOAT16, UNIT_ROUNDOFF, rounded, widened
 from bpcore.training.run import Run
 from support import stand_in_cublas
@@ -93,7 +93,7 @@ def test_a_run_matches_the_textbook_rounded_at_the_same_places(
 
     Folded updates change only the float32 weights, so a stale bfloat16 copy would still hold the first weights.
     """
-    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0 if folds else 2**30)
+    monkeypatch.setattr(cuda_graphs, "BYTES_WORTH_FOLDING", 0 if folds else 2**30)
     x, y, _ = data(rng, 640)
     found = {}
     for precision in ("bfloat16", "float32"):
@@ -121,7 +121,7 @@ def test_a_run_matches_the_textbook_rounded_at_the_same_places(
 def test_every_layer_follows_float32(
     epilogues: bool, optimizer: Any, device: Device, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
+    monkeypatch.setattr(cuda_graphs, "BYTES_WORTH_FOLDING", 0)
     x, y, weights = data(rng, 200)
     histories = []
     for precision in ("bfloat16", "float32"):

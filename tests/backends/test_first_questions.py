@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bpcore.backends import graphs
+from bpcore.backends import cuda_graphs
 from bpcore.backends.cupy_backend import CupyBackend
 from support.repository import REPOSITORY
 
@@ -36,7 +36,7 @@ def test_the_first_questions_can_be_asked(backend: CupyBackend, monkeypatch: pyt
     assert answers["algorithms"]["bfloat16 7x5x3"] == everything[:3]
     assert answers["epilogues"] == {"2x3x4": {"product": 1.0, "two": 1.0, "one": 1.0}}
     assert answers["precisions"]["us_per_step"]["8 batch 4"].keys() == {"float32", "tf32", "bfloat16"}
-    assert graphs.STEPS_IN_A_GRAPH == 16
+    assert cuda_graphs.STEPS_IN_A_GRAPH == 16
 
 
 def test_a_question_without_an_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpcore import SGD, Adam, AdamW, Callback, Dense, Dropout, Layer, Momentum, Nesterov, Network, RMSProp
-from bpcore.backends import fusion, get_backend, taping
+from bpcore import SGD, Adam, AdamW, Callback, Dense, Dropout, Layer, Momentum, Network
+from bpcore.backends import cpu_tape, fusion, get_backend
 from bpcore.backends.base import Backend
 from bpcore.backends.fusion import Panels, fold_updates
 from bpcore.backends.operations import Kernel, Operation, Product
+from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
 from bpcore.training.run import Run
 
 
@@ -99,7 +100,10 @@ def test_nothing_is_folded_where_it_would_be_wrong(optimizer: Any) -> None:
     assert steps.folded is steps.written
 
 
-@pytest.mark.parametrize("optimizer", [Momentum(l2=0.3), Nesterov(), RMSProp(), Adam(), AdamW(weight_decay=0.1)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [Momentum(l2=0.3), AdamW(weight_decay=0.1), *(get_optimizer(name) for name in OPTIMIZERS if name != "sgd")],
+)
 @pytest.mark.parametrize("size", [1, 300, 10**6])
 def test_a_step_in_panels_gives_the_same_weights(optimizer: Any, size: int) -> None:
     steps = step_of([Dense(13, "tanh"), Dropout(0.4), Dense(6, "prelu"), Dense(3)], optimizer=optimizer)
@@ -129,8 +133,8 @@ def test_threads_make_panels_without_waiting() -> None:
     first = in_panels.index(updates(in_panels)[0]) - 1
     panels = in_panels[first : first + 8]
     assert len(updates(panels)) == len(products(panels)) == 4
-    cutter = taping.Cutter(2)
-    assert not any(taping.waits([entry for one in panels for entry in cutter.entries(one)])[1:])
+    cutter = cpu_tape.Cutter(2)
+    assert not any(cpu_tape.waits([entry for one in panels for entry in cutter.entries(one)])[1:])
 
 
 def test_a_gradient_is_kept_if_another_operation_needs_it_or_its_factors_change() -> None:
@@ -217,12 +221,12 @@ def test_gradients_are_kept_for_callbacks_that_read_them(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_a_run_in_panels_gives_the_same_weights(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPCORE_NUM_THREADS", threads)
-    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)  # two threads although the network is small
+    monkeypatch.setattr(cpu_tape, "OPERATIONS_WORTH_A_THREAD", 1)  # two threads although the network is small
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((50, 70)), rng.integers(0, 3, 50)
     weights = []
     for smallest in (10**9, 0):
-        monkeypatch.setattr(taping, "PANELS", Panels(smallest, size=8 * 33 * 40))
+        monkeypatch.setattr(cpu_tape, "PANELS", Panels(smallest, size=8 * 33 * 40))
         network = Network([Dense(33, "relu"), Dense(3)], backend=get_backend("numpy"), precision="float64")
         network.fit(x, y, epochs=3, batch_size=16, optimizer=Adam(learning_rate=0.01, l2=0.1))
         weights.append(network.parameters_by_name())

@@ -21,10 +21,10 @@ from bpcore import (
     Residual,
     load_dataset,
 )
-from bpcore.backends import fusion, get_backend, graphs
+from bpcore.backends import cuda_graphs, fusion, get_backend
 from bpcore.backends.base import Array, Control
+from bpcore.backends.cuda_graphs import GraphMaker
 from bpcore.backends.cupy_backend import CupyBackend
-from bpcore.backends.graphs import GraphMaker
 from bpcore.backends.operations import Kernel, Operation, Product, Relu
 from bpcore.backends.recording import NotRecordableError
 from bpcore.errors import InputError
@@ -52,7 +52,7 @@ def layers() -> list[Layer]:
 def test_a_recorded_run_matches_the_cpu(
     device: Device, epilogues: bool, optimizer: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
+    monkeypatch.setattr(cuda_graphs, "BYTES_WORTH_FOLDING", 0)
     x, y, weights = data(rng, 700)  # 43 full steps: graphs of many steps, of one step, and of the short batch
     networks, histories = [], []
     for chosen in (backend_on(device, epilogues=epilogues), "numpy"):
@@ -74,7 +74,7 @@ def test_maxout_blocks_and_frozen_arrays_match_the_cpu(
     device: Device, epilogues: bool, optimizer: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A block's copy and sum of deltas must be recorded operations, or a graph would omit them."""
-    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
+    monkeypatch.setattr(cuda_graphs, "BYTES_WORTH_FOLDING", 0)
     x, y, _ = data(rng, 200)
     networks = []
     for chosen in (backend_on(device, epilogues=epilogues), "numpy"):
@@ -125,7 +125,7 @@ def test_the_launches_of_a_step(
     rng: np.random.Generator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
+    monkeypatch.setattr(cuda_graphs, "BYTES_WORTH_FOLDING", 0)
     x, y, _ = data(rng)
     network = Network([Dense(16, "relu"), Dense(9, "relu"), Dense(11, "gelu"), Dense(3)])
     network = Network(network.layers, backend=backend_on(device, epilogues=epilogues))
@@ -332,7 +332,7 @@ def test_recorded_and_plain_steps_agree_on_a_gpu(epilogues: bool, optimizer: Any
 
 @pytest.mark.gpu
 def test_updates_folded_on_a_gpu(gpu: CupyBackend, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
+    monkeypatch.setattr(cuda_graphs, "BYTES_WORTH_FOLDING", 0)
     test_a_recorded_run_on_a_gpu_follows_the_cpu(gpu, rng)
 
 

@@ -13,8 +13,8 @@ import pytest
 
 import bpcore
 from bpcore import Activation, Adam, Dense, Dropout, Layer, Maxout, Network, Residual
-from bpcore.backends import cores, get_backend, taping
-from bpcore.backends.taping import TapeMaker
+from bpcore.backends import cpu_tape, cpu_threads, get_backend
+from bpcore.backends.cpu_tape import TapeMaker
 from bpcore.errors import InputError
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
@@ -40,8 +40,8 @@ def assert_recorded_is_plain(make: Any, monkeypatch: pytest.MonkeyPatch, parts: 
     """Compare to rounding, because the tape sums in another order; the recording's own check is bit for bit."""
     monkeypatch.setenv("BPCORE_NUM_THREADS", str(parts))
     replays: list[int] = []
-    original = taping.tape.Tape.replay
-    monkeypatch.setattr(taping.tape.Tape, "replay", lambda tape, n: (replays.append(n), original(tape, n))[1])
+    original = cpu_tape.tape.Tape.replay
+    monkeypatch.setattr(cpu_tape.tape.Tape, "replay", lambda tape, n: (replays.append(n), original(tape, n))[1])
     taped, plain = trained(make(), recorded=True, **options), trained(make(), recorded=False, **options)
     assert sum(replays) > 8, "most steps were replayed"
     close = 2e-4 if options.get("precision", "float32") == "float32" else 1e-10
@@ -123,8 +123,8 @@ def test_a_layer_that_bypasses_the_backend_is_detected_and_runs_unrecorded(monke
 def test_a_step_has_few_waits(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward and backward passes of a large batch wait only for the sums over the whole batch."""
     found: list[list[bool]] = []
-    original = taping.waits
-    monkeypatch.setattr(taping, "waits", lambda entries: (found.append(original(entries)), found[-1])[1])
+    original = cpu_tape.waits
+    monkeypatch.setattr(cpu_tape, "waits", lambda entries: (found.append(original(entries)), found[-1])[1])
     monkeypatch.setenv("BPCORE_NUM_THREADS", "2")
     trained(
         [Dense(64, "relu"), Dense(64, "relu"), Dense(4)], recorded=True, rows=256, batch_size=128, sample_weight=None
@@ -133,7 +133,7 @@ def test_a_step_has_few_waits(rng: np.random.Generator, monkeypatch: pytest.Monk
 
 
 def test_small_steps_run_on_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 10**6)
+    monkeypatch.setattr(cpu_tape, "OPERATIONS_WORTH_A_THREAD", 10**6)
     monkeypatch.setenv("BPCORE_NUM_THREADS", "4")
     parts: list[int] = []
     original = TapeMaker.make
@@ -209,27 +209,27 @@ def test_a_forked_child_can_train(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads_follow_the_settings_and_the_containers_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in cores.THREAD_VARIABLES:
+    for name in cpu_threads.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(cpu_threads.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     limit = tmp_path / "cpu.max"
-    original = cores._container_limit
-    monkeypatch.setattr(cores, "_container_limit", lambda path: original(str(limit)))
-    assert cores.threads() == 64
+    original = cpu_threads._container_limit
+    monkeypatch.setattr(cpu_threads, "_container_limit", lambda path: original(str(limit)))
+    assert cpu_threads.threads() == 64
     for text, expected in (("max 100000", 64), ("250000 100000", 2), ("50000 100000", 1)):
         limit.write_text(text)
-        assert cores.threads() == expected
+        assert cpu_threads.threads() == expected
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert cores.threads() == 5
+    assert cpu_threads.threads() == 5
     monkeypatch.setenv("BPCORE_NUM_THREADS", "3")
-    assert cores.threads() == 3
+    assert cpu_threads.threads() == 3
     for wrong in ("0", "-1", "two", "1.5", "²"):
         monkeypatch.setenv("BPCORE_NUM_THREADS", wrong)
         with pytest.raises(InputError, match=f"BPCORE_NUM_THREADS={wrong}; accepted: an integer of 1 or more"):
-            cores.threads()
+            cpu_threads.threads()
     monkeypatch.delenv("BPCORE_NUM_THREADS")
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # of nested teams
-    assert cores.threads() == 1
+    assert cpu_threads.threads() == 1
 
 
 def test_no_thread_waits_forever_if_the_system_refuses_threads(monkeypatch: pytest.MonkeyPatch) -> None:

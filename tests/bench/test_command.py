@@ -18,7 +18,7 @@ import pytest
 from bpcore.backends import available_backends
 from bpcore.bench import measure, report, suite
 from bpcore.cli import app
-from support.pretenders import LIMITS, Pretender, about, pretenders
+from support.fake_contenders import LIMITS, Pretender, about, pretenders
 
 
 @pytest.fixture

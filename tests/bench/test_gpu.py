@@ -21,7 +21,7 @@ from bpcore.bench.data import Data
 from bpcore.cli import app
 from bpcore.errors import InputError
 from support import stand_in_cublas
-from support.pretenders import about, job_of, measured, pretenders
+from support.fake_contenders import about, job_of, measured, pretenders
 from support.repository import REPOSITORY
 from support.stand_in import Device
 

@@ -10,7 +10,7 @@ import pytest
 
 from bpcore.bench import measure, plot, report
 from bpcore.plots import style
-from support.pretenders import job_of, measured, pretenders
+from support.fake_contenders import job_of, measured, pretenders
 
 
 @pytest.fixture(scope="module")

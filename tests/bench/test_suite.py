@@ -22,7 +22,7 @@ from bpcore.bench.process import environment
 from bpcore.bench.roofline import from_json
 from bpcore.errors import InputError
 from bpcore.training.optimizers import OPTIMIZERS
-from support.pretenders import LIMITS, Pretender, job_of, measured, pretenders
+from support.fake_contenders import LIMITS, Pretender, job_of, measured, pretenders
 
 NETWORKS = st.lists(st.integers(1, 3000), min_size=2, max_size=6).map(tuple)
 

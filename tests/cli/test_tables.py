@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bpcore import load_dataset
+from bpcore import Dense, Loss, Network, load_dataset
+from bpcore.cli.gradcheck import random_targets
+from bpcore.kernels.losses import LOSSES
 from support.command_line import SMALL, Run, flowers, houses, results, write_csv
 
 
@@ -71,6 +73,48 @@ def test_regression_in_the_units_of_the_targets(run: Run, work: Path) -> None:
     every = json.loads(run("evaluate", "m", "houses.csv", "--json", "-").out)
     assert every["samples"] == 120
     assert every["r2"] > 0.9
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_with_classes(run: Run, work: Path, name: str) -> None:
+    header, rows = flowers()
+    write_csv(work / "flowers.csv", header, rows)
+    assert run("train", "flowers.csv", "--target", "kind", *SMALL, "--loss", name, "--output", "m", "-q").code == 0
+    assert "test_accuracy" in json.loads(run("evaluate", "m", "--json", "-").out)
+    found = json.loads(run("predict", "m", "flowers.csv", "--json", "-").out)["predictions"]
+    assert {one["prediction"] for one in found} <= {"rose", "lily", "tulip"}
+    assert all(("probabilities" in one) == LOSSES[name].gives_probabilities for one in found)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_with_numbers(run: Run, work: Path, name: str) -> None:
+    header, rows = houses()
+    write_csv(work / "houses.csv", header, rows)
+    outcome = run("train", "houses.csv", "--target", "price", *SMALL, "--loss", name, "--output", "m", "--quiet")
+    if LOSSES[name].predicts != "number":
+        assert outcome.code == 2
+        assert "use squared_error" in outcome.err
+        return
+    assert outcome.code == 0, outcome.err
+    assert "r2" in json.loads(run("evaluate", "m", "--json", "-").out)
+    found = json.loads(run("predict", "m", "houses.csv", "--json", "-").out)["predictions"]
+    assert all(isinstance(one["prediction"], float) for one in found)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_of_a_model_from_python(run: Run, work: Path, name: str) -> None:
+    """One output where that is of use: a number, a count, or a yes or no."""
+    rng = np.random.default_rng(8)
+    outputs = 3 if LOSSES[name].predicts == "label" else 1
+    x = rng.random((40, 4)).astype(np.float32)
+    network = Network([Dense(outputs)], backend="numpy")
+    network.fit(x, random_targets(Loss(name), rng, 40, outputs), loss=name, epochs=3)
+    network.save("model.safetensors")
+    images = rng.integers(0, 256, (9, 2, 2)).astype(np.uint8)
+    np.save(work / "images.npy", images)
+    found = json.loads(run("predict", "model.safetensors", "images.npy", "--json", "-").out)["predictions"]
+    expected = network.predict(images.reshape(9, 4) / 255)
+    np.testing.assert_allclose([float(one["prediction"]) for one in found], expected.reshape(-1), rtol=1e-6)
 
 
 def test_arrays_with_several_targets(run: Run, work: Path) -> None:

@@ -15,6 +15,7 @@ from bpcore.cli.datasets import Download
 from bpcore.cli.options import default_epochs, hidden_sizes
 from bpcore.cli.report import Report
 from bpcore.errors import InputError
+from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
 from bpcore.training.optimizers import OPTIMIZERS
 from bpcore.training.schedules import SCHEDULES
@@ -128,6 +129,7 @@ def test_stop_at_loss(run: Run, work: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "name"),
     [
+        *(("--activation", name) for name in ACTIVATIONS),
         *(("--loss", name) for name in LOSSES),
         *(("--optimizer", name) for name in OPTIMIZERS),
         *(("--schedule", name) for name in SCHEDULES),

@@ -25,7 +25,7 @@ from bpcore import (
     Network,
     Residual,
 )
-from bpcore.backends import operations, taping
+from bpcore.backends import cpu_tape, operations
 from bpcore.backends.base import Array, Control, Samples
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.inspection.probe import NEAR_ZERO, DiagnosticSample, Probe
@@ -244,13 +244,13 @@ def test_diagnostics_do_not_change_training(optimizer: Any, rng: np.random.Gener
 def test_diagnostics_do_not_change_the_recorded_step(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     """The recorded operations, after all rewriting, are the same."""
     recorded: list[list[Any]] = []
-    make = taping.TapeMaker.make
+    make = cpu_tape.TapeMaker.make
 
-    def noting(maker: taping.TapeMaker, steps: Any) -> Any:
+    def noting(maker: cpu_tape.TapeMaker, steps: Any) -> Any:
         recorded[-1].append([_said(operation) for operation in steps])
         return make(maker, steps)
 
-    monkeypatch.setattr(taping.TapeMaker, "make", noting)
+    monkeypatch.setattr(cpu_tape.TapeMaker, "make", noting)
     x, y = data(rng, 43)
     for callbacks in ([], [Diagnostics()], [Diagnostics(3)]):
         recorded.append([])

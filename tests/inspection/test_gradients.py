@@ -15,6 +15,7 @@ from bpcore.errors import InputError
 from bpcore.inspection.gradcheck import ArrayCheck, GradientCheck
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
+from bpcore.testing.common import settings_to_try
 
 
 def network(*layers: Layer, **options: object) -> Network:
@@ -28,9 +29,9 @@ def batch(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_with_every_loss(activation: str, loss: str, rng: np.random.Generator) -> None:
-    """In a hidden layer and in the last layer, with label smoothing if the loss has it."""
+    """In a hidden layer and in the last layer, with other settings of the loss than its defaults."""
     x, y, weights = batch(rng)
-    chosen = bpcore.Loss(loss, 0.1 if loss.endswith("cross_entropy") else 0.0)
+    chosen = bpcore.Loss(loss, **settings_to_try(LOSSES[loss])[-1])
     for last in ("identity", activation):
         stack = network(Dense(6, activation, bias=0.1), Dense(4, last, bias=-0.05))
         check = bpcore.gradcheck(stack, x, y, loss=chosen, sample_weight=weights)

@@ -9,16 +9,18 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
 import pytest
 
-from bpcore.data import places
+from bpcore.data import search_folders
 from bpcore.kernels import build, cpu, spec
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
 from bpcore.kernels.optimizers import UPDATE_RULES
+from bpcore.kernels.table import named
 
 # Arithmetic in float64; the wrapper that unpacks a Python float does none.
 WIDE = re.compile(r"= (fadd|fsub|fmul|fdiv|fcmp|fpext|sitofp|uitofp)\b.*\bdouble\b")
@@ -41,7 +43,8 @@ def test_float32_heads_and_updates_hold_no_float64() -> None:
     z, row, ints = np.zeros((2, 3), np.float32), np.zeros(3, np.float32), np.zeros(8, np.int64)
     for loss in LOSSES.values():
         kernel = spec.loss_head(loss, z.dtype, labels=True, weighted=True)
-        arguments = (z, row, ints, row, row, z.copy(), row.copy(), row, row, ints, ints, np.float32(0))
+        settings = tuple(map(np.float32, loss.defaults))
+        arguments = (z, row, ints, row, row, z.copy(), row.copy(), row, row, ints, ints, settings)
         assert not WIDE.search(llvm_of(kernel, arguments))
     for rule in UPDATE_RULES.values():
         arguments = (row, row, np.zeros((rule.states, 3), np.float32), np.zeros((1, 3), np.int64))
@@ -194,10 +197,28 @@ def test_a_training_run_compiles_nothing_the_second_time(tmp_path: Path) -> None
     assert files[0] == files[1] == files[2]
 
 
+def test_the_names_of_settings_are_part_of_what_a_kernel_depends_on() -> None:
+    """They say which value a row function reads, and are in no bytecode but its own."""
+
+    def content(*names: str) -> list[str]:
+        def scaled(z: float, settings: Any) -> float:
+            return z * settings.second  # type: ignore[no-any-return]
+
+        def kernel(z: float, settings: Any) -> float:
+            return row(z, named_settings(*settings))  # type: ignore[name-defined,no-any-return]  # noqa: F821
+
+        holes = {"row": scaled, "named_settings": named(*names)}
+        bound = build.bind(kernel, np.dtype(np.float32), holes, compile_callee=lambda callee: callee)
+        return list(build._content(bound, set()))
+
+    assert content("first", "second") == content("first", "second")
+    assert content("first", "second") != content("second", "first")
+
+
 def test_both_caches_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels and downloads, also if ~ was not expanded by a shell."""
     monkeypatch.setenv("BPCORE_CACHE_DIR", "~/somewhere")
-    assert build.cache_folder.__wrapped__().parent == places.cache_folder().parent == Path.home() / "somewhere"
+    assert build.cache_folder.__wrapped__().parent == search_folders.cache_folder().parent == Path.home() / "somewhere"
 
 
 def test_an_unwritable_cache_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

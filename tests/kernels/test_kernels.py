@@ -13,6 +13,7 @@ import bpcore
 from bpcore.kernels import cpu, spec
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
+from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
 from support import kernel_cases
 
 
@@ -27,8 +28,8 @@ def test_every_template_runs(rng: np.random.Generator) -> None:
             )
             history = network.fit(x, y, loss=loss, epochs=1, batch_size=2, sample_weight=np.ones(5))
             assert math.isfinite(history["loss"][0])
-    for rule in ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"):
-        optimizer = bpcore.training.optimizers.get_optimizer(rule, l2=0.1, max_norm=0.1)
+    for rule in OPTIMIZERS:
+        optimizer = get_optimizer(rule, l2=0.1, max_norm=0.1)
         network = bpcore.Network([bpcore.Dense(3)], backend="numpy")
         network.fit(x, np.eye(3)[y], loss="softmax_cross_entropy", optimizer=optimizer, epochs=1, batch_size=5)
     with np.errstate(all="ignore"):

@@ -81,7 +81,7 @@ print([case.name for case in cases])
 RECORDED = """
 import numpy as np
 from bpcore import get_backend
-from bpcore.backends.taping import Cutter
+from bpcore.backends.cpu_tape import Cutter
 from bpcore.backends.operations import Kernel
 from bpcore.errors import InputError
 from bpcore.kernels import spec

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bpcore.backends.cpu_tape import Cutter
 from bpcore.backends.operations import Product
 from bpcore.backends.recording import NotRecordableError
-from bpcore.backends.taping import Cutter
 from bpcore.kernels import build, memory, product, tape, tiles, zeros
 
 SIZES = [1, 2, 3, 5, 7, 10, 15, 16, 17, 30, 33, 48, 64, 65, 100]

@@ -12,7 +12,7 @@ import pytest
 
 import bpcore
 from bpcore.errors import InputError
-from bpcore.kernels.activations import ACTIVATIONS, Activation
+from bpcore.kernels.activations import ACTIVATIONS, ActivationRule
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_registered_activation_runs_and_passes_the_gradient_check(rng: np.rand
         return z * z * s * (1.0 - s)
 
     entry = bpcore.register_activation("swish", swish, swish_derivative, parameter=1.5, parameter_derivative=swish_by_p)
-    assert isinstance(entry, Activation)
+    assert isinstance(entry, ActivationRule)
     network = bpcore.Network([bpcore.Dense(5, "swish"), bpcore.Dense(3)], precision="float64", backend="numpy")
     check = bpcore.gradcheck(network, rng.standard_normal((6, 4)), rng.integers(0, 3, 6))
     assert check.ok, str(check)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import bpcore
 from bpcore import SGD, Adam, Dense, Layer, Maxout, Momentum, Nesterov, Network, Residual
-from bpcore.backends import fusion, get_backend, graphs, operations, taping
+from bpcore.backends import cpu_tape, cuda_graphs, fusion, get_backend, operations
+from bpcore.backends.cpu_tape import Cutter
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.backends.fusion import Panels
-from bpcore.backends.taping import Cutter
 from bpcore.errors import InputError, InputTypeError
 from bpcore.kernels import bfloat16, spec
 from bpcore.model.layers import walk
@@ -62,7 +62,7 @@ LIMITS = {"0.W": 0.5, "3.W": 0.4, "4.W": 0.7}
 @pytest.mark.parametrize("panels", [False, True])
 def test_after_training_no_column_is_too_long(optimizer: Any, panels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With folded updates, updates in panels, and plain updates; a layer without a bound is not limited."""
-    monkeypatch.setattr(taping, "PANELS", Panels(smallest=0 if panels else 2**22, size=256))
+    monkeypatch.setattr(cpu_tape, "PANELS", Panels(smallest=0 if panels else 2**22, size=256))
     found = norms(trained(optimizer=optimizer))
     for name, limit in LIMITS.items():
         assert (found[name] <= limit * (1 + ROUNDING)).all(), name
@@ -122,7 +122,7 @@ def test_any_number_of_parts_gives_the_same_bits(rows: int, columns: int, parts:
     (entry,) = Cutter(parts).entries(kernel)
     for part in entry:
         if part is not None:
-            taping.tape.run_once(part.address, part.words)
+            cpu_tape.tape.run_once(part.address, part.words)
     np.testing.assert_array_equal(cut, whole)
     np.testing.assert_array_equal(factors_of_cut, factors)
     np.testing.assert_allclose(whole, references.limited_columns(host, float(limit)), rtol=2e-5, atol=1e-6)
@@ -145,7 +145,8 @@ def test_the_tape_waits_once_for_all_bounds() -> None:
         backend.matmul(ones, weights[0], backend.empty((40, 64), np.float32))
     finally:
         backend.watcher = None
-    assert taping.waits([entry for one in step for entry in Cutter(2).entries(one)]) == [True, False, True, False, True]
+    entries = [entry for one in step for entry in Cutter(2).entries(one)]
+    assert cpu_tape.waits(entries) == [True, False, True, False, True]
 
 
 def test_a_gradient_that_is_read_after_the_update_is_not_folded() -> None:
@@ -236,7 +237,7 @@ def on_device(device: Device, precision: str = "float32", **options: Any) -> Net
 
 @pytest.mark.parametrize("folds", [False, True])
 def test_the_gpu_trains_the_same(folds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "BYTES_WORTH_FOLDING", 0)
+    monkeypatch.setattr(cuda_graphs, "BYTES_WORTH_FOLDING", 0)
     optimizer = SGD(learning_rate=0.5) if folds else Nesterov(learning_rate=0.3)
     gpu = on_device(Device(), "float64", optimizer=optimizer).parameters_by_name()
     for name, array in trained(optimizer=optimizer, precision="float64").parameters_by_name().items():

@@ -11,7 +11,7 @@ import pytest
 
 import bpcore
 from bpcore import SGD, Activation, Adam, Callback, Dense, Dropout, Layer, Maxout, Network, Residual
-from bpcore.backends.metering import bytes_of
+from bpcore.backends.memory_meter import bytes_of
 from bpcore.model.layers import walk
 from bpcore.testing import references
 from bpcore.training.nonfinite import NonFiniteLossError

@@ -14,7 +14,7 @@ from bpcore.backends.base import Backend
 from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
 from bpcore.testing import references
-from bpcore.testing.common import DTYPES, LAYOUTS, Layout
+from bpcore.testing.common import DTYPES, LAYOUTS, Layout, settings_to_try
 from bpcore.training.optimizers import OPTIMIZERS
 from support.ops_arrays import close, numbers
 
@@ -147,23 +147,23 @@ def test_losses(backend: Backend, name: str, labels: bool, dtype: Any, rng: np.r
     for rows in (1, 6):
         z, y = numbers(rng, dtype, rows, 5), rng.integers(0, 5, rows)
         targets, weights = np.eye(5, dtype=dtype)[y], rng.random(rows).astype(dtype) + 0.5
-        for smoothing in (0.0, 0.1) if name.endswith("cross_entropy") else (0.0,):
+        for settings in settings_to_try(LOSSES[name]):
             for share in (None, weights):
                 expected, expected_delta = references.loss_and_delta(
-                    name, z.astype(float), targets.astype(float), np.ones(rows) if share is None else share, smoothing
+                    name, z.astype(float), targets.astype(float), np.ones(rows) if share is None else share, **settings
                 )
                 here = backend.asarray(z.copy())
                 value, delta, bias_grad, correct = ops.loss(
                     here,
                     backend.asarray(y.astype(np.int32) if labels else targets),
-                    bpcore.Loss(name, smoothing),
+                    bpcore.Loss(name, **settings),
                     weights=None if share is None else backend.asarray(share),
                 )
                 assert value.shape == correct.shape == ()
                 close(backend, value, expected, dtype, **near)
                 close(backend, delta, expected_delta, dtype, **near)
                 close(backend, bias_grad, expected_delta.sum(axis=0), dtype, **near)
-                if LOSSES[name].decision == "argmax":
+                if LOSSES[name].predicts != "yes_or_no":
                     assert backend.to_numpy(correct) == (z.argmax(axis=1) == y).sum()
                 np.testing.assert_array_equal(backend.to_numpy(here), z)
         assert ops.loss(here, backend.asarray(targets), name, out=here).delta is here
@@ -200,7 +200,7 @@ def test_dropout_matches_the_reference(backend: Backend, dtype: Any, shape: tupl
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_updates_match_a_training_run(backend: Backend, name: str, dtype: Any, rng: np.random.Generator) -> None:
     """Weights with decay and biases without, clipping, and a schedule, as in the training loop."""
-    settings = {"weight_decay": 0.1} if name == "adamw" else {"l2": 0.2}
+    settings = {"weight_decay": 0.1} if hasattr(OPTIMIZERS[name], "weight_decay") else {"l2": 0.2}
     optimizer = bpcore.training.optimizers.get_optimizer(name, max_norm=0.5, **settings)
     w, b = numbers(rng, dtype, 4, 3), numbers(rng, dtype, 3)
     factors = np.array([1.0, 0.5, 0.25])

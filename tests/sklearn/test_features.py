@@ -16,10 +16,13 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bpcore import Callback, EarlyStopping, OneCycle
+from bpcore import Callback, EarlyStopping, Loss, OneCycle
 from bpcore.errors import InputError
+from bpcore.kernels.activations import ACTIVATIONS
+from bpcore.kernels.losses import LOSSES
 from bpcore.sklearn import MLPClassifier, MLPRegressor, inputs, lbfgs
 from bpcore.testing import references
+from bpcore.testing.common import settings_to_try
 from bpcore.training.run import Run
 from support.estimators import CPU, TARGETS, classes, pair
 
@@ -225,3 +228,37 @@ def test_pipelines_clones_and_grid_searches(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(again.predict_proba(x), search.predict_proba(x))
     labels, several = make_multilabel_classification(60, 4, n_classes=3, random_state=0)
     assert MLPClassifier((8,), max_iter=2, **CPU).fit(labels, several).predict(labels).shape == (60, 3)
+
+
+# --- the losses of the table --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, rule in LOSSES.items() if not rule.classifies])
+def test_a_regressor_takes_every_loss_of_numbers(name: str, rng: np.random.Generator) -> None:
+    """By its name or with settings; predict applies the link, and the loss curve is the mean over the outputs."""
+    x = rng.standard_normal((50, 4))
+    y = TARGETS["counts" if LOSSES[name].predicts == "count" else "numbers"](x)
+    for loss in (name, Loss(name, **settings_to_try(LOSSES[name])[-1])):
+        model = clone(MLPRegressor(loss, (6,), max_iter=1, alpha=0.0, shuffle=False, batch_size=50, **CPU)).fit(x, y)
+        again = MLPRegressor(loss, (6,), max_iter=30, learning_rate_init=0.01, **CPU).fit(x, y)
+        assert again.loss_curve_[-1] < again.loss_curve_[0]
+        output = again._engine.predict(again._parameters(), x, "identity")
+        expected = np.exp(output) if LOSSES[name].link == "exp" else output
+        np.testing.assert_allclose(again.predict(x).reshape(output.shape), expected)
+        assert again.out_activation_ == LOSSES[name].link
+        assert np.isfinite(model.loss_)
+
+
+def test_a_regressor_refuses_a_loss_of_classes(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((50, 4))
+    with pytest.raises(InputError, match=r"hinge is a loss for classes; accepted: squared_error, .*, poisson"):
+        MLPRegressor("hinge", **CPU).fit(x, x[:, 0])
+    with pytest.raises(InputError, match=r"unknown loss 'mse' .*here: 'squared_error'"):
+        MLPRegressor("mse", **CPU).fit(x, x[:, 0])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation(activation: str, rng: np.random.Generator) -> None:
+    x, y = classes(rng)
+    model = MLPClassifier((6,), activation=activation, max_iter=20, learning_rate_init=0.01, **CPU).fit(x, y)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]

@@ -17,6 +17,7 @@ from bpcore.kernels.activations import ACTIVATIONS
 from bpcore.kernels.losses import LOSSES
 from bpcore.kernels.optimizers import UPDATE_RULES
 from bpcore.kernels.signatures import SIGNATURES, Argument, Elements, Role
+from bpcore.testing.common import settings_to_try
 
 ON_THE_GPU = {name for name, signature in SIGNATURES.items() if signature.division}
 SUMMED = {"column_tiles", "row_groups", "one_block"}  # divisions that sum in another order than the CPU
@@ -117,7 +118,7 @@ class _Maker:
                     arguments = (
                         2 * self.matrix(), self.line(), targets, weights, np.append(weights, weights),
                         self.matrix(), self.line(), self.numbers(3), self.numbers(3), np.zeros(3, np.int64),
-                        self.counters(), self.dtype.type(0.1 if name.endswith("entropy") else 0.0),
+                        self.counters(), tuple(map(self.dtype.type, settings_to_try(loss)[-1].values())),
                     )  # fmt: skip
                     kernel = spec.loss_head(loss, self.dtype, labels=targets is labels, weighted=weighted)
                     words = f"loss_head {name} {'labels' if targets is labels else 'dense'}"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import bpcore
 from bpcore import Adam, Dense, Dropout, Network
-from bpcore.backends import get_backend, taping
+from bpcore.backends import cpu_tape, get_backend
 from bpcore.backends.base import Backend, Samples
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.errors import InputError
@@ -35,7 +35,7 @@ def network(backend: Any = "numpy", outputs: int = 4, loss: str = "softmax_cross
     """An untrained network whose predictions differ from row to row, as if trained."""
     layers = options.pop("layers", None) or [Dense(16, "gelu", bias=0.1), Dropout(0.5), Dense(outputs)]
     net = Network(layers, backend=backend, inputs=6, seed=3, **options)
-    net.loss, net.classifies = get_loss(loss), loss != "squared_error"
+    net.loss, net.classifies = get_loss(loss), get_loss(loss).rule.predicts != "number"
     return net
 
 
@@ -58,9 +58,9 @@ def test_both_devices_give_the_same_answers(loss: str, device: Device, rng: np.r
         np.testing.assert_array_equal(here.predict(x, batch_size=batch_size), there.predict(x, batch_size=batch_size))
         np.testing.assert_array_equal(here.output(x, batch_size=batch_size), there.output(x, batch_size=batch_size))
         assert here.evaluate(x, y, batch_size=batch_size) == there.evaluate(x, y, batch_size=batch_size)
-        if loss.endswith("cross_entropy"):
+        if here.loss.rule.gives_probabilities:
             np.testing.assert_array_equal(here.predict_proba(x), there.predict_proba(x))
-        if loss in ("softmax_cross_entropy", "hinge"):
+        if here.loss.rule.predicts == "label":
             np.testing.assert_array_equal(here.confusion_matrix(x, y), there.confusion_matrix(x, y))
 
 
@@ -195,10 +195,10 @@ def test_an_evaluation_copies_only_its_slots(device: Device, rng: np.random.Gene
 def replays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps of each replay; everything is recorded, and uses all threads."""
     monkeypatch.setattr(passes, "STEPS_WORTH_RECORDING", 3)
-    monkeypatch.setattr(taping, "OPERATIONS_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(cpu_tape, "OPERATIONS_WORTH_A_THREAD", 1)
     steps: list[int] = []
-    original = taping.tape.Tape.replay
-    monkeypatch.setattr(taping.tape.Tape, "replay", lambda tape, n: (steps.append(n), original(tape, n))[1])
+    original = cpu_tape.tape.Tape.replay
+    monkeypatch.setattr(cpu_tape.tape.Tape, "replay", lambda tape, n: (steps.append(n), original(tape, n))[1])
     return steps
 
 

@@ -14,42 +14,19 @@ import numpy as np
 import pytest
 
 import bpcore
-from bpcore import SGD, Adam, AdamW, Dense, Momentum, Nesterov, Network, Optimizer, RMSProp, ops
+from bpcore import SGD, Adam, Dense, Momentum, Network, ops
 from bpcore.errors import InputError, InputTypeError
+from bpcore.testing import references
 from bpcore.training.optimizers import OPTIMIZERS, get_optimizer
 from bpcore.training.schedules import SCHEDULES, get_schedule
-
-
-def textbook(optimizer: Optimizer, w: np.ndarray, gradients: Iterator[np.ndarray]) -> np.ndarray:
-    """The optimizer as its paper states it."""
-    rate = optimizer.learning_rate
-    v, s = np.zeros_like(w), np.zeros_like(w)
-    for t, g in enumerate(gradients, 1):
-        if type(optimizer) is SGD:
-            w = w - rate * g
-        elif type(optimizer) is Momentum:
-            v = optimizer.momentum * v - rate * g
-            w = w + v
-        elif type(optimizer) is Nesterov:  # the form of Sutskever et al., in terms of the look-ahead point
-            before, v = v, optimizer.momentum * v - rate * g
-            w = w - optimizer.momentum * before + (1 + optimizer.momentum) * v
-        elif type(optimizer) is RMSProp:
-            s = optimizer.decay * s + (1 - optimizer.decay) * g**2
-            w = w - rate * g / (np.sqrt(s) + optimizer.epsilon)
-        elif isinstance(optimizer, Adam):
-            v = optimizer.beta1 * v + (1 - optimizer.beta1) * g
-            s = optimizer.beta2 * s + (1 - optimizer.beta2) * g**2
-            mean, square = v / (1 - optimizer.beta1**t), s / (1 - optimizer.beta2**t)
-            decay = rate * optimizer.weight_decay * w if isinstance(optimizer, AdamW) else 0.0
-            w = w - decay - rate * mean / (np.sqrt(square) + optimizer.epsilon)
-    return w
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_one_layer_follows_the_formula(name: str, rng: np.random.Generator) -> None:
     """A linear layer with squared error, whose gradient is known: x^T (x W - y) / samples."""
     x, y, start = rng.standard_normal((8, 3)), rng.standard_normal((8, 2)), rng.standard_normal((3, 2))
-    optimizer = get_optimizer(name, learning_rate=0.05)
+    decay = {"weight_decay": 0.1} if hasattr(OPTIMIZERS[name], "weight_decay") else {}
+    optimizer = get_optimizer(name, learning_rate=0.05, **decay)
     network = Network([Dense(2, bias=False, initializer=lambda *_: start)], precision="float64", backend="numpy")
     network.fit(x, y, optimizer=optimizer, epochs=7, batch_size=8, shuffle=False)
     seen = [start]
@@ -60,7 +37,7 @@ def test_one_layer_follows_the_formula(name: str, rng: np.random.Generator) -> N
 
     w = start
     for t in range(1, 8):  # the gradient depends on the formula's current point, so it runs step by step
-        w = textbook(optimizer, start, (x.T @ (x @ point - y) / 8 for point in seen[:t]))
+        w = references.OPTIMIZERS[name](optimizer, start, (x.T @ (x @ point - y) / 8 for point in seen[:t]))
         seen.append(w)
     np.testing.assert_allclose(network.parameters_by_name()["0.W"], w, rtol=1e-10, atol=1e-12)
 

@@ -1,8 +1,9 @@
 """The kernels, by the names of their templates, with the arguments that bpcore.kernels.signatures lists.
 
-A kernel receives the functions that fill its holes: the activation's `f`, the loss's `row`, ... They are the scalar
-functions of bpcore's tables, made callable by `functions`; a backend with a compiler would have `build.bind` compile
-them. So the backend supports every activation that a user registers, and every loss that a later bpcore adds.
+A kernel receives what fills its holes: the activation's `f`, the loss's `row`, ..., and the classes of the named tuples
+that these read. The functions are the scalar functions of bpcore's tables, made callable by `functions`; a backend with
+a compiler would have `build.bind` compile them. So the backend supports every activation and loss that a user
+registers, and every one that a later bpcore adds.
 
 Shapes: B batch, N inputs, M outputs. Kernels write only `out` and the arrays that their docstrings name.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -36,10 +38,14 @@ def alone(value: float, lane: int) -> float:
 def functions(spec: Spec) -> Functions:
     """The functions that fill the holes of a kernel, with constants of its dtype."""
     holes = {"real": spec.dtype.type, "LANES": 1, "all_sum": alone, "all_max": alone, **dict(spec.holes)}
-    return {
-        name: build.bind(function, spec.dtype, holes, replace=NUMPY_MATH, compile_callee=lambda callee: callee)
-        for name, function in spec.holes
-    }
+    return {name: _bound(hole, spec.dtype, holes) for name, hole in spec.holes}
+
+
+def _bound(hole: Callable[..., Any], dtype: np.dtype[Any], holes: dict[str, Any]) -> Callable[..., Any]:
+    """A function for one dtype; the class of a named tuple as it is."""
+    if not isinstance(hole, FunctionType):
+        return hole
+    return build.bind(hole, dtype, holes, replace=NUMPY_MATH, compile_callee=lambda callee: callee)
 
 
 def elementwise(function: Callable[..., float], out: np.ndarray, *arguments: np.ndarray) -> None:
@@ -101,12 +107,13 @@ def loss_head(
     totals: Any,
     correct: Any,
     counters: Any,
-    smoothing: Any,
+    settings: Any,
 ) -> None:
     """z <- z + bias, losses[slot] <- the mean loss, delta <- d loss / dz (BP1), bias_grad <- its column sums."""
     rows = range(len(z))
     z += bias
-    row_losses = np.array([holes["row"](z, i, targets, delta, smoothing, 0) for i in rows])
+    named = holes["named_settings"](*settings)
+    row_losses = np.array([holes["row"](z, i, targets, delta, named, 0) for i in rows])
     total = sum(holes["weight_at"](all_weights, i) for i in range(len(all_weights)))
     shares = np.array([holes["weight_at"](weights, i) / total for i in rows], z.dtype)
     delta *= shares[:, None]
@@ -268,16 +275,19 @@ def update(
     counters: Any,
     first_of_grads: int,
 ) -> None:
-    """Update params by the optimizer's element function, which has no branches, so that a slice can be its index."""
+    """Update params by the optimizer's element function, one parameter after the other."""
     rate, *factors = table[counters[counter.STEP]]
     rate *= scale[0]
+    step, own = holes["named_step"](rate, *factors), holes["named_settings"](*settings[4:])
     l2, weight_decay, longest = settings[:3]
     clip = longest / norm[0] if 0 < longest < norm[0] else 1
     for first, stop, decayed in segments.tolist():
         w = params[first:stop]
         gradient = grads[first - first_of_grads : stop - first_of_grads] * clip + decayed * l2 * w
         w *= 1 - decayed * rate * weight_decay
-        holes["element"](slice(None), w, gradient, state[:, first:stop], (rate, *factors), tuple(settings[4:]))
+        rows = holes["named_state"](*state[:, first:stop])
+        for i in range(len(w)):
+            holes["element"](i, w, gradient[i], rows, step, own)
 
 
 def penalize(holes: Functions, squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from bpcore.backends.arrays import Span, is_array, meet, span
 from bpcore.backends.base import Backend
-from bpcore.backends.cores import threads
+from bpcore.backends.cpu_threads import threads
 from bpcore.backends.fusion import Panels, fold_updates
 from bpcore.backends.operations import Kernel, Operation, Product
 from bpcore.backends.recording import NotRecordableError, Replay

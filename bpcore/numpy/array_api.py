@@ -66,7 +66,7 @@ def find(path: str, name: str) -> Any:
 
 @functools.cache
 def signature(function: Any) -> inspect.Signature | None:
-    """A function's signature; None if it has none, as some functions written in C."""
+    """A function's signature; None if it has none, as for some functions written in C."""
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):

@@ -10,8 +10,8 @@ import numpy as np
 from bpcore.backends import other_than_numpy
 from bpcore.backends.base import Backend
 from bpcore.errors import InputTypeError, unknown_name
-from bpcore.numpy.border import POLICIES, Policy, Transfer
-from bpcore.numpy.device import Device
+from bpcore.numpy.fallback import Device
+from bpcore.numpy.transfers import POLICIES, Policy, Transfer
 
 _chosen = False
 _device: Device | None = None

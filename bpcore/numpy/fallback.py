@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from bpcore.backends.base import Backend
-from bpcore.numpy import standard
-from bpcore.numpy.border import Border, Policy, Why, computing_on_host, written
+from bpcore.numpy import array_api
 from bpcore.numpy.calls import Calls, UnfitError
-from bpcore.numpy.drawing import Drawing
+from bpcore.numpy.random_numbers import Drawing
+from bpcore.numpy.transfers import Border, Policy, Why, computing_on_host, written
 from bpcore.numpy.ufuncs import Ufunc
 
 CREATION = {"array", "asanyarray", "asarray", "ascontiguousarray", "asfortranarray", "copy", "require"}
@@ -56,7 +56,7 @@ class Device:
         """The object for a name in numpy.<path> on this device."""
         if path == "random":
             return self._drawing.find(name)
-        host = standard.find(path, name)
+        host = array_api.find(path, name)
         if not path and name in self._own:
             return self._own[name]
         candidates = self._calls.candidates(path, name)
@@ -71,7 +71,7 @@ class Device:
         ):
             return host
         if not path and name == "clip":
-            return standard.clip_by(self._function(path, name, np.clip, candidates))
+            return array_api.clip_by(self._function(path, name, np.clip, candidates))
         return self._function(path, name, host, candidates)
 
     def _function(self, path: str, name: str, host: Callable[..., Any], candidates: list[Any]) -> Callable[..., Any]:

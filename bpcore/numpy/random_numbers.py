@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bpcore.numpy.border import Border, computing_on_host
+from bpcore.numpy.transfers import Border, computing_on_host
 
 NO_NUMBERS = frozenset({"bytes", "get_state", "seed", "set_state", "spawn"})
 """Methods that draw no numbers; these are NumPy's own."""
