@@ -141,12 +141,8 @@ def main() -> int:
         for step, printed in reversed(found):
             wrong += 1
             print(f"{path}: shown\n{step.shown}printed\n{printed}")
-            text = (
-                text[: step.start]
-                + "\n".join(map(str.rstrip, printed.rstrip().splitlines()))
-                + "\n"
-                + text[step.stop :]
-            )
+            lines = [line.rstrip() for line in printed.rstrip().splitlines()]
+            text = text[: step.start] + "\n".join([*lines, ""]) + text[step.stop :]
         if arguments.write and found:
             path.write_text(text, encoding="utf-8")
     return 1 if wrong and not arguments.write else 0

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from docstrings import marked
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
@@ -19,12 +18,11 @@ class Tree(SphinxDirective):
     """A nested list of packages and modules; the argument is a folder of the repository."""
 
     required_arguments = 1
-    option_spec = {"packages-only": directives.flag}  # noqa: RUF012  as docutils declares it
 
     def run(self) -> list[nodes.Node]:
         """The list."""
         root = Path(self.env.srcdir).parent / self.arguments[0]
-        lines = list(_listed(root, 0, packages_only="packages-only" in self.options))
+        lines = list(_listed(root, 0))
         node = nodes.container(classes=["tree"])
         node += self.parse_text_to_nodes("\n".join(["````{eval-rst}", *lines, "````"]))
         for path in root.rglob("*.py"):
@@ -50,15 +48,15 @@ class ReadingList(SphinxDirective):
         return self.parse_text_to_nodes("\n".join([*rows, f"| together | {total:,} | |"]))
 
 
-def _listed(folder: Path, depth: int, *, packages_only: bool) -> Iterator[str]:
+def _listed(folder: Path, depth: int) -> Iterator[str]:
     """A folder and all below it as items of a list; a link to another folder is left out."""
     indent = "  " * depth
     yield from [f"{indent}- ``{folder.name}/`` {_said(folder / '__init__.py')}", ""]
     inside = sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name))
     for path in inside:
         if path.is_dir() and not path.is_symlink() and (path / "__init__.py").is_file():
-            yield from _listed(path, depth + 1, packages_only=packages_only)
-        elif path.suffix == ".py" and path.name != "__init__.py" and not packages_only:
+            yield from _listed(path, depth + 1)
+        elif path.suffix == ".py" and path.name != "__init__.py":
             yield from [f"{indent}  - ``{path.name}`` {_said(path)}", ""]
 
 
