@@ -20,11 +20,6 @@ from support.stand_in_cublas import backend_on
 COMPUTE_32, COMPUTE_TF32, COMPUTE_64 = 68, 77, 70
 
 
-@pytest.fixture
-def backend(device: Device) -> CupyBackend:
-    return backend_on(device)
-
-
 class TestWithCublas(BackendConformance):
     """The conformance suite with cuBLASLt's products."""
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from bpcore import SGD, Adam, Dense, Dropout, EarlyStopping, Network
-from bpcore.backends import cupy_backend
 from bpcore.backends.cupy_backend import CupyBackend
 from bpcore.errors import InputError
 from bpcore.training import placement
@@ -18,12 +17,6 @@ from support.stand_in_cublas import backend_on
 from support.streaming import Slots, trained
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
-
-
-@pytest.fixture
-def small_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """cuBLAS's workspace would take most of the memory of the devices below."""
-    monkeypatch.setattr(cupy_backend, "WORKSPACE_BYTES", 4096)
 
 
 def test_free_bytes(device: Device) -> None:
