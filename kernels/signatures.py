@@ -82,7 +82,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Division:
-    """How the GPU's threads divide a kernel (cuda/plans.py): the way, the most threads in a block, and the sizes."""
+    """How the GPU's threads divide a kernel (cuda/plans.py): the way, the most threads in a block, the sizes."""
 
     way: Literal[
         "elements", "quarter_rows", "column_tiles", "row_groups", "wide_row_groups", "one_block", "single_thread"

@@ -25,7 +25,7 @@ Answer = Link | Literal["label", "yes_or_no"]
 class Loss:
     """A loss, given by name, with its settings: Loss("huber", threshold=2.0) equals Huber(threshold=2.0).
 
-    name                a name of the loss table, to which register_loss adds
+    name                a name in the loss table; register_loss adds more
     label_smoothing     s in [0, 1), for the cross-entropies: a target t becomes (1 - s) t + s / M (M = 2 for binary
                         cross-entropy; Szegedy et al. 2016)
     settings            the loss's other settings by name; a setting that is not given has its default
@@ -164,7 +164,7 @@ def register_loss(
     settings: Sequence[Setting] = (),
     several: bool = False,
 ) -> LossRule:
-    """Add a loss that runs fused on both devices, or replace one that was added; use Loss(name) or the name.
+    """Add a loss that runs fused on both devices, or replace one that was added; use it by name or as Loss(name).
 
     row         row(z, i, targets, delta, settings, lane): writes the delta of row i, returns its loss
                 (bpcore.kernels.losses says how to write it)

@@ -2,9 +2,9 @@
 
 An optimizer holds no parameters and no state; these are in the buffers of the network and the run. Common settings:
 
-learning_rate    the rate before the schedule, which gives a factor on it for each step
+learning_rate    the base rate, which the schedule multiplies by a factor for each step
 l2               adds 1/2 l2 sum W^2 to the mean loss, over the weights only
-penalty          L2 that is divided by the batch's sum of sample weights: a batch of B samples has l2 = penalty / B
+penalty          as l2, but divided by the batch's sum of sample weights: a batch of B samples has l2 = penalty / B
                  (scikit-learn's alpha); l2 and penalty exclude each other
 max_norm         a gradient with a larger global norm is scaled down to it; None for no clipping
 """
