@@ -1,4 +1,4 @@
-"""Model files and training runs on disk: safetensors files with arrays by name, and the rest as JSON metadata."""
+"""Reads and writes models and training runs: safetensors files with named arrays and JSON metadata."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bpcore.model.layers import Layer, layer_from_config
 FORMAT = 1
 Kind = Literal["network", "training"]
 KEYS: dict[Kind, str] = {"network": "bpcore", "training": "bpcore training"}
-"""The only entry of the metadata: several would be written in any order, and equal runs would give different bytes."""
+"""The only key of the metadata: several would be written in any order, and equal runs would give different bytes."""
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], config: dict[str, Any], *, holds: Kind = "network") -> None:
-    """Write arrays and configuration; the file is replaced as a whole or not at all."""
+    """Write arrays and configuration; an old file is replaced as a whole or not at all."""
     from safetensors.numpy import save
 
-    # A function, a user's own initialiser, cannot be stored; it is no longer needed.
+    # A function, such as a user's own initialiser, cannot be stored; once weights exist it is not needed.
     text = json.dumps({"format": FORMAT, **config}, default=lambda value: None if callable(value) else _refuse(value))
     content = save(arrays, metadata={KEYS[holds]: text})
     try:
@@ -38,7 +38,7 @@ def _refuse(value: object) -> None:
 
 
 def read(path: Path, *, holds: Kind = "network") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read arrays by name and the configuration; raise InputError if the file is missing, damaged or another kind."""
+    """Read named arrays and the configuration; raise InputError for a missing, damaged or other kind of file."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():

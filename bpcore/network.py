@@ -1,4 +1,4 @@
-"""Network, the class that users work with: fit, evaluate, predict, save, load, summary."""
+"""Network, the class for users: fit, evaluate, predict, save, load, summary."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from bpcore.training.schedules import Constant, Schedule, get_schedule
 from bpcore.training.settings import Settings, TrainingState
 
 BUFFERS = ("parameters", "capacity", "_mark", "_lowest", "_delta", "_passed", "_alone")
-"""Attributes that a copy of a network makes for itself."""
+"""Attributes that are not copied with a network; the copy makes its own."""
 
 Data = tuple[Any, Any] | tuple[Any, Any, Any]
 
@@ -45,9 +45,9 @@ class Network(LayerStack):
         network.predict(x_test)
 
     layers, inputs, backend, precision, seed: see LayerStack. `loss` is the loss of the last fit; `about` is a
-    dictionary of JSON values that is saved with the network, such as class names and the source of the data.
+    dictionary of JSON values, such as class names or the source of the data, that is saved with the network.
 
-    A network does one thing at a time, in its own buffers: calls from several threads wait for one another. A copy
+    A network makes one call at a time, in its own buffers: calls from several threads wait for one another. A copy
     (copy.deepcopy, pickle) is an independent network with the same weights.
     """
 
@@ -94,7 +94,7 @@ class Network(LayerStack):
         resident: bool | None = None,
         start: TrainingState | None = None,
     ) -> History:
-        """Train on x (samples, N) and y, which stay on the device for the whole run if they fit.
+        """Train on x (samples, N) and y, which are kept on the device for the whole run if they fit.
 
         x           uint8 or real numbers; images (samples, height, width) are flattened
         y           integer labels (samples,), or targets (samples, M): one-hot, soft, several labels, numbers
@@ -103,16 +103,16 @@ class Network(LayerStack):
         schedule    a name or a Schedule; by default constant
         validation  (x, y) or (x, y, sample_weight), evaluated after each epoch
         callbacks   a list of Callback objects, called in this order between the steps
-        seed        of the shuffles and the dropout masks
+        seed        the seed of the shuffles and the dropout masks
         scale       the network sees x * scale + shift; by default 1/255 for uint8 and 1 otherwise
         resident    data larger than a GPU's memory stays in host memory, or in the file if x is memory-mapped, and is
-                    streamed; True refuses that, False asks for it. It has no effect on the CPU
-        start       a callback's run.training_state(): with that run's weights in the network, this run goes on as if
-                    there had been no break; epochs counts from the first, and the history covers both
+                    streamed; True forbids streaming, False forces it. It has no effect on the CPU
+        start       an earlier run's training_state(), taken by a callback: if the network has that run's weights,
+                    training continues as if uninterrupted; epochs and the history include the earlier run
 
         Returns the history. A batch size above the number of samples means the whole data set. Raises InputError or
-        InputTypeError for input that cannot be used, before any work, and NonFiniteLossError if the loss becomes
-        infinite or NaN, with the last good weights kept.
+        InputTypeError for input that cannot be used, before training begins, and NonFiniteLossError if the loss
+        becomes infinite or NaN; the network then keeps the last good weights.
         """
         callbacks = check_callbacks(callbacks)
         chosen = self._default_loss(y) if loss is None else get_loss(loss)
@@ -160,19 +160,19 @@ class Network(LayerStack):
             return ConfusionCounter(self, data, counted("batch_size", batch_size)).count()
 
     def output(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """Return the output of the last layer (samples, M): logits, if that layer has no activation."""
+        """Return the output of the last layer (samples, M), which are logits if that layer has no activation."""
         self.require_built()
         return self._answers(x, "identity", batch_size)
 
     def predict_proba(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """Return probabilities (samples, M): the softmax, or each output's sigmoid, by the loss's link."""
+        """Return probabilities (samples, M): the softmax or each output's sigmoid, depending on the loss."""
         loss = self._fitted_loss()
         if not loss.rule.gives_probabilities:
             raise InputError(f"a network trained with {loss.name} gives no probabilities; use predict or output")
         return self._answers(x, loss.rule.link, batch_size)
 
     def predict(self, x: Any, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-        """Return the predictions for each sample, in the form that the loss declares.
+        """Return the prediction for each sample, in a form that depends on the loss.
 
         Class labels (samples,) int64; 0 or 1 for each output (samples, M), or (samples,) for a single output; or
         numbers (samples, M).
@@ -222,7 +222,7 @@ class Network(LayerStack):
             self.backend.write(np.asarray(array, self.dtype), self.parameters.views[name].value)
 
     def save(self, path: str | Path) -> None:
-        """Write weights and architecture to a safetensors file, which is replaced as a whole or not at all."""
+        """Write weights and architecture to a safetensors file; an old file is replaced as a whole or not at all."""
         self.require_built()
         checkpoint.write(as_path(path), self.parameters_by_name(), self._config())
 
@@ -230,8 +230,8 @@ class Network(LayerStack):
     def load(cls, path: str | Path, *, backend: str | Backend = "auto", precision: str | None = None) -> Self:
         """Load a network that `save` wrote, on any backend, at any precision that it supports.
 
-        precision   as in Network; by default "float64" if the network had that, otherwise "float32": weights trained at
-                    "tf32" or "bfloat16" are saved in float32, which every device supports
+        precision   as in Network; by default "float64" if the network had that, otherwise "float32", in which weights
+                    trained at "tf32" or "bfloat16" are saved and which every device supports
 
         Raises InputError if the file is not a model file, or if the backend does not support the precision.
         """
@@ -249,7 +249,7 @@ class Network(LayerStack):
         return network
 
     def _restore(self, arrays: dict[str, np.ndarray], config: dict[str, Any], file: Path) -> None:
-        """Take the parameters, and the settings that `_config` wrote."""
+        """Set the parameters, and the settings that `_config` wrote."""
         self.build(config["inputs"])
         for name in self.parameters.views:
             if name not in arrays:
@@ -261,10 +261,10 @@ class Network(LayerStack):
         self.scale, self.shift = config["scale"], config["shift"]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the settings, layers that are not built, and the parameters by name.
+        """Return the settings, the layers as not yet built, and the parameters by name.
 
-        The buffers are left out: a copy of a buffer and copies of its views would be independent arrays, so updates
-        would change one and layers would read the others.
+        Buffers are left out: a copied buffer and its copied views would be independent arrays, so updates would
+        change the one and layers would read the others.
         """
         kept = {name: value for name, value in vars(self).items() if name not in BUFFERS}
         kept["layers"] = [layer_from_config(layer.config()) for layer in self.layers]
@@ -285,13 +285,13 @@ class Network(LayerStack):
         return [name for name, view in self.parameters.views.items() if not view.trainable]
 
     def _restore_frozen(self, frozen: list[str] | None) -> None:
-        """Freeze the arrays of these names only; None, from older files, leaves the layers' own settings."""
+        """Freeze exactly the arrays with these names; None, from older files, keeps the layers' own settings."""
         if frozen is not None:
             self.parameters.set_trainable(self.parameters.views, True)
             self.parameters.set_trainable(frozen, False)
 
     def _config(self) -> dict[str, Any]:
-        """Return everything but the parameters that a model file holds."""
+        """Return all contents of a model file except the parameters."""
         return {
             "layers": [layer.config() for layer in self.layers],
             "inputs": self.inputs,
@@ -313,7 +313,7 @@ class Network(LayerStack):
         return Loss("softmax_cross_entropy" if labels else "squared_error")
 
     def _held_out(self, validation: Any, loss: Loss, training: Samples) -> Samples:
-        """Check validation data, which the network sees scaled as the training data."""
+        """Check validation data; the network scales it like the training data."""
         if not isinstance(validation, tuple) or len(validation) not in (2, 3):
             raise InputTypeError("validation must be a tuple (x, y) or (x, y, sample_weight)")
         x, y, *weights = validation

@@ -1,12 +1,12 @@
-"""The activation functions: one table, two scalar lines an entry.
+"""The table of activation functions: each entry has two short scalar functions, the activation and its derivative.
 
 An entry gives f(z, p) and its derivative as a function of what the forward pass saved: the output a = f(z)
-where that suffices, else the input z. `p` is the activation's parameter (a slope, a scale), 0.0 where it has
-none. Only scalars and `math` appear here; `build.py` compiles the same lines for the CPU and for CUDA, in
+if that suffices, else the input z. `p` is the activation's parameter (a slope or a scale), 0.0 if it has
+none. The functions use only scalars and `math`; `build.py` compiles them for the CPU and for CUDA, in
 float32 and in float64.
 
-Write constants as floats (1.0, not 1): an integer in float32 arithmetic would widen it to float64.
-Write comparisons so that a NaN comes out as a NaN: training must notice it, not swallow it.
+Write constants as floats (1.0, not 1): an integer would widen float32 arithmetic to float64.
+Write comparisons so that NaN in gives NaN out: training must notice it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class ActivationRule:
     saves: Literal["output", "input"] = "output"
     parameter: float = 0.0
     parameter_derivative: Scalar | None = None
-    """da/dp as a function of what was saved; given, p is learned, one for each unit."""
+    """da/dp as a function of what was saved; if it is given, each unit learns its own p."""
     initializer: str = "he_normal"
-    """How the weights of a layer with this activation begin, unless the layer says otherwise."""
+    """The initialiser of the weights of a layer with this activation, unless the layer has its own."""
 
     @property
     def learned(self) -> bool:
@@ -50,7 +50,7 @@ def _one(a: float, p: float) -> float:
 
 
 def _sigmoid(z: float, p: float) -> float:
-    e = math.exp(-abs(z))  # of the negative size, so that nothing overflows and small outputs keep their digits
+    e = math.exp(-abs(z))  # the exponent is never positive: no overflow, and small outputs keep their digits
     return (e if z < 0.0 else 1.0) / (1.0 + e)
 
 
@@ -118,18 +118,18 @@ E_TO_32 = 78962960182680.7  # e^32
 
 
 def _silu(z: float, p: float) -> float:
-    # z sigmoid(z). Far down e^z is denormal and loses digits before z e^z does: there it is taken e^32 times larger.
+    # z sigmoid(z). For very negative z, e^z is denormal and loses digits before z e^z does, so it is scaled by e^32.
     e = math.exp((32.0 if z < -64.0 else 0.0) - abs(z))
     return (z * e if z < 0.0 else z) / (E_TO_32 if z < -64.0 else 1.0 + e)
 
 
 def _silu_derivative(z: float, p: float) -> float:
-    e = math.exp(-abs(z))  # s + z s (1 - s) with s = sigmoid(z), over one denominator: nothing cancels
+    e = math.exp(-abs(z))  # s + z s (1 - s) with s = sigmoid(z), over one denominator, so that nothing cancels
     return ((e if z < 0.0 else 1.0) * (1.0 + e) + z * e) / ((1.0 + e) * (1.0 + e))
 
 
 def normal(z: float) -> tuple[float, float]:
-    """The normal distribution function and its density; elementary.py makes both from one exp."""
+    """The standard normal distribution function and its density; elementary.py gets both from one exp."""
     return 0.5 * math.erfc(z * -0.7071067811865476), 0.3989422804014327 * math.exp(-0.5 * z * z)
 
 
@@ -144,8 +144,8 @@ def _gelu_derivative(z: float, p: float) -> float:
 
 def _mish(z: float, p: float) -> float:
     """z tanh(log(1 + e^z)) (Misra 2019)"""
-    # = z n / (n + 2) with n = e^z (e^z + 2). a and b are e^z and 1, or 1 and e^-z, so that nothing overflows; far down
-    # e^z is taken e^32 times larger, as in silu.
+    # = z n / (n + 2) with n = e^z (e^z + 2). a and b are e^z and 1, or 1 and e^-z, so that nothing overflows. For
+    # very negative z, e^z is scaled by e^32, as in silu.
     e = math.exp((32.0 if z < -64.0 else 0.0) - abs(z))
     a = e if z < 0.0 else 1.0
     b = 1.0 if z < 0.0 else e

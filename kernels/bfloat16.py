@@ -2,8 +2,8 @@
 
 NumPy and CuPy lack the type, so an array of bfloat16 is a uint16 array with those bits. Kernels always compute in
 float32: they widen elements when reading, which is exact, and round to nearest when writing, ties to even, leaving
-infinities and NaN unchanged. This file does both in NumPy, for the host and for Numba's simulator; cuda/rounding.py
-does them as instructions.
+infinities and NaN unchanged. This file implements both in NumPy, for the host and for Numba's simulator;
+cuda/rounding.py implements them as GPU instructions.
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ def rounded(numbers: np.ndarray) -> np.ndarray:
     upper = bits >> np.uint32(16)
     # Add half of the last kept place, or slightly less if that place is even, so that a tie stays even.
     nearest = (bits + np.uint32(0x7FFF) + (upper & np.uint32(1))) >> np.uint32(16)
-    nan = upper | np.uint32(0x0040)  # without a mantissa bit among the kept ones a NaN would become an infinity
+    nan = upper | np.uint32(0x0040)  # sets a kept mantissa bit: without one, a NaN would become an infinity
     return np.where(np.isnan(numbers), nan, nearest).astype(BFLOAT16)

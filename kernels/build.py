@@ -9,8 +9,8 @@ generated as text, and no kernel is written twice.
 **Caching.** Numba's disk cache checks only a kernel's own file and bytecode, so after an edit in a function that the
 kernel calls it would return the old machine code. `cached` therefore gives each bound kernel its own source file in the
 cache folder. The file lists everything the machine code depends on (bytecode, constants and names of every function
-reached, versions, flags), and its name is the hash of that text. Any edit changes the name and misses the cache; an
-unedited kernel hits it, in any process. When the cache is off, coverage and tracebacks show the real source file.
+that it calls, versions, flags), and its name is the hash of that text. Any edit changes the name and misses the cache;
+an unedited kernel hits it, in any process. When the cache is off, coverage and tracebacks show the real source file.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def cached(
     """Give a bound kernel its own file in the cache folder; returns the kernel and whether Numba may cache it.
 
     flags: whatever else the machine code depends on (compiler options, target).
-    content: replaces the function's content as the list of dependencies: the source of the code that emits the kernel's
-        instructions, which the function's bytecode does not show.
+    content: lines to list instead of the function's content: the source of code that emits instructions, on which the
+        kernel depends although its bytecode does not show that.
     """
     if numba.config.DISABLE_JIT or numba.config.ENABLE_CUDASIM:  # type: ignore[attr-defined]
         return function, False
@@ -129,11 +129,11 @@ def keep_apart(compiled: Any) -> Any:
     return compiled
 
 
-_CFunc: Any = CFunc  # its annotations are of no use to mypy
+_CFunc: Any = CFunc  # mypy cannot use its annotations
 
 
 class _Callback(_CFunc):  # type: ignore[misc]
-    """Numba's CFunc, which here reports its compilations as events, as dispatchers do."""
+    """Numba's CFunc, but it reports its compilations as events, as dispatchers do."""
 
     def _compile_uncached(self) -> Any:
         with event.trigger_event("numba:compile", data={"dispatcher": self, "args": self._sig.args}):
@@ -141,7 +141,7 @@ class _Callback(_CFunc):  # type: ignore[misc]
 
 
 def callback(function: Function, cacheable: bool) -> Any:
-    """Compile a function of one int64 for calls by its `address`, which is valid while the result is alive."""
+    """Compile a function of one int64; the result has an `address` to call, valid while the result is alive."""
     compiled: Any = _Callback(function, ((numba_types.int64,), numba_types.void), locals={}, options={})
     if cacheable:
         compiled.enable_caching()
@@ -151,7 +151,7 @@ def callback(function: Function, cacheable: bool) -> Any:
 
 @functools.cache
 def cache_folder() -> Path:
-    """The folder of compiled kernels: in $BPCORE_CACHE_DIR, else in the user's cache folder."""
+    """The folder for compiled kernels, in $BPCORE_CACHE_DIR or else in the user's cache folder."""
     chosen = os.environ.get("BPCORE_CACHE_DIR")
     if chosen:
         return Path(chosen).expanduser() / "kernels"

@@ -31,7 +31,7 @@ FOREIGN: dict[type, str] = {
     numba.types.DictType: "a dictionary",
     numba.types.UnicodeType: "a string",
 }
-"""Types of values that the CPU's compiler knows, and a GPU's kernel cannot make."""
+"""Types of values that the CPU's compiler supports but a GPU kernel cannot create."""
 
 
 def scalar_problem(function: Callable[..., Any]) -> str | None:
@@ -40,7 +40,7 @@ def scalar_problem(function: Callable[..., Any]) -> str | None:
 
 
 def row_problem(function: Callable[..., Any], named_settings: type[Any]) -> str | None:
-    """As scalar_problem for the row function of a loss, with class labels and with a matrix of targets."""
+    """As scalar_problem, for a loss's row function, compiled both for class labels and for a target matrix."""
     if problem := _shape_problem(function, ROW):
         return problem
     holes = {"real": np.float32, "LANES": 1, "all_sum": alone, "all_max": alone, "target_at": label_target}
@@ -57,7 +57,7 @@ def row_problem(function: Callable[..., Any], named_settings: type[Any]) -> str 
 
 
 def _shape_problem(function: Callable[..., Any], parameters: str) -> str | None:
-    """The first problem that shows without compiling the function."""
+    """Describe the first problem that can be found without compiling the function; None if there is none."""
     if not isinstance(function, FunctionType):
         return f"is {function!r}, not a Python function of {parameters}; {ACCEPTED[parameters]}"
     found = inspect.signature(function).parameters.values()
@@ -71,7 +71,7 @@ def _shape_problem(function: Callable[..., Any], parameters: str) -> str | None:
 def _compiled_problem(
     function: Callable[..., Any], holes: Mapping[str, object], arguments: tuple[Any, ...]
 ) -> str | None:
-    """What the compiled function tells."""
+    """Compile the function and describe the first problem found; None if there is none."""
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return None
     jit = numba.njit(error_model="numpy")
@@ -85,7 +85,7 @@ def _compiled_problem(
 
 
 def _unfit(function: FunctionType, callers: tuple[FunctionType, ...] = ()) -> str | None:
-    """The first use of what only CPU kernels support: recursion, NumPy or compiled functions, exceptions."""
+    """Describe the first use of what no GPU kernel supports: recursion, NumPy, compiled functions, exceptions."""
     if function in callers:
         return f"calls itself ({function.__name__})"
     if any(step.opname == "RAISE_VARARGS" for step in dis.get_instructions(function)):
@@ -103,7 +103,7 @@ def _unfit(function: FunctionType, callers: tuple[FunctionType, ...] = ()) -> st
 
 
 def _outside(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """The (name, value) pairs that a function takes from its module and from enclosing functions."""
+    """Yield (name, value) for what a function uses of its module and of enclosing functions."""
     for step in dis.get_instructions(function):
         if step.opname == "LOAD_GLOBAL" and step.argval in function.__globals__:
             yield step.argval, function.__globals__[step.argval]
@@ -112,14 +112,14 @@ def _outside(function: FunctionType) -> Iterator[tuple[str, object]]:
 
 
 def _first_line(error: Exception) -> str:
-    """The first statement of Numba's message, without its heading."""
+    """Return the first statement of Numba's message, without its heading."""
     lines = (line.strip(" >") for line in str(error).splitlines())
     said = [line for line in lines if line and not line.startswith("Failed in")] or [type(error).__name__]
     return " ".join(said[: 2 if said[0].endswith(":") else 1])
 
 
 def _widened(compiled: Any) -> str | None:
-    """The problem if the compiled signature holds a float64 or what no GPU has, or returns no float32; else None."""
+    """Describe values that are float64 or that no GPU has, or a result that is not float32; None if there are none."""
     (result,) = compiled.overloads.values()
     annotation = result.type_annotation
     foreign = {name.partition(".")[0]: kind for name, kind in annotation.typemap.items() if type(kind) in FOREIGN}
@@ -139,7 +139,7 @@ def _widened(compiled: Any) -> str | None:
 
 
 def _line(annotation: Any, wide: list[str]) -> int:
-    """The source line of the first assignment to one of the names."""
+    """Return the source line of the first assignment to one of these names; 0 if there is none."""
     for block in annotation.blocks.values():
         for statement in block.body:
             target = getattr(statement, "target", None)

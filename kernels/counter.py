@@ -30,7 +30,7 @@ COUNTERS = 9
 def counters(
     *, batch_size: int = 0, step: int = 0, first_step: int = 0, epoch: int = 0, seed: int = 0, shuffle: bool = False
 ) -> list[int]:
-    """Return the counters for the beginning of an epoch, each in its place; no step has been bad yet."""
+    """Return the counters for the beginning of an epoch, in the order above, with no bad step yet."""
     values = [0] * COUNTERS
     values[STEP], values[FIRST_STEP], values[EPOCH] = step, first_step, epoch
     values[BATCH_SIZE], values[SEED], values[SHUFFLE] = batch_size, seed, int(shuffle)

@@ -45,7 +45,7 @@ def _emit_power_of_2(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
 def _plain_power_of_half(shifted: np.float32) -> np.float32:
     """2^h with h = n / 2 rounded down, from shifted = n + SHIFT.
 
-    SHIFT's own bits are halved along with n, and still drop out.
+    The bits of SHIFT are halved along with n; they still drop out.
     """
     return (((shifted.view(np.int32) >> _ONE_BIT) << _MANTISSA_WIDTH) + _ONE_BITS).view(np.float32)
 
@@ -69,7 +69,7 @@ def _emit_power_of_rest(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
 def _plain_exponent(x: np.float32) -> np.float32:
     """k in x = 2^k m with sqrt(1/2) <= m < sqrt(2), for a positive normal x; any other x gives some integer.
 
-    Bit patterns of positive floats are ordered as the floats are, so the distance to the bits of sqrt(1/2), shifted
+    The bit patterns of positive floats have the order of the floats, so the distance to the bits of sqrt(1/2), shifted
     right past the mantissa, is k.
     """
     return np.float32((x.view(np.int32) - _SQRT_HALF_BITS) >> _MANTISSA_WIDTH)
@@ -81,7 +81,7 @@ def _emit_exponent(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
 
 
 def _plain_mantissa(x: np.float32) -> np.float32:
-    """m in the same x = 2^k m; any other x gives some float from sqrt(1/2) to sqrt(2)."""
+    """m in x = 2^k m, as in `_plain_exponent`; any other x gives some float from sqrt(1/2) to sqrt(2)."""
     return (((x.view(np.int32) - _SQRT_HALF_BITS) & _MANTISSA_MASK) + _SQRT_HALF_BITS).view(np.float32)
 
 
@@ -99,7 +99,7 @@ def _bit_operation(
     plain: Callable[[np.float32], np.float32],
     emit: Callable[[ir.IRBuilder, ir.Value], ir.Value],
 ) -> Callable[[np.float32], np.float32]:
-    """A float32 -> float32 function: `plain` where Numba is disabled, else the instructions `emit` as an intrinsic."""
+    """Make a float32 -> float32 function: `plain` if Numba is disabled, else an intrinsic that uses `emit`."""
     if PLAIN_PYTHON:
         return plain
 

@@ -1,13 +1,13 @@
-"""The losses: one table. An entry says what its loss predicts and takes, and has the row function that computes it.
+"""The table of losses: what each loss predicts, the targets it accepts, and the row function that computes it.
 
-A row function is given the network's output z (B, M), bias included, and the row i. It writes the delta of that row,
-d loss / dz (BP1), and returns the loss of that row. A group of LANES workers shares a row: worker `lane` looks after
-every LANES-th output, and `all_sum` and `all_max` combine what the workers found. On the CPU there is one worker and
-both return their argument; on a GPU they meet in shared memory. `target_at` gives the target of one output, from
-class labels or from a dense target matrix, with a share of it spread evenly over the outputs (label smoothing, Szegedy
-et al. 2016; 0.0 for none). Settings are read by their names: `settings.label_smoothing`.
+A row function is given the network's output z (B, M), bias included, and a row index i. It writes that row's delta,
+d loss / dz (BP1), and returns that row's loss. LANES workers share a row: worker `lane` processes every LANES-th
+output, and `all_sum` and `all_max` combine the results of all workers. On the CPU there is one worker, and both return
+their argument; on a GPU the workers use shared memory. `target_at` returns the target of one output, from class labels
+or from a dense target matrix; its last argument is the share of the target that is spread evenly over the outputs
+(label smoothing, Szegedy et al. 2016; 0.0 for none). Settings are read by name: `settings.label_smoothing`.
 
-The names with an annotation and no value are holes: the compiled kernel has its own values there.
+Names that have an annotation but no value are holes, which are filled when a kernel is compiled.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Link = Literal["identity", "softmax", "sigmoid", "exp"]
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """A number that a loss can be given: its name, its default, and the range that is accepted."""
+    """A numeric setting of a loss: its name, its default and the accepted range."""
 
     name: str
     default: float
@@ -40,12 +40,12 @@ class Setting:
     below: float = math.inf
 
     def accepts(self, value: float) -> bool:
-        """Whether the value is in the range; it must be finite in any case."""
+        """Whether the value is finite and in the range."""
         return math.isfinite(value) and self.at_least <= value < self.below and value > self.above
 
     @property
     def accepted(self) -> str:
-        """The range in words."""
+        """The accepted range as text."""
         low = f"{self.above:g} < " if self.above > -math.inf else f"{self.at_least:g} <= "
         low = low if max(self.above, self.at_least) > -math.inf else ""
         high = f" < {self.below:g}" if self.below < math.inf else ""
@@ -54,10 +54,10 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Which target matrices (samples, M) a loss takes.
+    """The target matrices (samples, M) that a loss accepts.
 
-    must       for the refusal: "y must ..."
-    accepts    whether a matrix is such, by the array's own methods; numbers that are not finite never come here
+    must       the end of the error message "y must ..."
+    accepts    tests a matrix with the array's own methods; all its numbers are finite, which is checked earlier
     """
 
     must: str
@@ -69,17 +69,17 @@ ANY_NUMBERS = Targets("hold finite numbers", lambda y: True)
 
 @dataclass(frozen=True, eq=False)
 class LossRule:
-    """One loss: what it predicts, from what, what it takes, and its row function.
+    """One loss: its row function, what it predicts, and the targets and settings that it accepts.
 
-    row         row(z, i, targets, delta, settings, lane), as above
+    row         row(z, i, targets, delta, settings, lane), described above
     predicts    "label": one class of several; "yes_or_no": an answer for each output; "number"; "count": zero or more
     link        how the network's output becomes the prediction: "identity"; "softmax" or "sigmoid", which give
-                probabilities; "exp". A label is the largest output in any case, and an answer is yes above zero
-    targets     which target matrices it takes
-    settings    the numbers that it can be given; label_smoothing is the one that spreads a share of each label
-    several     whether a network of one output is refused, since the loss would always be zero
+                probabilities; "exp". A label is always the largest output; an answer is yes if its output is above zero
+    targets     the target matrices that it accepts
+    settings    its numeric settings; label_smoothing is the share of each label that is spread over the outputs
+    several     whether a network with one output is refused, because the loss would always be zero
 
-    Every loss takes class labels in the place of a matrix, and then the network classifies.
+    Every loss also accepts class labels instead of a matrix; the network then classifies.
     """
 
     name: str
@@ -92,36 +92,36 @@ class LossRule:
 
     @property
     def classifies(self) -> bool:
-        """Whether a matrix of targets holds classes or answers, and not numbers."""
+        """Whether a matrix of targets holds classes or yes/no answers, not numbers."""
         return self.predicts in ("label", "yes_or_no")
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether the link makes the output a probability."""
+        """Whether the link turns outputs into probabilities."""
         return self.link in ("softmax", "sigmoid")
 
     def setting(self, name: str) -> Setting:
-        """One of the settings."""
+        """Return the setting with this name."""
         return Table.of(f"setting of {self.name}", *self.settings)[name]
 
     @property
     def named_settings(self) -> type[Any]:
-        """The class of the settings as the row function reads them."""
+        """The named-tuple class of the row function's `settings`."""
         return named(*(setting.name for setting in self.settings))
 
     @property
     def defaults(self) -> tuple[float, ...]:
-        """The settings where nothing is said."""
+        """The default values of the settings, in order."""
         return tuple(setting.default for setting in self.settings)
 
 
 def label_target(targets: Any, i: int, j: int, outputs: int, smoothing: float) -> float:
-    """The target of output j where `targets` holds class labels (B,)."""
+    """The target of output j if `targets` holds class labels (B,)."""
     return (1.0 - smoothing if targets[i] == j else 0.0) + smoothing / real(outputs)
 
 
 def dense_target(targets: Any, i: int, j: int, outputs: int, smoothing: float) -> Any:
-    """The target of output j where `targets` is a matrix (B, M)."""
+    """The target of output j if `targets` is a matrix (B, M)."""
     return targets[i, j] * (1.0 - smoothing) + smoothing / real(outputs)
 
 
@@ -139,7 +139,7 @@ def _squared_error(z: Any, i: int, targets: Any, delta: Any, settings: Any, lane
 def _huber(z: Any, i: int, targets: Any, delta: Any, settings: Any, lane: int) -> float:
     """sum_j of 1/2 d^2 for |d| up to the threshold t, and t (|d| - t/2) beyond, with d = a - y (Huber 1964).
 
-    delta = d, no longer than t.
+    delta = d, clipped to -t .. t.
     """
     outputs = z.shape[1]
     threshold = settings.threshold
@@ -154,7 +154,7 @@ def _huber(z: Any, i: int, targets: Any, delta: Any, settings: Any, lane: int) -
 
 
 def _poisson(z: Any, i: int, targets: Any, delta: Any, settings: Any, lane: int) -> float:
-    """sum_j y_j log(y_j / a_j) - y_j + a_j with a = e^z: half of the Poisson deviance, delta = a - y."""
+    """sum_j y_j log(y_j / a_j) - y_j + a_j with a = e^z: half the Poisson deviance, delta = a - y."""
     outputs = z.shape[1]
     loss = 0.0
     for j in range(lane, outputs, LANES):
@@ -196,7 +196,7 @@ def _binary_cross_entropy(z: Any, i: int, targets: Any, delta: Any, settings: An
     loss = 0.0
     for j in range(lane, outputs, LANES):
         logit = z[i, j]
-        target = target_at(targets, i, j, 2, settings.label_smoothing)  # between yes and no
+        target = target_at(targets, i, j, 2, settings.label_smoothing)  # 2: smoothed between yes and no
         e = math.exp(-abs(logit))
         loss += (0.0 if logit < 0.0 else logit) - logit * target + math.log1p(e)
         delta[i, j] = (e if logit < 0.0 else 1.0) / (1.0 + e) - target
@@ -204,7 +204,7 @@ def _binary_cross_entropy(z: Any, i: int, targets: Any, delta: Any, settings: An
 
 
 def _hinge(z: Any, i: int, targets: Any, delta: Any, settings: Any, lane: int) -> float:
-    """The sum over j other than y of max(0, z_j - z_y + 1); delta is 1 where the margin is violated."""
+    """sum of max(0, z_j - z_y + 1) over j != y; delta_j = 1 where that is above 0, delta_y = minus their number."""
     outputs = z.shape[1]
     right = 0.0
     for j in range(lane, outputs, LANES):
@@ -226,7 +226,7 @@ def _hinge(z: Any, i: int, targets: Any, delta: Any, settings: Any, lane: int) -
 
 
 def argmax_is_right(z: Any, i: int, targets: Any, lane: int) -> float:
-    """1.0 where the largest output (the first of equals) has the largest target, else 0.0."""
+    """1.0 if the largest output (the first of equals) has the largest target, else 0.0."""
     outputs = z.shape[1]
     highest = -math.inf
     highest_target = -math.inf
@@ -235,7 +235,7 @@ def argmax_is_right(z: Any, i: int, targets: Any, lane: int) -> float:
         highest_target = max(highest_target, target_at(targets, i, j, outputs, 0.0))
     highest = all_max(highest, lane)
     highest_target = all_max(highest_target, lane)
-    before_winner = -math.inf  # minus the index of the first output that is the highest
+    before_winner = -math.inf  # minus the index of the first output that equals the highest
     for j in range(lane, outputs, LANES):
         if z[i, j] == highest:
             before_winner = max(before_winner, -real(j))
@@ -247,7 +247,7 @@ def argmax_is_right(z: Any, i: int, targets: Any, lane: int) -> float:
 
 
 def threshold_is_right(z: Any, i: int, targets: Any, lane: int) -> float:
-    """1.0 where every output is on the side of zero that its target asks for, else 0.0."""
+    """1.0 if exactly those outputs are above zero whose targets are above 0.5, else 0.0."""
     outputs = z.shape[1]
     wrong = 0.0
     for j in range(lane, outputs, LANES):

@@ -17,11 +17,11 @@ LINE = 64
 """Bytes per cache line; two threads that write to the same line wait for each other."""
 
 intrinsic: Callable[[Any], Any] = extending.intrinsic
-"""Numba's intrinsic, typed as its callers see the result: they do not pass the typing context."""
+"""Numba's intrinsic, typed for callers of the decorated function, who do not pass a typing context."""
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An uninitialized array that starts at a cache line, because a vector across two lines takes twice as long."""
+    """Make an uninitialised array that starts at a cache line: a vector that spans two lines takes twice as long."""
     count, kind = math.prod(shape), np.dtype(dtype)
     memory = np.empty(count * kind.itemsize + LINE, np.uint8)
     first = -memory.ctypes.data % LINE
@@ -69,7 +69,7 @@ def write(context: Any, address: Any, value: Any) -> Any:
 
 @functools.cache
 def from_bits(dtype: np.dtype[Any]) -> Any:
-    """An intrinsic that converts a word to the number with these bits."""
+    """An intrinsic that converts a word to the number with the same bits."""
     kind, llvm = types_of(dtype)
 
     @intrinsic

@@ -1,13 +1,13 @@
-"""The optimizers: one table of element functions, each the update of one parameter.
+"""The table of update rules: each optimizer has an element function, which updates one parameter.
 
-An element function is given the index i of the parameter, the flat parameters w, its gradient g (L2 and clipping
-already applied), and three tuples, which it reads by the names that its rule declares:
+An element function is given the parameter's index i, the flat parameters w, the gradient g of w[i] (L2 and clipping
+already applied), and three named tuples, whose fields the rule declares:
 
-state     the arrays that the optimizer keeps: state.velocity[i]
-step      what changes from step to step: step.rate, and the rule's own factors
-settings  the optimizer's constants: settings.momentum
+state     the arrays that the optimizer keeps, such as state.velocity[i]
+step      values that change from step to step: step.rate, and the rule's own factors
+settings  the optimizer's constants, such as settings.momentum
 
-It changes w[i] and its own state in place.
+It changes w[i] and its state in place.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import Any
 from .table import Table, named
 
 MOST_SETTINGS, MOST_FACTORS = 4, 2
-"""What the arrays on the device have room for."""
+"""The most settings and factors that fit into the arrays on the device."""
 
 
 @dataclass(frozen=True, eq=False)
 class UpdateRule:
-    """One optimizer's element function, and the names of what it reads.
+    """One optimizer's element function, and the names of the values that it reads.
 
-    element     element(i, w, g, state, step, settings), as above
-    state       the arrays with a value for each parameter, at most two; they begin at zero
-    settings    at most four
-    factors     what a step has beside step.rate, at most two
+    element     element(i, w, g, state, step, settings), described above
+    state       arrays with one value for each parameter, at most two; they start at zero
+    settings    constants, at most four
+    factors     values of a step besides step.rate, at most two
     """
 
     name: str
@@ -41,27 +41,27 @@ class UpdateRule:
 
     @property
     def states(self) -> int:
-        """How many values are kept for each parameter."""
+        """The number of values kept for each parameter."""
         return len(self.state)
 
     @property
     def named_state(self) -> type[Any]:
-        """The class of `state`."""
+        """The named-tuple class of `state`."""
         return named(*self.state)
 
     @property
     def named_step(self) -> type[Any]:
-        """The class of `step`."""
+        """The named-tuple class of `step`."""
         return named("rate", *_filled_up(self.factors, MOST_FACTORS))
 
     @property
     def named_settings(self) -> type[Any]:
-        """The class of `settings`."""
+        """The named-tuple class of `settings`."""
         return named(*_filled_up(self.settings, MOST_SETTINGS))
 
 
 def _filled_up(names: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """Names for all the places there are."""
+    """Return the names, followed by placeholders up to `count`."""
     return (*names, *(f"unused_{place}" for place in range(len(names), count)))
 
 
@@ -78,7 +78,7 @@ def _momentum(i: int, w: Any, g: float, state: Any, step: Any, settings: Any) ->
 
 
 def _nesterov(i: int, w: Any, g: float, state: Any, step: Any, settings: Any) -> None:
-    """v <- mu v - rate g; w <- w + mu v - rate g: momentum looked ahead by one step."""
+    """v <- mu v - rate g; w <- w + mu v - rate g: momentum that looks one step ahead."""
     velocity = settings.momentum * state.velocity[i] - step.rate * g
     state.velocity[i] = velocity
     w[i] += settings.momentum * velocity - step.rate * g

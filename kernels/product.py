@@ -1,8 +1,8 @@
 """The matrix product of the CPU's tape, out <- alpha a @ b + beta out, for the shapes of a mini-batch.
 
-Library products are made for large square matrices: they copy their operands into another order, which pays when each
-number is used hundreds of times. In a training step one side is often the batch, with 10 or 100 rows, or an output
-layer with 10 columns; there this product is up to three times as fast, and about as fast elsewhere.
+Library products are made for large square matrices: they copy their operands into another order, which pays off if
+each number is used hundreds of times. In a training step one side is often the batch, with 10 or 100 rows, or an output
+layer with 10 columns. For such shapes this product is up to three times as fast; for others it is about as fast.
 
 tiles.py has the arithmetic. This file has the loops over tiles, and chooses tiles and loops by the sizes of a product.
 """
@@ -59,7 +59,7 @@ def _product(block: int) -> None:
         lists, step = word(block, 17), (depth + 1) * ENTRY
     for top in range(0, m, height):
         rows = min(height, m - top)
-        for first in range(0, max(k, 1), depth):  # k = 0 still has to give beta out
+        for first in range(0, max(k, 1), depth):  # even for k = 0, out becomes beta out
             deep = min(depth, k - first)
             before = beta if first == 0 else real(1.0)
             a_now = a + top * a_row + first * a_k
@@ -97,15 +97,15 @@ def _product(block: int) -> None:
 
 @dataclass(frozen=True)
 class Shape:
-    """What the compiled code of a product depends on; products of the same shape share one compiled function.
+    """Everything that a product's compiled code depends on; products of equal shape share one compiled function.
 
     dots            whether tiles sum along k (`_dots_tile`) rather than over vectors of columns
     rows, columns   the size of a tile; columns counts vectors unless dots is set
     rest            the rows of the last tile if it has fewer, else 0
     side            the columns (or vectors) of the tiles at the right edge if they are fewer or not full, else 0
-    narrow          the lanes of the last vector there; few columns fit a shorter vector
+    narrow          the lanes of the last vector there; a few columns fit into a shorter vector
     copied          whether b is copied, strip by strip; turned: from columns not adjacent in memory; kept: all of b
-    listed          whether tiles skip each k where all their numbers of a are zero
+    listed          whether tiles skip each k at which all their numbers of a are zero
     down            whether numbers of a that are adjacent in memory belong to one column, as in a transposed a
     """
 
@@ -126,7 +126,7 @@ class Shape:
 
 @functools.cache
 def compiled(shape: Shape) -> Any:
-    """Compile void(block), which computes products of a shape; keep the result alive while its address is used."""
+    """Compile void(block), which computes products of this shape; keep the result alive while its address is used."""
     dtype, side = shape.dtype, max(shape.side, 1)
     lanes = 1 if shape.dots else tiles.lanes(dtype)
     width = shape.columns * lanes
@@ -174,27 +174,27 @@ FEW_ROWS = 32
 """Up to this many rows of a, each number of b is used too rarely for a copy to pay."""
 
 DEPTH = 512
-"""The part of k that is processed at a time if all of it is too much: 128 KiB of a copied strip."""
+"""How much of k is processed at a time if all of it is too much: 128 KiB of a copied strip."""
 
 WORTH_SKIPPING = 16
-"""Tiles of at least this many vectors skip each k where they have only zeros; for smaller ones lists cost too much."""
+"""Tiles of at least this many vectors skip each k at which a is all zeros; for smaller ones lists cost too much."""
 
 WORTH_LOOKING = 2**19
 """Products of at least this many multiplications look for zeros."""
 
 PANEL_BYTES = 256 * 2**10
 """A copy of b of up to this size stays in the second-level cache. The result can then be computed row by row, in the
-order of memory; with a short k there is much to write and little to compute."""
+order of memory, which matters for a short k: there is much to write and little to compute."""
 
 
 @functools.cache
 def best_tile(m: int, n: int, lanes: int, held: int) -> tuple[int, int]:
     """The tile, as rows and vectors of columns, that needs the fewest steps for a result (m, n).
 
-    held: the registers that a tile may take. For each k a tile costs one multiplication per vector, at least 8 to hide
-    their latency, and about two more for the rest. Among tiles within one percent of the best, the one with the fewest
-    rows is taken, because all of them are zero more often (zeros.py); among those the widest, which reads the longest
-    stretches of memory.
+    held: the registers that a tile may use. For each k a tile costs one multiplication per vector, at least 8 to hide
+    their latency, and about two more for the rest. Of the tiles within one percent of the best, the one with the fewest
+    rows is chosen, because few rows are more often all zero (zeros.py); of those, the widest, which reads the longest
+    ranges of memory.
     """
     vectors = -(-n // lanes)
 
@@ -220,7 +220,7 @@ def enough(columns: int, lanes: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """A shape, with the rows of the result (height) and the part of k (depth) that are processed at a time."""
+    """A shape, and how many rows of the result (height) and how much of k (depth) are processed at a time."""
 
     shape: Shape
     height: int
@@ -259,7 +259,7 @@ def plan(a: Any, b: Any, out: Any, *, factors_in_memory: bool) -> Plan:
 
 
 def words(chosen: Plan, a: Any, b: Any, out: Any, alpha: Any, beta: Any) -> tuple[list[int], Any]:
-    """The block of words of a product, and the memory for copies of b and lists, which must stay alive with it.
+    """Return a product's block of words, and the memory for lists and copies of b, which must stay alive with it.
 
     alpha, beta: two numbers, or two arrays of one element.
     """

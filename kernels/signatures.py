@@ -1,9 +1,9 @@
 """The arguments of every kernel, declared once: their names, shapes and dtypes, and how threads share them.
 
-A row of the table names a kernel and its arguments, in the order of its parameters. From it follow the checks before a
-kernel runs, what an operation of a recorded step reads and writes and how the CPU's threads divide it, which arguments
-may be bfloat16, what the GPU's threads divide, and the list of kernels in the documentation. The kernels themselves
-stand in cpu/ and cuda/ under the same names; spec.py says which functions fill their holes.
+An entry of SIGNATURES lists a kernel's arguments in the order of its parameters. The rest is derived from it: the
+checks before a kernel runs, what an operation of a recorded step reads and writes and how the CPU's threads divide it,
+which arguments may be bfloat16, what the GPU's threads divide, and the list of kernels in the documentation. The
+kernels themselves are in cpu/ and cuda/ under the same names; spec.py says which functions fill their holes.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ SIZES = {
     "pieces": "pieces that the weights are cut into",
     "parts": "threads",
 }
-"""What the sizes in a shape count. A size has one value in one call of a kernel."""
+"""What each size in a shape counts. A size has the same value throughout one call of a kernel."""
 
 
 class Role(Enum):
-    """What each of the CPU's threads is given of an argument when they share a kernel."""
+    """Which part of an argument each CPU thread is given when several threads share a kernel."""
 
     ROWS = "the rows, or the entries, of its own samples"
     COLUMNS = "the entries of its own columns"
@@ -55,7 +55,7 @@ class Role(Enum):
 
 
 class Elements(Enum):
-    """What an array holds."""
+    """The types that an array's elements may have."""
 
     REAL = "the kernel's dtype"
     FLOW = "the kernel's dtype, or bfloat16: what flows between layers"
@@ -67,7 +67,7 @@ class Elements(Enum):
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument. shape: its sizes; a bar separates the shape of labels from that of a matrix of targets."""
+    """One argument. shape: its sizes; a bar separates the shapes for labels and for a matrix of targets."""
 
     role: Role
     shape: str = ""
@@ -76,13 +76,13 @@ class Argument:
 
     @property
     def shapes(self) -> list[tuple[str, ...]]:
-        """The sizes of each shape that it may have, in their order; none for a number."""
+        """The sizes of each shape that it may have, in order; empty for a number."""
         return [tuple(shape.split()) for shape in self.shape.split("|") if shape]
 
 
 @dataclass(frozen=True)
 class Division:
-    """How the GPU's threads divide a kernel (cuda/plans.py): which way, how many in a block at most, and what sizes."""
+    """How the GPU's threads divide a kernel (cuda/plans.py): the way, the most threads in a block, the sizes."""
 
     way: Literal[
         "elements", "quarter_rows", "column_tiles", "row_groups", "wide_row_groups", "one_block", "single_thread"
@@ -93,11 +93,11 @@ class Division:
 
 @dataclass(frozen=True, eq=False)
 class Signature:
-    """A kernel's arguments by name, in their order, and how it is compiled.
+    """A kernel's arguments by name, in order, and how it is compiled.
 
-    division       how the GPU divides it; None for a kernel of the CPU alone
-    vector_sums    whether the CPU adds up its sums in vectors, in another order than it is written in, but always in
-                   the same
+    division       how the GPU divides it; None for a kernel that exists only for the CPU
+    vector_sums    whether the CPU may compute sums in vectors: not in the order of the source, but always in the same
+                   order
     """
 
     division: Division | None
@@ -106,16 +106,16 @@ class Signature:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """The place of each argument, by its name."""
+        """The position of each argument, by name."""
         return {name: place for place, name in enumerate(self.arguments)}
 
     @cached_property
     def flowing(self) -> tuple[int, ...]:
-        """The places of the arguments that may be bfloat16, each by itself."""
+        """The positions of the arguments that may be bfloat16, independently of one another."""
         return tuple(self.places[name] for name, one in self.arguments.items() if one.elements is Elements.FLOW)
 
     def place_of(self, size: str) -> tuple[int, int]:
-        """Where a size is found: the place of the first argument that has it, and the axis."""
+        """Return where to read a size: the position of the first argument that has it, and the axis."""
         return next(
             (place, shape.index(size))
             for place, argument in enumerate(self.arguments.values())
@@ -144,7 +144,7 @@ def _each_element(**arguments: Argument) -> Signature:
     return Signature(Division("elements", 256, "B M"), arguments)
 
 
-# Arguments that several kernels have.
+# Arguments that several kernels share.
 _NUMBER = Argument(Role.NUMBER)
 _FIRST = Argument(Role.FIRST)
 _ROWS = _read(Role.ROWS, "B M")
@@ -252,7 +252,7 @@ SIGNATURES: dict[str, Signature] = {
         losses=_written(Role.SLOT_SUMS, "slots"),
         totals=_written(Role.WHOLE, "slots"),
         correct=_written(Role.SLOT_SUMS, "slots", Elements.INT64),
-        counters=_COUNTERS,  # and it latches the first bad step there, which no other kernel reads
+        counters=_COUNTERS,  # it also stores the first bad step there, which no other kernel reads
         settings=Argument(Role.NUMBERS),
     ),
     # update.py
@@ -293,7 +293,7 @@ SIGNATURES: dict[str, Signature] = {
     ),
     "limit_columns": _kernel(
         Division("column_tiles", 1024, "N M"),
-        weights=_written(Role.WHOLE, "N K"),  # a thread changes its own columns
+        weights=_written(Role.WHOLE, "N K"),  # a thread changes only its own columns
         limit=_NUMBER,
         factors=_written(Role.COLUMNS, "M"),
         first=_FIRST,
@@ -328,9 +328,9 @@ SIGNATURES: dict[str, Signature] = {
         counts=_written(Role.WHOLE, "M M", Elements.INT64),
     ),
 }
-"""The kernels by name, in the order of the files that they stand in."""
+"""The signatures by kernel name, in the order of the files that define the kernels."""
 
 
 def templates_in(*families: ModuleType) -> dict[str, Callable[..., None]]:
-    """The kernels' templates that stand in these modules, by name."""
+    """Return the kernel templates that these modules define, by name."""
     return {name: vars(family)[name] for family in families for name in SIGNATURES if name in vars(family)}

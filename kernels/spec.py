@@ -1,7 +1,7 @@
-"""Which kernel is meant: a template, a dtype, and the functions that fill the template's holes.
+"""A spec identifies a kernel: by its template, its dtype, and the functions that fill the template's holes.
 
-Both devices build their kernels from the same specs. A kernel takes the same arguments on both, so that one can stand
-for the other; signatures.py lists them.
+Both devices build their kernels from the same specs. A kernel takes the same arguments on both, so either can replace
+the other; signatures.py lists the arguments.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LANES: int  # a hole, filled when a kernel is built (see losses.py)
 class Spec:
     """One kernel: the template's name, the dtype, and (name, function) for each hole.
 
-    The functions below return the same object for the same arguments, so specs compare by identity.
+    The functions below return the same object for the same arguments, so specs are compared by identity.
     """
 
     template: str
@@ -36,14 +36,14 @@ class Spec:
 
 @functools.cache
 def activate(activation: ActivationRule, dtype: DType) -> Spec:
-    """The kernel that applies an activation; it keeps its input in z where the derivative needs that."""
+    """The kernel that applies an activation; it keeps the input in z if the derivative needs it."""
     template = "activate" if activation.saves == "output" else "activate_keeping_input"
     return Spec(template, dtype, (("f", activation.f),))
 
 
 @functools.cache
 def delta(activation: ActivationRule, dtype: DType) -> Spec:
-    """The kernel that multiplies by an activation's derivative; a learned parameter gets its gradient too."""
+    """The kernel that multiplies by an activation's derivative, and computes a learned parameter's gradient."""
     if activation.parameter_derivative is None:
         return Spec("delta", dtype, (("derivative", activation.derivative),))
     return Spec(
@@ -55,7 +55,7 @@ def delta(activation: ActivationRule, dtype: DType) -> Spec:
 
 @functools.cache
 def loss_head(loss: LossRule, dtype: DType, *, labels: bool, weighted: bool) -> Spec:
-    """The kernel of a loss. labels: whether targets are class labels; weighted: whether samples have weights."""
+    """The kernel of a loss. labels: whether the targets are class labels; weighted: whether samples have weights."""
     return Spec(
         "loss_head",
         dtype,
@@ -71,7 +71,7 @@ def loss_head(loss: LossRule, dtype: DType, *, labels: bool, weighted: bool) -> 
 
 @functools.cache
 def update(rule: UpdateRule, dtype: DType) -> Spec:
-    """The kernel of an optimizer."""
+    """The kernel that applies an optimizer's update rule."""
     state_rows = (no_rows, one_row, two_rows)[rule.states]
     names = (
         ("named_state", rule.named_state),
@@ -83,7 +83,7 @@ def update(rule: UpdateRule, dtype: DType) -> Spec:
 
 @functools.cache
 def gather(dtype: DType, *, labels: bool, weighted: bool) -> Spec:
-    """The kernel that fills a batch; labels and weighted as for `loss_head`."""
+    """The kernel that fills a batch; labels and weighted as in `loss_head`."""
     return Spec(
         "gather",
         dtype,
@@ -96,13 +96,13 @@ def gather(dtype: DType, *, labels: bool, weighted: bool) -> Spec:
 
 @functools.cache
 def gather_rows(dtype: DType, *, labels: bool, weighted: bool) -> Spec:
-    """As `gather` for rows that go to another device: kept as they are, or converted to the dtype of out_x."""
+    """As `gather`, for rows that go to another device: unchanged, or converted to the dtype of out_x."""
     return Spec("gather_rows", dtype, gather(dtype, labels=labels, weighted=weighted).holes)
 
 
 @functools.cache
 def scatter(dtype: DType, *, labels: bool) -> Spec:
-    """The kernel that takes a batch's rows, or its labels, back to their places among the samples."""
+    """The kernel that copies a batch's rows, or its labels, back to their places among the samples."""
     return Spec("scatter", dtype, (("copy_target", copy_label if labels else copy_row),))
 
 
@@ -113,17 +113,17 @@ def plain(template: str, dtype: DType) -> Spec:
 
 
 def no_rows(state, first, stop):  # type: ignore[no-untyped-def]
-    """The state of an optimizer that keeps none."""
+    """Return the state of an optimizer that keeps none: an empty tuple."""
     return ()
 
 
 def one_row(state, first, stop):  # type: ignore[no-untyped-def]
-    """A stretch of one value for each parameter."""
+    """Return a range of the state of an optimizer that keeps one value for each parameter."""
     return (state[0, first:stop],)
 
 
 def two_rows(state, first, stop):  # type: ignore[no-untyped-def]
-    """A stretch of two values for each parameter."""
+    """Return a range of the state of an optimizer that keeps two values for each parameter."""
     return (state[0, first:stop], state[1, first:stop])
 
 
@@ -133,21 +133,21 @@ def given_weight(weights, i):  # type: ignore[no-untyped-def]
 
 
 def weight_of_one(weights, i):  # type: ignore[no-untyped-def]
-    """The weight of a sample where none were given."""
+    """The weight of every sample if no weights were given."""
     return 1.0
 
 
 def copy_label(source, index, out, i, lane):  # type: ignore[no-untyped-def]
-    """One scalar of a batch."""
+    """Copy one scalar of a batch, such as a label."""
     if lane == 0:
         out[i] = source[index]
 
 
 def copy_row(source, index, out, i, lane):  # type: ignore[no-untyped-def]
-    """One row of a batch, shared by LANES workers as the rows of losses.py are."""
+    """Copy one row of a batch, which LANES workers share as in losses.py."""
     for j in range(lane, out.shape[1], LANES):
         out[i, j] = source[index, j]
 
 
 def copy_nothing(source, index, out, i, lane):  # type: ignore[no-untyped-def]
-    """What is not there is not copied."""
+    """Copy nothing, because no weights were given."""

@@ -1,4 +1,4 @@
-"""What the tables of this folder are made of: entries by their names, and settings by theirs."""
+"""Table, a dictionary of entries by name, and `named`, which makes classes of named settings."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ Entry = TypeVar("Entry")
 
 
 class UnknownNameError(KeyError):
-    """A name that is in no table; the message lists those that are."""
+    """A name is not in a table; the message lists the names that are."""
 
     def __str__(self) -> str:
-        """The message as it is: a KeyError would put it in quotes."""
+        """The message without the quotes that KeyError adds."""
         return str(self.args[0])
 
 
 class Table(dict[str, Entry]):
-    """Entries by their names. Asked for a name that it does not have, it says what it has.
+    """A dictionary of entries by name. For an unknown name it raises UnknownNameError, which lists the known ones.
 
-    kind    what an entry is called in that error: "activation", "loss", ...
+    kind    what the error calls an entry: "activation", "loss", ...
     """
 
     def __init__(self, kind: str, entries: Mapping[str, Entry] | Iterable[tuple[str, Entry]] = ()) -> None:
@@ -30,7 +30,7 @@ class Table(dict[str, Entry]):
 
     @classmethod
     def of(cls, kind: str, *entries: Entry) -> Table[Entry]:
-        """The table of entries that have a `name`."""
+        """Make a table of entries that have a `name`."""
         return cls(kind, {entry.name: entry for entry in entries})  # type: ignore[attr-defined]
 
     def __missing__(self, name: object) -> Entry:
@@ -39,8 +39,8 @@ class Table(dict[str, Entry]):
 
 @functools.cache
 def named(*names: str) -> type[Any]:
-    """The class of tuples whose values have these names: how a scalar function reads its settings, in any kernel.
+    """Return a named-tuple class with these fields, by which a scalar function reads its settings in any kernel.
 
-    The same names give the same class.
+    Equal names give the same class.
     """
     return namedtuple("Settings", names)

@@ -25,7 +25,7 @@ from . import build, cpu
 from .memory import WORD, intrinsic
 from .spec import Spec
 
-GIVEN_UP = 2**62  # the counter's value once waiting would be pointless
+GIVEN_UP = 2**62  # the counter's value when a thread could not be started, so that the others do not wait for it
 SPINS = 4000  # reads of the counter before the thread yields its core
 
 
@@ -57,7 +57,7 @@ def _arrive(context: Any, address: Any) -> Any:
 
 @intrinsic
 def _look(context: Any, address: Any) -> Any:
-    """Read the counter at an address, with all that other threads wrote before they incremented it."""
+    """Read the counter at an address; what other threads wrote before they incremented it is then visible."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load_atomic(builder.inttoptr(arguments[0], WORD.as_pointer()), "acquire", 8)
@@ -78,7 +78,7 @@ def _yield_core(context: Any, address: Any) -> Any:
 
 
 def _wait_for_all(counter: int, parts: int, sched_yield: int) -> None:
-    """Wait until all threads have arrived, when the counter reaches the next multiple of `parts`."""
+    """Wait until all threads have arrived, which is when the counter reaches the next multiple of `parts`."""
     ticket = _arrive(counter)
     if ticket >= GIVEN_UP:
         return
@@ -210,7 +210,7 @@ def adapter(spec: Spec, kinds: tuple[Any, ...]) -> Any:
 
 
 def words_of(kinds: Sequence[Any], arguments: Sequence[Any]) -> list[int]:
-    """The words of the block that holds these arguments."""
+    """Return the words of a block that holds these arguments."""
     words: list[int] = []
     for kind, value in zip(kinds, arguments, strict=True):
         if isinstance(kind, types.BaseTuple):
@@ -261,7 +261,7 @@ class Tape:
                 started.append(thread)
             self._walk(0, steps)
         finally:
-            if len(started) < len(threads):  # a thread could not be started: the others must not wait for it forever
+            if len(started) < len(threads):  # a thread could not be started; the others must not wait for it forever
                 self._counter[0] = GIVEN_UP
             for thread in started:
                 thread.join()

@@ -1,12 +1,12 @@
 """Tiles: small pieces of a matrix product that stay in vector registers while a loop runs along k.
 
-LLVM does not keep a piece of the result in registers on its own, so these loops are written as LLVM vector
+LLVM does not keep a piece of the result in registers by itself, so these loops are written as LLVM vector
 instructions. The processor determines the length and the number of vectors.
 
-_columns_tile   some rows by some vectors of columns: for each k, load the vectors of b's row, and for each row of the
-                tile multiply them by one number of a and add
-_dots_tile      some rows of a by some columns of b, all contiguous along k: multiply and add vectors along k, and sum
-                each vector at the end; for a transposed b, such as W^T in BP2
+_columns_tile   a few rows by a few vectors of columns: for each k, loads the vectors of b's row, multiplies them by
+                one number of a for each row of the tile, and adds
+_dots_tile      a few rows of a by a few columns of b, all contiguous along k: multiplies and adds vectors along k, and
+                sums each vector at the end; for a transposed b, such as W^T in BP2
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Emitter:
         return self.builder.icmp_signed("<", numbers, self.splat(count, lanes))
 
     def vector_at(self, address: Any, mask: Any) -> _Place:
-        """The place of a vector in memory, as long as its mask."""
+        """The place in memory of a vector, which is as long as its mask."""
         return _Place(lambda: self.load(address, mask), lambda value: self.store(value, address, mask))
 
     def number_at(self, address: Any) -> _Place:
@@ -114,7 +114,7 @@ class Emitter:
         return self.builder.zext(self.builder.load(self.builder.inttoptr(address, INDEX.as_pointer())), WORD)
 
     def load(self, address: Any, mask: Any = None) -> Any:
-        """Load a vector as long as its mask; lanes that the mask leaves out are zero."""
+        """Load a vector, which is as long as its mask; lanes that the mask leaves out are zero."""
         kind = self.vector if mask is None else ir.VectorType(self.scalar, mask.type.count)
         pointer = self.builder.inttoptr(address, kind.as_pointer())
         if mask is None:
@@ -140,11 +140,11 @@ class Emitter:
         self.builder.store(value, self.builder.inttoptr(address, self.scalar.as_pointer()), align=self.size)
 
     def advance(self, address: Any, bytes_: int) -> Any:
-        """The address `bytes_` further on."""
+        """Return the address plus `bytes_`."""
         return self.builder.add(address, WORD(bytes_)) if bytes_ else address
 
     def addresses(self, first: Any, stride: Any, count: int) -> list[Any]:
-        """The addresses of `count` rows."""
+        """Return the addresses of `count` rows, the first at `first`, `stride` bytes apart."""
         found = [first]
         for _ in range(count - 1):
             found.append(self.builder.add(found[-1], stride))
@@ -172,7 +172,7 @@ class Emitter:
                     place.store(builder.fadd(earlier, value))
 
     def loop(self, count: Any, carried: Sequence[Any], body: Callable[[Sequence[Any]], Sequence[Any]]) -> list[Any]:
-        """Run the body `count` times; it takes the values carried from turn to turn and returns the next ones."""
+        """Run the body `count` times; it takes the values of one turn and returns those of the next."""
         builder = self.builder
         before = builder.block
         turn, after = builder.append_basic_block("turn"), builder.append_basic_block("after")
@@ -233,7 +233,7 @@ class _Arguments:
 def _columns_tile(emit: Emitter, at: _Arguments, rows: int, vectors: int, masked: int, listed: bool) -> None:
     """Emit a tile of some rows by some vectors of columns.
 
-    masked: the lanes of the last vector if some may lack a column, else 0; listed: loop over the k of a list, not all k
+    masked: the lanes of the last vector if some may have no column, else 0; listed: loop over a list of k, not all k
     """
     builder, width = emit.builder, emit.lanes * emit.size
     masks = [None] * (vectors - 1) + [emit.first_lanes(at.last, masked) if masked else None]
@@ -297,7 +297,7 @@ def strip(
 
     rows, rest   the rows of a tile, and of the last one if it has fewer, else 0
     columns      the columns of a tile of dots, or the vectors of a tile of columns
-    masked       the lanes of the last vector if some may lack a column, else 0
+    masked       the lanes of the last vector if some may have no column, else 0
     listed       whether each tile takes the k of a list
     """
     real = types_of(dtype)[0]
@@ -333,10 +333,10 @@ def strip(
 
 
 def _sums(emit: Emitter, vectors: Sequence[Any]) -> list[Any]:
-    """The sum of each vector; as many vectors as a register has lanes are summed together.
+    """Return the sum of each vector; as many vectors as a register has lanes are summed together.
 
-    A round turns each two vectors into one: its first half adds the halves of the first vector, its second half those
-    of the second. After log2(lanes) rounds one vector is left, in which each lane is a sum.
+    A round turns every two vectors into one: its first half adds the halves of the first vector, its second half adds
+    the halves of the second. After log2(lanes) rounds one vector is left, in which each lane is a sum.
     """
     builder, lanes = emit.builder, emit.lanes
     kind, sums = ir.VectorType(INDEX, lanes), []

@@ -1,8 +1,8 @@
-"""Skips zeros in the matrix product: a tile leaves out each k where all its numbers of a are zero.
+"""Skips zeros in the matrix product: a tile leaves out each k at which all its numbers of a are zero.
 
-The background of an image, words missing from a text, and units that are off for adjacent samples give such zeros in
-long stretches. Without them a sum is the same to the last bit, provided that b is finite. The remaining k are listed
-once for the rows of a tile and serve every strip of columns; a branch at each k would mostly be predicted wrong.
+Such zeros come in long runs from the background of an image, words missing from a text, and units that are off for
+adjacent samples. Without them a sum is the same to the last bit, provided that b is finite. The remaining k are listed
+once for the rows of a tile and serve every strip of columns; a branch at each k would mostly be mispredicted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SAMPLES = 32
 
 
 def few_are_busy(a: int, a_row: int, a_k: int, m: int, k: int) -> bool:
-    """Whether lists are worth their cost: at a quarter or more of the sampled places a tile has only zeros."""
+    """Whether lists are worth their cost: a tile has only zeros at a quarter or more of the sampled places."""
     tiles = m // ROWS
     idle = 0
     for sample in range(SAMPLES):
@@ -46,9 +46,9 @@ def few_are_busy(a: int, a_row: int, a_k: int, m: int, k: int) -> bool:
 
 
 def list_busy(a: int, a_row: int, a_k: int, m: int, k: int, lists: int, step: int) -> None:
-    """Write a list for each tile of the m rows at a, `step` bytes apart: the count of its busy k, then each of them.
+    """Write a list for each tile of the m rows at a, `step` bytes apart: the number of its busy k, then those k.
 
-    A k that is not tested is listed: the last ones, which do not fill a vector, and all k of a tile with fewer rows.
+    Every k that is not tested is listed: the last k, which do not fill a vector, and all k of a tile with fewer rows.
     """
     for top in range(0, m, ROWS):
         place, count, tested = a + top * a_row, 0, 0

@@ -1,1 +1,1 @@
-"""What a network is made of: layers, activations, initialisers, losses, parameters, the layer stack."""
+"""The parts of a network: layers, activations, initialisers, losses, parameters, the layer stack."""

@@ -1,4 +1,4 @@
-"""Look up an activation by its name, or register your own.
+"""Look up activations by name, and register your own.
 
     import math, bpcore
 
@@ -53,17 +53,17 @@ def register_activation(
     parameter_derivative: Scalar | None = None,
     initializer: str = "he_normal",
 ) -> ActivationRule:
-    """Add an activation that runs fused on both devices, or replace one that was added before.
+    """Add an activation that runs fused on both devices, or replace one that was added.
 
     f(z, p)                 the activation: a scalar function in Python and `math`
-    derivative(saved, p)    da/dz as a function of what is saved: z, or a if saves="output"
+    derivative(saved, p)    da/dz as a function of the saved value: z, or a if saves="output"
     parameter               p; 0.0 if the activation has none
-    parameter_derivative    da/dp as a function of what is saved; if it is given, p is learned for each unit
-    initializer             how the weights of a layer with it begin: a name of the initialiser table
+    parameter_derivative    da/dp as a function of the saved value; if it is given, each unit learns its own p
+    initializer             the name of the initialiser for the weights of a layer with this activation
 
     The functions are compiled in float32 at once. Raises InputError if that is impossible (they use NumPy's functions,
-    exceptions or arrays, which no GPU kernel can), if a value would widen to float64 (the message names it), or if the
-    name is one of bpcore's own.
+    exceptions or arrays, which no GPU kernel can use), if a value would widen to float64 (the message names it), or if
+    the name is one of bpcore's own.
     """
     from bpcore.kernels import check
 

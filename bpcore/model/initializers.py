@@ -1,4 +1,4 @@
-"""Initialisers of weights: functions from (generator, inputs, outputs) to a float64 matrix (inputs, outputs).
+"""Weight initialisers: functions of (generator, inputs, outputs) that return a float64 matrix (inputs, outputs).
 
 He: K. He et al., "Delving deep into rectifiers" (2015). Xavier: X. Glorot and Y. Bengio, "Understanding the
 difficulty of training deep feedforward neural networks" (2010).
@@ -66,7 +66,7 @@ INITIALIZERS: Table[Initializer] = Table(
 
 
 def draw(initializer: str | Initializer, rng: np.random.Generator, inputs: int, outputs: int) -> np.ndarray:
-    """Draw a weight matrix (inputs, outputs), float64."""
+    """Draw a weight matrix, float64 (inputs, outputs), with an initialiser given by name or as a function."""
     if isinstance(initializer, str):
         if initializer not in INITIALIZERS:
             raise unknown_name("initializer", initializer, INITIALIZERS)

@@ -1,4 +1,4 @@
-"""The layer stack: forward, loss and backward, in the order of the textbook."""
+"""The layer stack: the forward pass, the loss and the backward pass, in textbook order."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from bpcore.model.parameters import FREEZABLE, ParameterBuffer
 
 
 class LayerStack:
-    """Layers on top of one another, with their parameters in one flat buffer and the buffers of a batch.
+    """A sequence of layers, with their parameters in one flat buffer, and buffers for a batch.
 
     layers      the layers, from the input upward; a layer object belongs to the network that was built with it last
-    inputs      N, the number of features; by default it is taken from the first data
+    inputs      N, the number of features; by default taken from the first data
     backend     "auto", a backend's name, or a backend
     precision   "float32", "float64" or, on a GPU, "tf32" or "bfloat16" (bpcore.backends.precision.PRECISIONS)
-    seed        of the first weights
+    seed        the seed of the initial weights
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LayerStack:
         self.begin_learning()
 
     def begin_learning(self) -> None:
-        """Note what is frozen: the backward pass ends at the lowest layer that learns."""
+        """Find the lowest layer that learns, at which the backward pass ends; call this after freezing."""
         learning = (number_in(name) for name, view in self.parameters.views.items() if view.trainable)
         self._lowest = min(learning, default=sum(map(places, self.layers)))
 
@@ -86,9 +86,9 @@ class LayerStack:
         """Keep parameters unchanged in every later fit; gradients still flow through them.
 
         what    the number of a layer (for a block, everything in it), the name of an array ("0.b"), or "weights",
-                "bias" or "slope" for all of a kind; without arguments, everything
+                "bias" or "slope" for all of that kind; without arguments, everything
 
-        The network must be built. What is frozen is saved with it. Raises InputError for what does not exist.
+        The network must be built. Saving it also saves what is frozen. Raises InputError for what does not exist.
         """
         self.require_built()
         self.parameters.set_trainable(self._named(what), False)
@@ -99,7 +99,7 @@ class LayerStack:
         self.parameters.set_trainable(self._named(what), True)
 
     def _named(self, what: Sequence[int | str]) -> list[str]:
-        """Return the names of the arrays that are meant."""
+        """Return the names of the arrays that these arguments of `freeze` select."""
         views = self.parameters.views
         if not what:
             return list(views)
@@ -137,7 +137,7 @@ class LayerStack:
         self.capacity = batch
 
     def bytes_for(self, batch: int) -> int:
-        """Return the bytes that `reserve` would allocate: copies of the layers do so on a backend that only counts."""
+        """Return the bytes that `reserve` would allocate, by copies of the layers on a backend that only counts."""
         if batch <= self.capacity:
             return 0
 
@@ -149,13 +149,13 @@ class LayerStack:
         return bytes_of(reserve, self.backend)
 
     def _deltas(self, backend: Backend, batch: int) -> tuple[Array, Array]:
-        """Make the delta of the loss head and the one that is passed down: the same array, unless that is rounded."""
+        """Make the loss head's delta and the delta that is passed down: one array, unless the latter is rounded."""
         of_loss = backend.empty((batch, self.outputs), self.dtype)
         kind = backend.between_layers(self.dtype)
         return of_loss, of_loss if kind == self.dtype else backend.empty((batch, self.outputs), kind)
 
     def forward(self, x: Array, control: Control | None = None) -> Array:
-        """Return the output (B, M) for x (B, N), a view that the next call overwrites. control: for training only."""
+        """Return the output (B, M) for x (B, N), a view that the next call overwrites; control only for training."""
         self.parameters.round_weights()
         for layer in self.layers:
             x = layer.forward(x, control)
@@ -176,7 +176,7 @@ class LayerStack:
         return delta
 
     def backward(self, delta: Array, *, wants_input: bool = False) -> Array | None:
-        """Compute every gradient from the delta of the last layer (BP2 to BP4); return dL/dx (B, N) if it is wanted."""
+        """Compute every gradient from the delta of the last layer (BP2 to BP4); return dL/dx (B, N) if wanted."""
         last = self.layers[-1]
         if self._passed is not self._delta:
             delta = self.backend.duplicate(delta, self._passed[: delta.shape[0]])

@@ -1,7 +1,7 @@
-"""The losses as a user chooses them: an entry of the table with its settings; and adding one of one's own.
+"""The losses that users choose, each a table entry with settings, and the function that registers a new loss.
 
-The loss is the mean over the batch of one sample's loss (kernels/losses.py has the formulas), weighted by the
-sample weights where they are given. L2 is the optimizer's.
+The loss of a batch is the mean of its samples' losses (kernels/losses.py has the formulas), weighted by the sample
+weights if they are given. The optimizer adds L2.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from bpcore.kernels.losses import ANY_NUMBERS, LOSSES, Link, LossRule, Predicts,
 _BUILT_IN = frozenset(LOSSES)
 
 Answer = Link | Literal["label", "yes_or_no"]
-"""What a network is asked for: its output through a link, the index of the largest, or which of them are above zero."""
+"""The form of a prediction: the output through a link, the index of the largest, or which outputs are above zero."""
 
 
 class Loss:
-    """A loss by its name in the table, with its settings: Loss("huber", threshold=2.0) is Huber(threshold=2.0).
+    """A loss, given by name, with its settings: Loss("huber", threshold=2.0) equals Huber(threshold=2.0).
 
-    name                of the table, or of register_loss
+    name                a name in the loss table; register_loss adds more
     label_smoothing     s in [0, 1), for the cross-entropies: a target t becomes (1 - s) t + s / M (M = 2 for binary
                         cross-entropy; Szegedy et al. 2016)
-    settings            the loss's other settings by their names; its defaults where they are not given
+    settings            the loss's other settings by name; a setting that is not given has its default
 
-    The settings are attributes. InputError for a name or a setting that is not there, or out of its range.
+    The settings are attributes. Raises InputError for an unknown name or setting, or a value out of range.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Loss:
             value = getattr(self, setting.name)
             if isinstance(value, bool) or not isinstance(value, Real) or not setting.accepts(float(value)):
                 raise InputError(f"{setting.name}={value!r}; accepted: {setting.accepted}")
-            vars(self)[setting.name] = float(value)  # np.float32 is no JSON value
+            vars(self)[setting.name] = float(value)  # np.float32 is not a JSON value
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a loss is not changed; make another, with {name}={value!r}")
@@ -70,31 +70,31 @@ class Loss:
 
     @property
     def rule(self) -> LossRule:
-        """The table's entry: what the loss predicts and takes, and its row function."""
+        """The table's entry: what the loss predicts, the targets it accepts, and its row function."""
         return LOSSES[self.name]
 
     @property
     def settings(self) -> tuple[float, ...]:
-        """The values of the settings, in the order of the entry."""
+        """The values of the settings, in the order of the table's entry."""
         return tuple(getattr(self, setting.name) for setting in self.rule.settings)
 
     def config(self) -> dict[str, Any]:
-        """What rebuilds this loss: Loss(**config)."""
+        """Return the arguments that rebuild this loss: Loss(**config)."""
         return {"name": self.name} | {setting.name: getattr(self, setting.name) for setting in self.rule.settings}
 
     def classifies(self, *, labels: bool) -> bool:
-        """Whether a network that is trained on class labels, or on a matrix of targets, predicts classes or answers."""
+        """Whether a network trained on class labels, or on a target matrix, predicts classes or yes/no answers."""
         return labels or self.rule.classifies
 
     def check_targets(self, matrix: np.ndarray, name: str) -> None:
-        """InputError where a target matrix (samples, M) of finite numbers is none that this loss takes."""
+        """Raise InputError if this loss does not accept a target matrix (samples, M) of finite numbers."""
         if self.rule.several and matrix.shape[1] == 1:
             raise InputError(f"{self.name} of one output is always zero; use binary_cross_entropy, or two outputs")
         if not self.rule.targets.accepts(matrix):
             raise InputError(f"{name} must {self.rule.targets.must}")
 
     def answer(self, *, classifies: bool) -> Answer:
-        """What a network that was trained with this loss is asked for to predict."""
+        """Return the form of the predictions of a network that was trained with this loss."""
         if self.rule.predicts == "yes_or_no":
             return "yes_or_no"
         return "label" if classifies else self.rule.link
@@ -109,7 +109,7 @@ class SquaredError(Loss):
 
 @dataclass(frozen=True, eq=False)
 class Huber(Loss):
-    """1/2 d^2 of each difference d up to the threshold t, and t (|d| - t/2) beyond: outliers pull less (Huber 1964)."""
+    """1/2 d^2 for differences |d| up to the threshold t, t (|d| - t/2) beyond: outliers weigh less (Huber 1964)."""
 
     name = "huber"
     threshold: float = LOSSES["huber"].setting("threshold").default
@@ -117,7 +117,7 @@ class Huber(Loss):
 
 @dataclass(frozen=True, eq=False)
 class Poisson(Loss):
-    """Half of the Poisson deviance, for counts of zero or more; the network's output is the logarithm of the mean."""
+    """Half the Poisson deviance, for counts of zero or more; the network's output is the logarithm of the mean."""
 
     name = "poisson"
 
@@ -132,7 +132,7 @@ class SoftmaxCrossEntropy(Loss):
 
 @dataclass(frozen=True, eq=False)
 class BinaryCrossEntropy(Loss):
-    """Of each output's sigmoid, added up: for several labels a sample, or for yes and no."""
+    """The cross-entropies of all outputs' sigmoids, summed: for several labels per sample, or yes and no."""
 
     name = "binary_cross_entropy"
     label_smoothing: float = LOSSES["binary_cross_entropy"].setting("label_smoothing").default
@@ -140,13 +140,13 @@ class BinaryCrossEntropy(Loss):
 
 @dataclass(frozen=True, eq=False)
 class Hinge(Loss):
-    """The multi-class margin: sum over j other than y of max(0, z_j - z_y + 1)."""
+    """The multi-class hinge loss: the sum over j other than y of max(0, z_j - z_y + 1)."""
 
     name = "hinge"
 
 
 def get_loss(loss: str | Loss) -> Loss:
-    """A loss by its name, or the loss itself."""
+    """Return a loss given by name, or the given loss itself."""
     if isinstance(loss, Loss):
         return loss
     if not isinstance(loss, str):
@@ -164,19 +164,19 @@ def register_loss(
     settings: Sequence[Setting] = (),
     several: bool = False,
 ) -> LossRule:
-    """Add a loss that runs fused on both devices, or replace one added before; use it as Loss(name) or by its name.
+    """Add a loss that runs fused on both devices, or replace one that was added; use it by name or as Loss(name).
 
     row         row(z, i, targets, delta, settings, lane): writes the delta of row i, returns its loss
-                (bpcore.kernels.losses says how it is written)
+                (bpcore.kernels.losses says how to write it)
     predicts    "label" (one class of several), "yes_or_no" (for each output), "number" or "count"
     link        from the network's output to the prediction: "identity", "softmax", "sigmoid" or "exp"
-    targets     bpcore.kernels.losses.Targets: which target matrices are accepted, and what a refusal says
-    settings    bpcore.kernels.losses.Setting, one for each number that the row function reads as settings.NAME
-    several     whether a network of one output is refused
+    targets     bpcore.kernels.losses.Targets: the target matrices that it accepts, and the message otherwise
+    settings    a bpcore.kernels.losses.Setting for each number that the row function reads as settings.NAME
+    several     whether a network with one output is refused
 
-    The row function is compiled in float32 at once. InputError if it cannot be (NumPy's functions, which no GPU kernel
-    can call, exceptions, lists), if a value would widen to float64 (the message names it), if a declaration is none of
-    the above, or if the name is one of bpcore's own.
+    The row function is compiled in float32 at once. Raises InputError if that is impossible (it uses NumPy's functions,
+    exceptions or lists, which no GPU kernel can), if a value would widen to float64 (the message names it), if another
+    argument is not as above, or if the name is one of bpcore's own.
     """
     from bpcore.kernels import check
 

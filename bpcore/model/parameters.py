@@ -1,6 +1,6 @@
 """Parameters and gradients: one flat buffer each, with named views for the layers.
 
-Weights come first, then biases, then activation parameters, so that L2 applies to one stretch of the buffer. Each array
+Weights come first, then biases, then activation parameters, so that L2 applies to one range of the buffer. Each array
 starts at a multiple of 256 bytes, with zeros in between, and the optimizer updates the whole buffer in one pass.
 """
 
@@ -17,7 +17,7 @@ from bpcore.backends.arrays import Array
 from bpcore.backends.base import Backend
 from bpcore.errors import InputError, InputTypeError
 
-ALIGNMENT = 256  # bytes: what a GPU's vector loads and cuBLAS like best
+ALIGNMENT = 256  # bytes: best for a GPU's vector loads and for cuBLAS
 
 Kind = Literal["weight", "bias", "slope"]
 _ORDER: tuple[Kind, ...] = ("weight", "bias", "slope")
@@ -26,7 +26,7 @@ FREEZABLE: dict[str, Kind] = {"weights": "weight", "bias": "bias", "slope": "slo
 """The kinds of parameters that can be frozen, by the names that users give."""
 
 Freeze = bool | str
-"""Which parameters of a layer keep their first values: a name of FREEZABLE, True for all, False for none."""
+"""Which parameters of a layer keep their initial values: a name of FREEZABLE, True for all, False for none."""
 
 
 def check_freeze(freeze: Freeze) -> None:
@@ -52,9 +52,9 @@ class Declaration:
     """A parameter array that a layer asks for.
 
     name               the layer's number and the array's letter, as in "3.W"
-    values             the first values, on the host
+    values             the initial values, on the host
     freeze             the layer's setting; the array is frozen if it is True or names the array's kind
-    max_weight_norm    the largest norm that a column of a matrix, a unit's incoming weights, may have after an update
+    max_weight_norm    the largest norm that a unit's incoming weights, a column of a matrix, may have after an update
     """
 
     name: str
@@ -65,7 +65,7 @@ class Declaration:
 
     @property
     def trainable(self) -> bool:
-        """Whether the optimizer changes the array at first; Network.freeze and unfreeze change that."""
+        """Whether the optimizer initially updates the array; Network.freeze and unfreeze change that."""
         return not (self.freeze if isinstance(self.freeze, bool) else FREEZABLE[self.freeze] == self.kind)
 
 
@@ -73,7 +73,7 @@ class Declaration:
 class ParameterView:
     """A parameter array in the flat buffers.
 
-    first, size    its place there
+    first, size    its position there, and its number of elements
     value, grad    views of the array and its gradient
     operand        the array as matrix products read it: the value, or at precision "bfloat16" a weight's rounded copy
     """
@@ -89,7 +89,7 @@ class ParameterView:
     max_weight_norm: float | None = None
 
     def within(self, params: Array) -> Array:
-        """Return the view of the array in another buffer with the same layout, such as a copy of the parameters."""
+        """Return a view of this array in another buffer of the same layout, such as a copy of the parameters."""
         return params[self.first : self.first + self.size].reshape(self.value.shape)
 
 
@@ -129,7 +129,7 @@ class ParameterBuffer:
         }
 
     def _room_for_rounded(self, ordered: Sequence[Declaration], firsts: Sequence[int]) -> Array | None:
-        """Make the array for rounded weights, zeros at first; None if products read the weights themselves."""
+        """Make the array for rounded weights, filled with zeros; None if products read the weights themselves."""
         kind = self.backend.between_layers(self.dtype)
         if kind == self.dtype:
             return None
@@ -156,20 +156,20 @@ class ParameterBuffer:
 
     @property
     def weights(self) -> Array:
-        """The stretch of `params` that holds all weights, including the zeros in between."""
+        """The range of `params` that holds all weights, including the zeros in between."""
         firsts = (view.first for view in self.views.values() if view.kind != "weight")
         return self.params[: min(firsts, default=self.params.size)]
 
     def set_trainable(self, names: Iterable[str], trainable: bool) -> None:
-        """Freeze these arrays or let them learn again. Segments that were asked for earlier do not change."""
+        """Freeze these arrays or let them learn again. Segments that were returned earlier do not change."""
         for name in names:
             self.views[name] = replace(self.views[name], trainable=trainable)
 
     def segments(self) -> np.ndarray:
-        """Return the stretches that an optimizer updates: rows (first, stop, decayed) int64, with neighbours joined.
+        """Return the ranges that an optimizer updates: rows (first, stop, decayed) int64, with neighbours joined.
 
         decayed is 1 for weights, to which L2 and weight decay apply. Frozen arrays are in no segment. The padding
-        behind an array has zero values and gradients, so it may be included.
+        after an array has zero values and gradients, so it may be included.
         """
         rows: list[list[int]] = []
         step = ALIGNMENT // self.dtype.itemsize

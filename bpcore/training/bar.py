@@ -1,4 +1,4 @@
-"""The progress bar of a terminal, with a row of numbers above it. Imported only if there is a terminal."""
+"""A progress bar for terminals, with a row of numbers above it. Imported only if there is a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDEST = 60
 
 
 class Bar:
-    """A bar that is drawn only when it is asked for. Lines are written above it."""
+    """A bar that changes only when `draw` is called, with lines written above it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False, force_terminal=True)

@@ -1,4 +1,4 @@
-"""Mini-batches: how a data set is divided into them, and the buffers that one of them is gathered into."""
+"""Mini-batches: how a data set is divided into them, and the buffers that hold one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bpcore.kernels import counter
 
 
 class BatchPlan:
-    """How a data set is divided into mini-batches: full ones, then a short one for the samples that are left.
+    """How a data set is divided into mini-batches: full ones, then a short one for the remaining samples.
 
     samples       the number of samples
-    batch_size    the samples in a full batch; never more than there are
+    batch_size    the samples in a full batch; never more than `samples`
     full_steps    the number of full batches
     short_rows    the samples in the short batch; 0 if there is none
-    steps         the number of all batches, which is the number of steps in an epoch
+    steps         the number of batches, full or short, which is the number of steps in an epoch
     """
 
     def __init__(self, samples: int, batch_size: int) -> None:

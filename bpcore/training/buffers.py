@@ -1,4 +1,4 @@
-"""What a training run keeps on the device besides its data: measured first, allocated later."""
+"""The device buffers of a training run besides its data, which are measured first and allocated later."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from bpcore.training.step import bounded_weights
 
 
 class RunBuffers:
-    """The buffers of a run. `needs` tells how large they will be; `allocate` makes these:
+    """The buffers of a run. `needs` returns their sizes in bytes; `allocate` makes them:
 
     control        the control block
     state          the optimizer's state (states, P)
-    full, short    what full batches and the short one are gathered into; they share memory
+    full, short    the buffers of full batches and of the short one; they share memory
     snapshots      copies of the weights
 
-    table: of learning rates, see Control.table.
+    table: the learning rates, see Control.table.
     """
 
     control: Control
@@ -52,7 +52,7 @@ class RunBuffers:
         self._states = settings.optimizer.rule.states
 
     def needs(self) -> dict[str, int]:
-        """Return the bytes that the run needs on the device, without its data sets, by what they are for."""
+        """Return the bytes that the run needs on the device, without its data sets, by purpose."""
         network, states = self._network, self._states
         each = network.dtype.itemsize
         params = network.parameters.params.size * each
@@ -85,6 +85,6 @@ class RunBuffers:
 
 
 def with_validation(training: Mapping[str, int], validation: Mapping[str, int]) -> dict[str, int]:
-    """Return the bytes that a run needs if it validates; only one of the two is recorded at a time."""
+    """Return the bytes that a run with validation needs, by purpose; only one of the two is recorded at a time."""
     recording = max(training["recording"], validation["recording"])
     return dict(Counter(training) + Counter(validation)) | {"recording": recording}

@@ -1,4 +1,4 @@
-"""Callbacks: what happens between the steps of a run."""
+"""Callbacks, which are called between the steps of a run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bpcore.training.settings import Asked
 
 
 class Callback:
-    """Does nothing; override the methods that you need. Each is given the run: read from it, or tell it to stop."""
+    """Base class of callbacks: override the methods that you need. Each is given the run, to read or to stop it."""
 
     every: int | None = None
     """Set this to N to have `on_progress` called after every N-th step of the run as well."""
     keeps_best = False
-    """Set this if you call run.keep_best()."""
+    """Set this to True if you call run.keep_best()."""
     reads_gradients = False
-    """Set this if you read run.network.parameters.grads; otherwise a run may not keep the gradients of the weights."""
+    """Set this to True to read run.network.parameters.grads; otherwise a run may not keep the weights' gradients."""
 
     def on_begin(self, run: Run) -> None:
         """Called before the first step."""
@@ -31,11 +31,11 @@ class Callback:
         """Called after each epoch; its measures are in run.history."""
 
     def on_end(self, run: Run) -> None:
-        """Called after the last step, also if the run ends with an error."""
+        """Called after the last step, even if the run ends with an error."""
 
 
 def asked_by(callbacks: Sequence[Callback]) -> Asked:
-    """Collect what these callbacks ask of their run."""
+    """Collect the requests that these callbacks make of their run."""
     return Asked(any(one.keeps_best for one in callbacks), any(one.reads_gradients for one in callbacks))
 
 
@@ -53,11 +53,11 @@ def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
 
 
 class EarlyStopping(Callback):
-    """Stops when a measure has not improved for `patience` epochs, and brings back the best weights.
+    """Stops when a measure has not improved for `patience` epochs, and restores the best weights.
 
     monitor        a measure of the history; accuracies should rise, all others fall
     min_delta      the smallest change that counts as an improvement
-    restore_best   whether the best weights come back at the end
+    restore_best   whether the best weights are restored at the end
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class EarlyStopping(Callback):
 
 
 class StopAtLoss(Callback):
-    """Stops when the training loss has fallen to a target."""
+    """Stops when the training loss of an epoch is at or below a target."""
 
     def __init__(self, target: float) -> None:
         self.target = finite("target", target)

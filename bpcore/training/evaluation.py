@@ -14,7 +14,7 @@ from bpcore.training.passes import EVALUATION_BATCH, Pass
 
 
 class Evaluator(Pass):
-    """Measures a network's loss and accuracy over a data set, as often as it is asked."""
+    """Measures a network's loss and accuracy over a data set, each time that `evaluate` is called."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Results: what a run has measured in each epoch, and what an evaluation gives."""
+"""Results: the measures of each epoch of a run, and the result of an evaluation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bpcore.errors import InputError
 
 
 class Evaluation(NamedTuple):
-    """The mean loss over a data set, and the share (0 to 1) of samples that are classified correctly."""
+    """The mean loss over a data set, and the share (0 to 1) of correctly classified samples."""
 
     loss: float
     accuracy: float
@@ -17,10 +17,10 @@ class Evaluation(NamedTuple):
 
 @dataclass
 class History:
-    """The measures of a run: a list for each, with one entry per epoch.
+    """The measures of a run: one list for each measure, with one entry per epoch.
 
     The measures are loss, accuracy (0 to 1), val_loss, val_accuracy, learning_rate (of the epoch's last step), seconds
-    (for training alone) and samples_per_second. Accuracies need classes; val_ measures need validation data.
+    (of training only) and samples_per_second. Accuracies need classes; val_ measures need validation data.
     """
 
     measures: dict[str, list[float]] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class History:
             self.measures.setdefault(name, []).append(value)
 
     def first(self, epochs: int) -> History:
-        """Return a copy of the first epochs, without the reason why the run stopped."""
+        """Return a copy of the first epochs, without the reason for stopping."""
         return History({name: values[:epochs] for name, values in self.measures.items()})
 
     def __getitem__(self, name: str) -> list[float]:

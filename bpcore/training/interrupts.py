@@ -1,4 +1,4 @@
-"""Ctrl-C while a network trains."""
+"""Handles Ctrl-C while a network trains."""
 
 from __future__ import annotations
 

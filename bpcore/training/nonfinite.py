@@ -1,4 +1,4 @@
-"""A loss that is infinite or NaN: the error, and the search for the step and the layer that it comes from."""
+"""The error for an infinite or NaN loss, and the search for the step and the layer that caused it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def raise_non_finite(run: Run) -> NoReturn:
 
 
 def _layer_of_next_batch(run: Run) -> str:
-    """Describe the first layer with an output that is not finite, for the run's next batch."""
+    """Describe the first layer whose output for the run's next batch is not finite."""
     batch = run.buffers.full if run.batch < run.batches.full_steps else run.buffers.short
     run.feed.ready(run.batch)
     run.backend.gather(run.feed.samples, run.control, batch)
@@ -50,7 +50,7 @@ def first_non_finite_layer(network: LayerStack, x: Array, control: Control) -> s
 
 
 def _first(network: LayerStack, paths: Sequence[Sequence[Layer]], x: Array, control: Control) -> str:
-    """Describe the first such layer on several paths from x; for a block, also the first one inside it."""
+    """Describe the first such layer on these paths from x; for a block, also the first one inside it."""
     place = 0
     for path in paths:
         above = x

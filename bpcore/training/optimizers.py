@@ -1,12 +1,12 @@
-"""The optimizers as a user chooses them: an update rule of the table (kernels/optimizers.py) and its settings.
+"""The optimizers that users choose: each has settings and an update rule of the table (kernels/optimizers.py).
 
-An optimizer owns no parameters and no state: it is given the buffers at each call. What all of them know:
+An optimizer holds no parameters and no state; these are in the buffers of the network and the run. Common settings:
 
-learning_rate    the rate, multiplied by the schedule's factor of the step
-l2               1/2 l2 sum W^2 is added to the mean loss, over the weights alone
-penalty          likewise, over the batch's sum of sample weights: for batches of B samples it is l2 = penalty / B
-                 (scikit-learn's alpha); one of the two
-max_norm         the gradient is scaled down to this global norm where it is longer; None: no clipping
+learning_rate    the base rate, which the schedule multiplies by a factor for each step
+l2               adds 1/2 l2 sum W^2 to the mean loss, over the weights only
+penalty          as l2, but divided by the batch's sum of sample weights: a batch of B samples has l2 = penalty / B
+                 (scikit-learn's alpha); l2 and penalty exclude each other
+max_norm         a gradient with a larger global norm is scaled down to it; None for no clipping
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ Kind = TypeVar("Kind", bound="Optimizer")
 
 
 def share(default: float) -> float:
-    """A setting of a class below that must be 0 or more, and less than 1."""
+    """Declare a setting that must be 0 or more, and less than 1."""
     return field(default=default, metadata={"below": 1.0})
 
 
 def positive(default: float) -> float:
-    """A setting of a class below that must be above 0. One with a plain default may be any number of 0 or more."""
+    """Declare a setting that must be above 0; one with a plain default may be any number of 0 or more."""
     return field(default=default, metadata={"positive": True})
 
 
 def settings_by_name(kind: type[Kind]) -> type[Kind]:
-    """Let a class of settings say in one clear line which it has: other libraries call them otherwise."""
+    """Make a class explain unnamed or unknown settings in one line: other libraries have other names for them."""
     plain, known = kind.__init__, {setting.name for setting in fields(kind)}
 
     @wraps(plain)
@@ -57,9 +57,9 @@ def settings_by_name(kind: type[Kind]) -> type[Kind]:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """Settings common to all optimizers; a subclass adds its own, and names its rule of the table.
+    """Base class of the optimizers, with the settings they share; a subclass adds its own and names its update rule.
 
-    What the rule reads as settings.NAME is the subclass's field of that name, a plain number.
+    The rule reads the subclass's field NAME, a plain number, as settings.NAME.
     """
 
     kinds: ClassVar[Table[type[Optimizer]]] = Table("optimizer")
@@ -71,7 +71,7 @@ class Optimizer:
     penalty: float = 0.0
 
     def __init_subclass__(cls, name: str = "", rule: str = "") -> None:
-        """A class without a name stands in no table, and has its parent's rule, as one without a rule has."""
+        """Add the class to OPTIMIZERS if it has a name; without a rule of its own it has its parent's."""
         if rule:
             cls.rule_name = UPDATE_RULES[rule].name
         if name:
@@ -84,7 +84,7 @@ class Optimizer:
                 continue
             if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
                 raise InputError(f"{setting.name}={value!r}; accepted: a finite number")
-            value = float(value)  # np.float32 is a number too, but no JSON value
+            value = float(value)  # np.float32 is a number too, but not a JSON value
             object.__setattr__(self, setting.name, value)
             if (setting.name in ("learning_rate", "max_norm") or "positive" in setting.metadata) and value <= 0:
                 raise InputError(f"{setting.name}={value!r}; accepted: a number above 0")
@@ -97,11 +97,11 @@ class Optimizer:
 
     @property
     def rule(self) -> UpdateRule:
-        """The table's entry: the element function, and the names of what it reads."""
+        """The table's entry: the element function, and the names of the values that it reads."""
         return UPDATE_RULES[self.rule_name]
 
     def settings(self) -> np.ndarray:
-        """The eight numbers that Backend.update reads, float64: four that all optimizers share, then the rule's own."""
+        """Return the eight numbers that Backend.update reads, float64: four common settings, then the rule's own."""
         settings = np.zeros(8)
         settings[:4] = (self.l2, getattr(self, "weight_decay", 0.0), self.max_norm or 0.0, self.penalty)
         for place, name in enumerate(self.rule.settings, 4):
@@ -109,13 +109,13 @@ class Optimizer:
         return settings
 
     def factors(self, t: np.ndarray) -> Mapping[str, np.ndarray]:
-        """The rule's factors of the steps t = 1, 2, ..., by their names."""
+        """Return the rule's factors for the steps t = 1, 2, ..., by name."""
         return {}
 
     def table(self, factors: np.ndarray, first_step: int = 0) -> np.ndarray:
-        """(steps, 3) float64: the learning rate and the rule's factors of each step, from `first_step` on.
+        """Return the learning rate and the rule's factors for each step from `first_step` on, float64 (steps, 3).
 
-        factors: the schedule's, on the learning rate.
+        factors: the schedule's factors on the learning rate.
         """
         table = np.ones((len(factors), 3))
         table[:, 0] = self.learning_rate * factors
@@ -125,7 +125,7 @@ class Optimizer:
         return table
 
     def config(self) -> dict[str, Any]:
-        """The settings, for a report."""
+        """Return the settings, for a report."""
         return {"name": type(self).__name__, **asdict(self)}
 
 
@@ -149,13 +149,13 @@ class Momentum(Optimizer, name="momentum", rule="momentum"):
 @settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class Nesterov(Momentum, name="nesterov", rule="nesterov"):
-    """Momentum that looks ahead (Nesterov 1983; the form of Sutskever et al. 2013)."""
+    """Momentum that looks ahead (Nesterov 1983; in the form of Sutskever et al. 2013)."""
 
 
 @settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class RMSProp(Optimizer, name="rmsprop", rule="rmsprop"):
-    """The gradient over the root of its running mean square (Hinton 2012)."""
+    """Divides the gradient by the root of its running mean square (Hinton 2012)."""
 
     learning_rate: float = 0.001
     decay: float = share(0.9)
@@ -165,7 +165,7 @@ class RMSProp(Optimizer, name="rmsprop", rule="rmsprop"):
 @settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class Adam(Optimizer, name="adam", rule="adam"):
-    """Running means of the gradient and its square (Kingma and Ba 2015)."""
+    """Scales each step by running means of the gradient and of its square (Kingma and Ba 2015)."""
 
     learning_rate: float = 0.001
     beta1: float = share(0.9)
@@ -191,9 +191,9 @@ class AdamW(Adam, name="adamw"):
 @settings_by_name
 @dataclass(frozen=True, kw_only=True)
 class Lion(Optimizer, name="lion", rule="lion"):
-    """The sign of a mean of momentum and gradient, with decoupled weight decay (Chen et al. 2023).
+    """Follows the sign of a mean of momentum and gradient, with decoupled weight decay (Chen et al. 2023).
 
-    Every step is as long as the learning rate, which should be three to ten times smaller than Adam's.
+    Each parameter moves by the learning rate, which should be three to ten times smaller than Adam's.
     """
 
     learning_rate: float = 0.0001
@@ -206,7 +206,7 @@ OPTIMIZERS = Optimizer.kinds
 
 
 def get_optimizer(optimizer: str | Optimizer, **settings: Any) -> Optimizer:
-    """An optimizer by its name with the given settings, or the optimizer itself."""
+    """Return an optimizer given by name, with these settings, or the given optimizer itself."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     if not isinstance(optimizer, str):

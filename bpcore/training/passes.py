@@ -1,4 +1,4 @@
-"""A pass goes through a data set once, batch by batch, without learning from it.
+"""A pass goes through a data set once, batch by batch, without training.
 
 Evaluation (evaluation.py) and prediction (prediction.py) are passes. Results are collected on the device and copied to
 the host at the end.
@@ -21,7 +21,7 @@ from bpcore.training.batches import BatchPlan, batch_for
 from bpcore.training.replay import COPIES_OF_A_RECORDING, BatchSteps, Pace, Replay, in_python
 
 EVALUATION_BATCH = 1024
-"""The default batch size of a pass. Nothing is learned in between, so a larger batch is only faster."""
+"""The default batch size of a pass. Without training, the batch size affects only speed."""
 
 STEPS_WORTH_RECORDING = 64
 """A single pass is recorded if it has this many full batches: recording takes as long as about sixteen steps."""
@@ -30,12 +30,12 @@ STEPS_WORTH_RECORDING = 64
 class Pass(ABC):
     """Takes a data set in its stored order through one step per batch: gather, work, advance.
 
-    The buffers are made once, before the first pass. As in a training run, full batches and the short last one are two
-    steps, recorded separately.
+    The buffers are made once, before the first pass. As in a training run, the step for full batches and the step for
+    the short last one are recorded separately.
 
     samples        on the host or on the device
-    repeats        whether the pass will be made several times; then it is always recorded
-    answer_bytes   what the pass keeps on the device for each sample
+    repeats        whether the pass will run several times; then it is always recorded
+    answer_bytes   the bytes that the pass keeps on the device for each sample
     """
 
     control: Control
@@ -55,7 +55,7 @@ class Pass(ABC):
         self._steps: BatchSteps | None = None
 
     def needs(self) -> dict[str, int]:
-        """Return the bytes that the pass needs on the device, without its data set, by what they are for."""
+        """Return the bytes that the pass needs on the device, without its data set, by purpose."""
         batches = bytes_of(self._batch_buffers, self.backend) + self.network.bytes_for(self.batch_size)
         return {
             "batch buffers": batches,
@@ -107,7 +107,7 @@ class Pass(ABC):
             began = time.perf_counter()
             steps = self._steps.run(batch, min(self._pace.steps, stop - batch))
             batch += steps
-            if batch <= self.batches.full_steps:  # a short batch tells nothing about the pace
+            if batch <= self.batches.full_steps:  # a short batch says nothing about the pace
                 self.backend.synchronize()
                 self._pace.note(steps, time.perf_counter() - began)
 

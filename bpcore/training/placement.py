@@ -1,4 +1,4 @@
-"""Where a run's data sets go: on the device if they fit beside everything else, otherwise they are streamed.
+"""Decides where a run's data sets go: to the device if they fit next to everything else; else they are streamed.
 
 Memory is measured before it is allocated. A device that does not report its free memory (the CPU, where data is in host
 memory anyway) keeps every data set where it is.
@@ -21,17 +21,17 @@ from bpcore.training.samples import to_device
 
 CHUNK_BYTES = 128 * 2**20
 """How much is streamed at a time, if that much is free: large enough to make the fixed cost of a chunk small, and small
-enough for pinned memory. A guess until it is measured (benchmarks/streaming.py)."""
+enough for pinned memory. This is a guess until it is measured (benchmarks/streaming.py)."""
 
 
 @dataclass(frozen=True)
 class Wish:
     """A data set that a run needs.
 
-    samples        on the host; samples that are on the device already stay there
-    batch_size     how many samples are used at a time
-    resident       whether all must be on the device (True) or be streamed (False); None: on the device if they fit
-    answer_bytes   how much a pass keeps on the device for each sample that is there
+    samples        on the host; samples that are already on the device stay there
+    batch_size     the number of samples used at a time
+    resident       True: all must be on the device; False: they must be streamed; None: on the device if they fit
+    answer_bytes   the bytes that a pass keeps on the device for each sample there
     """
 
     name: str
@@ -48,7 +48,7 @@ class Wish:
         return data + int(samples.x.shape[0]) * self.answer_bytes
 
     def of_a_batch(self, dtype: np.dtype[Any]) -> int:
-        """The bytes for each batch in a chunk: streaming needs two chunks, and the answers of one."""
+        """The bytes that each batch of a chunk needs: streaming needs two chunks, and the answers for one."""
         return self.batch_size * (2 * row_bytes(self.samples, dtype) + self.answer_bytes)
 
 
@@ -57,8 +57,8 @@ def feeds(
 ) -> list[Feed]:
     """Make a feed for each data set; if not all of them fit on the device, the first ones go there first.
 
-    needs: the bytes that the run needs besides its data sets, by what they are for. Raises InputError if not even the
-    smallest chunks fit beside that.
+    needs: the bytes that the run needs besides its data sets, by purpose. Raises InputError if not even the smallest
+    chunks fit as well.
     """
     asked = [wish for wish in wishes if not backend.owns(wish.samples.x) and not _brings_feed(wish)]
     if not asked or backend.free_bytes() is None:
@@ -103,7 +103,7 @@ def _suggestion(wishes: Sequence[Wish]) -> str:
 
 
 def _brings_feed(wish: Wish) -> bool:
-    """Whether the features are not an array but bring a feed of their own, as sparse rows do."""
+    """Whether the features are not an array but have their own feed, like sparse rows."""
     return hasattr(wish.samples.x, "feed")
 
 

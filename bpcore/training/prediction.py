@@ -1,4 +1,4 @@
-"""Prediction: what a network answers for each sample of a data set, and which classes it confuses."""
+"""Prediction: a network's answers for the samples of a data set, and its confusion matrix."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Predictor(Pass):
         super().__init__(network, samples, batch_size, repeats=repeats, answer_bytes=answer_bytes)
 
     def prepare(self, feed: Feed) -> None:
-        """Make the buffers of a pass, and those of the answers."""
+        """Make the buffers of a pass and the buffers for the answers."""
         super().prepare(feed)
         backend, network = self.backend, self.network
         self._of_batch = backend.empty((self.batch_size, *self._columns), self._dtype)
@@ -62,26 +62,26 @@ class Predictor(Pass):
         return self._on_host[0] if len(self._on_host) == 1 else np.concatenate(self._on_host)
 
     def collect(self, first: int, stop: int) -> None:
-        """Bring the answers of these samples to the host."""
+        """Copy the answers for these samples to the host."""
         answers = self.backend.to_numpy(self._on_device[: stop - first])
         self._on_host.append(np.exp(answers) if self.answer == "exp" else answers)
 
 
 class ConfusionCounter(Pass):
-    """Counts how many samples of each class were taken for which, int64 (classes, classes), on the device.
+    """Counts the samples of each pair of true and predicted class, int64 (classes, classes), on the device.
 
     The samples' targets are class labels. A single output predicts class 1 if it is above zero.
     """
 
     def prepare(self, feed: Feed) -> None:
-        """Make the buffers of a pass, and the counts."""
+        """Make the buffers of a pass and the array of counts."""
         super().prepare(feed)
         classes = max(self.network.outputs, 2)
         self._predicted = self.backend.empty((self.batch_size,), np.int64)
         self._counts = self.backend.asarray(np.zeros((classes, classes), np.int64))
 
     def work(self, batch: Batch) -> None:
-        """Run forward, take the label from the output, and count each pair of true and predicted class."""
+        """Run forward, get the labels from the output, and count each pair of true and predicted class."""
         z = self.network.forward(batch.x)
         predicted = self._predicted[: z.shape[0]]
         if self.network.outputs == 1:

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from bpcore.training.bar import Bar  # loads rich
 
 REFRESH_SECONDS = 0.1
-"""The shortest time between two drawings of the bar: each reads losses from the device."""
+"""The shortest time between two updates of the bar, because each reads losses from the device."""
 MOST_ROWS = 50
-"""If a run has more epochs, only every 2nd, 5th, 10th, ... is shown."""
+"""The most rows that are shown; if a run has more epochs, only every 2nd, 5th, 10th, ... is."""
 
 
 COMPILE_EVENTS = {"numba.core.event": "numba:compile", "numba.cuda.core.event": "numba-cuda:compile"}
-"""The events of a compilation: Numba and numba-cuda each have their own module and name for them."""
+"""The compilation events of Numba and numba-cuda: the module and the event's name."""
 
 
 class Column(NamedTuple):
-    """A column: a measure of the history, its heading, and how its numbers are written."""
+    """A column: a measure of the history, its heading, and a function that formats its numbers."""
 
     measure: str
     title: str
@@ -66,9 +66,9 @@ class Progress(Callback):
             network.fit(x, y, callbacks=[progress])
 
     stream   where to write; standard output by default
-    bar      whether to draw a bar below the rows; by default if the stream is a terminal
+    bar      whether to draw a bar below the rows; by default only if the stream is a terminal
 
-    Leaving the `with` block removes the bar, also if the run failed. Loss and accuracy are means over the epoch's
+    Leaving the `with` block removes the bar, even if the run failed. Loss and accuracy are means over the epoch's
     batches, taken while the network learned from them, with dropout; val_ measures are taken at the end of the epoch.
     """
 
@@ -103,15 +103,15 @@ class Progress(Callback):
             self._bar.draw(self._row(run, 1, {}), 0, 1, "")
 
     def on_progress(self, run: Run) -> None:
-        """Draw the bar again if it is time."""
+        """Draw the bar again if REFRESH_SECONDS have passed."""
         now = time.perf_counter()
         if self._first is None:
-            self._first = (now, _steps_done(run))  # the first steps may have waited for a compiler
+            self._first = (now, _steps_done(run))  # excludes the first steps, which may have waited for a compiler
         if self._bar is not None and now - self._refreshed >= REFRESH_SECONDS:
             self._refresh(run, self._bar, now)
 
     def on_epoch_end(self, run: Run) -> None:
-        """Write the row of this epoch."""
+        """Write the row of this epoch, if it is one of those shown."""
         self._epoch_began = time.perf_counter()
         if run.epoch % self._every == 0 or run.epoch == 1:
             self._keep(run)
@@ -178,7 +178,7 @@ class Progress(Callback):
 
 
 class Compilation:
-    """Measures how long Numba compiles kernels that are not in its cache; `notify` is called when it begins."""
+    """Measures the time that Numba spends compiling uncached kernels; calls `notify` when it first begins."""
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         self.notify = notify
@@ -212,7 +212,7 @@ class Compilation:
 
 
 def duration(seconds: float) -> str:
-    """Write a time: 0.4 s, 12 s, 3:05 min, 1:02:33 h."""
+    """Format a time: 0.4 s, 12 s, 3:05 min, 1:02:33 h."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -229,7 +229,7 @@ def _steps_done(run: Run) -> int:
 
 
 def stride(epochs: int) -> int:
-    """The first of 1, 2, 5, 10, ... with which at most MOST_ROWS epochs are shown."""
+    """Return the first of 1, 2, 5, 10, ... for which at most MOST_ROWS epochs are shown."""
     power = 1
     while True:
         for stride in (power, 2 * power, 5 * power):

@@ -1,4 +1,4 @@
-"""Replaying recorded steps, a number of them at a time. Training and evaluation both run this way."""
+"""Replays recorded steps, several at a time, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ REPLAY_SECONDS = 0.05
 """How long a replay should take: Ctrl-C, callbacks and the progress bar wait no longer than this."""
 
 COPIES_OF_A_RECORDING = 2
-"""How many copies of what a step writes exist while its recording is made and checked."""
+"""How many copies of the arrays that a step writes exist while its recording is made and checked."""
 
 Replay = Callable[[int], None]
 """Runs a step a number of times."""
 
 
 class Pace:
-    """How many steps a replay makes to take about REPLAY_SECONDS: one at first, then judged by the last replay."""
+    """The number of steps that take about REPLAY_SECONDS: one at first, then estimated from the last replay."""
 
     def __init__(self) -> None:
         self.steps = 1
@@ -35,7 +35,7 @@ class BatchSteps:
         self._full, self._short = full, short
 
     def run(self, batch: int, most: int) -> int:
-        """Run up to `most` steps from this batch on, either of full batches or of the short one; returns how many."""
+        """Run up to `most` steps from this batch on, of full batches or the short one; returns the number of steps."""
         full_left = self._full_steps - batch
         if full_left <= 0:
             self._short(1)

@@ -29,18 +29,18 @@ from bpcore.training.timetable import Timetable
 
 
 class Run:
-    """A training run of a network. Callbacks are given it and may read these attributes:
+    """A training run of a network. Callbacks receive it and may read these attributes:
 
     network, samples, validation    as given; samples may be on the host or on the device
     settings, history               how the run trains, and what it has measured
     epoch, batch                    how many epochs have been trained, and how many batches of the next one
     batch_size, steps_per_epoch     for these samples; `batches` has more
-    learning_rates                  of each step, by the schedule; learning_rate_scale is a factor on all of them
-    control, state, feed            the control block, the optimizer's state, and what brings samples to the device
+    learning_rates                  each step's rate by the schedule; learning_rate_scale is a factor on all of them
+    control, state, feed            the control block, the optimizer's state, and the feed of samples to the device
     stopped                         why the run ends early; empty if it does not
-    restore_best                    whether the weights of `keep_best` come back at the end; callbacks may set it
+    restore_best                    whether the weights of `keep_best` are restored at the end; callbacks may set it
 
-    asked: what the callbacks ask of the run. start: the state of an earlier run whose weights the network has;
+    asked: the callbacks' requests. start: the state of an earlier run, whose weights the network must have;
     settings.epochs counts from that run's first epoch.
     """
 
@@ -77,7 +77,7 @@ class Run:
             self.evaluator.prepare(*of_validation)
 
     def _begin_at(self, start: TrainingState, settings: Settings) -> None:
-        """Set what the host knows of a run that begins here."""
+        """Set the host's attributes of a run that begins in this state."""
         start.check(self.network, settings)
         self.settings = settings
         self.timetable = Timetable(settings, self.batches, start)
@@ -88,7 +88,7 @@ class Run:
         self.restore_best = False
 
     def _write(self, start: TrainingState) -> None:
-        """Write to the device what it needs for that."""
+        """Write this state to the device."""
         self.scale_learning_rate(start.learning_rate_scale)
         if start.optimizer is not None:
             self.backend.write(start.optimizer, self.state)
@@ -105,7 +105,7 @@ class Run:
         return needs if self.evaluator is None else with_validation(needs, self.evaluator.needs())
 
     def _recorded(self, batch: Batch) -> Replay:
-        """Return the step with these buffers; it is recorded when it first runs."""
+        """Return a replay of the step with these buffers, which is recorded when it first runs."""
         step, keeps_gradients = partial(self.step, batch), self._asked.reads_gradients
         return self.backend.record(step, control=self.control, keeps_gradients=keeps_gradients)
 
@@ -118,7 +118,7 @@ class Run:
         self.batch = 0
 
     def run_steps(self, most: int) -> int:
-        """Run up to `most` steps, either of full batches or of the short one; returns how many."""
+        """Run up to `most` steps, on full batches or on the short one; returns the number of steps."""
         steps = self._steps.run(self.batch, min(most, self.feed.ready(self.batch)))
         self.batch += steps
         return steps
@@ -133,7 +133,7 @@ class Run:
             self.run_steps(last - self.batch)
 
     def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step, with the present scale."""
+        """Return the learning rate of a step, with the current scale."""
         return float(self.learning_rates[step]) * self.learning_rate_scale
 
     def counters(self) -> np.ndarray:
@@ -143,11 +143,11 @@ class Run:
     # --- what callbacks may call ----------------------------------------------------------------------------
 
     def stop(self, reason: str) -> None:
-        """End the run after the present replay, for this reason."""
+        """End the run after the current replay, for this reason."""
         self.stopped = self.stopped or reason
 
     def keep_best(self) -> None:
-        """Keep a copy of the present weights; they come back at the end if `restore_best` is set."""
+        """Keep a copy of the current weights, which is restored at the end if `restore_best` is set."""
         if self._snapshots.best is None:
             raise InputError("a callback that calls run.keep_best() must set keeps_best = True")
         self._snapshots.take(self._moment(), self._snapshots.best)
@@ -158,17 +158,18 @@ class Run:
         self.backend.write(np.array([factor]), self.control.scale)
 
     def running(self) -> Evaluation:
-        """Return loss and accuracy over the epoch so far."""
+        """Return the loss and accuracy over the epoch so far."""
         return read_slots(self.backend, self.control, self.batch, self.batches.rows_before(self.batch))
 
     def training_state(self) -> TrainingState:
-        """Return the state between two epochs; with the network's weights, another run can begin there."""
+        """Return the state between two epochs, from which another run can continue with the network's weights."""
         return self._state_at(self._moment(), self.state)
 
     def last_boundary(self) -> tuple[dict[str, np.ndarray], TrainingState]:
-        """Return the weights by name and the state at the last boundary between epochs, where a broken run can resume.
+        """Return the weights by name and the state at the last boundary between epochs, to resume from.
 
-        That is the beginning of the present epoch or, after the last epoch, its end. Not before `on_progress`.
+        That is the beginning of the current epoch or, after the last epoch, its end. Do not call it before the first
+        `on_progress`.
         """
         last, views = self._snapshots.last, self.network.parameters.views
         assert last.moment is not None, "the first snapshot is taken after on_begin"
@@ -182,7 +183,7 @@ class Run:
         self._snapshots.keep(self._moment())
 
     def bring_back_best(self) -> None:
-        """Restore the weights of `keep_best`, if there are any."""
+        """Restore the weights that `keep_best` kept, if any."""
         best = self._snapshots.best_params()
         if best is not None:
             self.backend.copy(best, self.network.parameters.params)
@@ -205,16 +206,16 @@ class Run:
     # --- another run with the same buffers ------------------------------------------------------------------
 
     def can_begin_again(self, settings: Settings, asked: Asked, start: TrainingState) -> bool:
-        """Whether these buffers and recordings fit another run, on what the samples' arrays will hold by then.
+        """Whether another run can use these buffers and recordings, with new contents in the samples' arrays.
 
-        They do if only the schedule and the number of epochs so far differ, and the callbacks ask for the same.
+        It can if only the schedule and the number of epochs so far differ, and the callbacks' requests are the same.
         """
         alike = replace(settings, schedule=self.settings.schedule, epochs=self.settings.epochs) == self.settings
         as_many = (settings.epochs - start.epoch) * self.steps_per_epoch == len(self.timetable.table)
         return alike and as_many and asked == self._asked and start.optimizer is not None
 
     def begin_again(self, settings: Settings, start: TrainingState) -> None:
-        """Become that run, with the network's weights as they are.
+        """Become that run, starting from the network's current weights.
 
         This is for many short runs: recording a step takes as long as dozens of steps.
         """

@@ -1,4 +1,4 @@
-"""From a user's arrays to samples for a network: every check of features, targets and weights is made here."""
+"""Turns a user's arrays into samples for a network, with every check of features, targets and weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bpcore.model.layer_stack import LayerStack
 from bpcore.model.losses import Loss
 
 PIECE = 2**20
-"""How many numbers are checked at a time, so that a file is not read into memory as a whole."""
+"""How many numbers are checked at a time, so that a file is never read into memory as a whole."""
 
 
 def prepare(
@@ -33,12 +33,12 @@ def prepare(
     """Check data for a network and return it as Samples on the host; a network without weights is built for it.
 
     x, y, sample_weight    as in Network.fit; without y and loss the targets are zeros
-    loss                   what the targets are for, which limits their range
+    loss                   the loss for these targets, which limits their range
     scale, shift           the network sees x * scale + shift; scale None means 1/255 for uint8, else 1
-    which                  the beginning of the names of x and y in messages, such as "validation "
-    features_checked       x has been checked, and may be on the device or bring a feed of its own (Samples.x)
+    which                  a prefix for the names of x and y in messages, such as "validation "
+    features_checked       x has been checked, and may be on the device or have its own feed (Samples.x)
 
-    Raises InputError or InputTypeError for what cannot be used.
+    Raises InputError or InputTypeError for unusable input.
     """
     if not features_checked:
         x = check_features(x, network.dtype, inputs=network.inputs, name=f"{which}x")
@@ -58,7 +58,7 @@ def check_features(x: Any, dtype: np.dtype[Any], *, inputs: int = 0, name: str =
     """Return features as (samples, N): uint8 stays uint8, other numbers get the dtype; images are flattened.
 
     An array in a memory-mapped file stays there unchanged; batches are converted when they are gathered.
-    inputs: the number of features that is needed, 0 for any.
+    inputs: the required number of features, 0 for any.
     """
     array = as_array(x, name)
     if array.dtype.kind not in "buif":
@@ -125,7 +125,7 @@ def check_weights(weights: Any, samples: int, dtype: np.dtype[Any]) -> np.ndarra
 
 
 def to_device(backend: Backend, samples: Samples) -> Samples:
-    """Bring a checked data set to the device, where it stays."""
+    """Copy a checked data set to the device, where it stays."""
     return replace(
         samples,
         x=backend.asarray(samples.x),
@@ -135,7 +135,7 @@ def to_device(backend: Backend, samples: Samples) -> Samples:
 
 
 def as_array(values: Any, name: str) -> np.ndarray:
-    """Return lists and the like as an array; raise InputError if they cannot be one."""
+    """Return array-like values as an array; raise InputError if that is impossible."""
     try:
         return np.asarray(values)
     except ValueError as error:  # rows of different lengths

@@ -18,7 +18,7 @@ from bpcore.kernels.table import Table
 
 
 class Schedule(Protocol):
-    """Anything that gives a factor for each step of a run."""
+    """The interface of a schedule: an object that returns a factor for each step of a run."""
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
         """Return the factor of each step, float64 (steps,)."""
@@ -27,7 +27,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Constant:
-    """Leaves the learning rate as it is."""
+    """Keeps the learning rate constant."""
 
     def factors(self, steps: int, steps_per_epoch: int) -> np.ndarray:
         """1 everywhere."""
@@ -68,7 +68,7 @@ class Cosine:
 class OneCycle:
     """Raises the rate from `initial` to 1, then lowers it to `final`, both along half a cosine (L. Smith 2018).
 
-    The optimizer's learning rate is the peak; `warm_up` is the share of the steps before it.
+    The optimizer's learning rate is the peak; `warm_up` is the share of steps before it.
     """
 
     warm_up: float = 0.3
@@ -134,7 +134,7 @@ def get_schedule(schedule: str | Schedule) -> Schedule:
 
 
 def factors_of(schedule: Schedule, steps: int, steps_per_epoch: int) -> np.ndarray:
-    """Return a schedule's factors, float64 (steps,); raise InputError if a user's own schedule gives anything else."""
+    """Return a schedule's factors, float64 (steps,); raise InputError if a schedule returns anything else."""
     given = schedule.factors(steps, steps_per_epoch)
     try:
         factors = np.asarray(given, float)

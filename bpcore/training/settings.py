@@ -1,4 +1,4 @@
-"""What a training run is told before it begins: how to train, what callbacks ask for, and where to begin."""
+"""The inputs of a training run: how to train, what callbacks request, and the state to begin from."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Settings:
     seed: int
     shuffle: bool = True
     classifies: bool = True
-    """Whether the number of correct answers has a meaning."""
+    """Whether the number of correct answers is meaningful."""
     resident: bool | None = None
-    """Whether the training data must be on the device (True) or be streamed (False); None: on the device if it fits."""
+    """True: the training data must be on the device; False: it must be streamed; None: on the device if it fits."""
 
 
 class Asked(NamedTuple):
-    """What the callbacks of a run ask of it; see Callback."""
+    """The requests that a run's callbacks make; see Callback."""
 
     keeps_best: bool = False
     reads_gradients: bool = False
@@ -46,11 +46,11 @@ NOTHING_ASKED = Asked()
 class TrainingState:
     """The state of a run between two epochs, on the host. With the weights, it is all that another run needs to resume.
 
-    epoch, step            how many of each have been made
-    optimizer              the optimizer's state (rule.states, P); None: it has none yet
+    epoch, step            the numbers of finished epochs and steps
+    optimizer              the optimizer's state (rule.states, P); None if there is none yet
     learning_rate_scale    the factor on the learning rate that callbacks have set
     history                the measures of the epochs so far, as far as they are known
-    best                   the parameters (P,) that a callback has kept as the best; None: none yet
+    best                   the parameters (P,) that a callback has kept as the best; None if it has kept none
     """
 
     epoch: int = 0
@@ -61,7 +61,7 @@ class TrainingState:
     best: np.ndarray | None = None
 
     def check(self, network: LayerStack, settings: Settings) -> None:
-        """Raise InputError if a run of this network with these settings cannot begin here."""
+        """Raise InputError if a run of this network with these settings cannot begin in this state."""
         if self.epoch >= settings.epochs:
             raise InputError(
                 f"epochs={settings.epochs}, but the run is to begin after {self.epoch}; epochs counts from the first"

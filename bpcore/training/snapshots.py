@@ -1,4 +1,4 @@
-"""Snapshots of a run's weights on the device: of its last two boundaries between epochs, and of its best moment."""
+"""Snapshots of a run's weights on the device, from its last two boundaries between epochs and its best moment."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bpcore.model.layer_stack import LayerStack
 class Moment(NamedTuple):
     """The position of a run.
 
-    epoch                  how many epochs have been made
+    epoch                  the number of finished epochs
     learning_rate_scale    the factor on the learning rate
-    measured               how many epochs the history has
+    measured               the number of epochs in the history
     """
 
     epoch: int
@@ -26,7 +26,7 @@ class Moment(NamedTuple):
 
 @dataclass
 class Snapshot:
-    """Copies of the parameters (P,) and of the optimizer's state (states, P), and when they were taken; None: never."""
+    """Copies of the parameters (P,) and the optimizer's state (states, P), and when they were taken (None: never)."""
 
     params: Array
     state: Array
@@ -50,18 +50,18 @@ class Snapshots:
         return Snapshot(empty(self._params.shape, dtype), empty(self._state.shape, dtype))
 
     def keep(self, moment: Moment) -> None:
-        """Take a snapshot of this boundary, in place of the older one of the two."""
+        """Take a snapshot of this boundary, which replaces the older of the two."""
         self.last, self._before = self._before, self.last
         self.take(moment, self.last)
 
     def take(self, moment: Moment, out: Snapshot) -> None:
-        """Copy the present parameters and state."""
+        """Copy the current parameters and state to `out`."""
         self._backend.copy(self._params, out.params)
         self._backend.copy(self._state, out.state)
         out.moment = moment
 
     def bring_back(self, epoch: int) -> Moment:
-        """Restore the latest boundary that is not after this epoch's beginning; returns its moment."""
+        """Restore the latest boundary at or before the beginning of this epoch; returns its moment."""
         for snapshot in (self.last, self._before):
             if snapshot.moment is not None and snapshot.moment.epoch <= epoch:
                 self._backend.copy(snapshot.params, self._params)
@@ -70,11 +70,11 @@ class Snapshots:
         raise LookupError(f"no snapshot is from epoch {epoch} or before it")
 
     def best_params(self) -> Array | None:
-        """Return the best parameters (P,) on the device; None: none have been kept."""
+        """Return the best parameters (P,) on the device; None if none have been kept."""
         return None if self.best is None or self.best.moment is None else self.best.params
 
     def begin_with(self, best: np.ndarray | None, moment: Moment) -> None:
-        """Forget every snapshot; best: the best parameters (P,) of an earlier run, on the host."""
+        """Discard all snapshots; best: the best parameters (P,) of an earlier run, on the host, or None."""
         self.last.moment = self._before.moment = None
         if self.best is not None:
             self.best.moment = None if best is None else moment

@@ -1,4 +1,4 @@
-"""One training step: gather, forward, loss, backward, update. Nothing in it touches the host."""
+"""One training step: gather, forward, loss, backward, update, none of which involves the host."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bpcore.training.optimizers import Optimizer
 
 
 class TrainingStep:
-    """What a run does with each mini-batch. It runs in Python once, to be recorded, and is then replayed.
+    """The step that a run applies to each mini-batch: Python runs it once to record it, and then it is replayed.
 
-    feed       brings the samples to the device
-    control    learning rates, counters and losses
+    feed       the feed that brings the samples to the device
+    control    the control block: learning rates, counters and losses
     state      the optimizer's state (states, P)
     """
 
@@ -34,7 +34,7 @@ class TrainingStep:
         ]
 
     def __call__(self, batch: Batch) -> None:
-        """Train on one mini-batch, which is gathered into these buffers."""
+        """Train on one mini-batch, gathered into the buffers of `batch`."""
         network, backend, control = self.network, self.network.backend, self.control
         backend.gather(self.feed.samples, control, batch)  # x and y: the next rows in the epoch's order
         delta = network.loss_and_delta(batch, self.loss, control, training=True)  # forward, then the loss (BP1)
@@ -45,7 +45,7 @@ class TrainingStep:
     def update(self, params: Array, state: Array, control: Control) -> None:
         """Apply the optimizer's rule to parameters (P,) and its state (states, P), using the gradients of this step.
 
-        A unit whose incoming weights are longer than its layer's max_weight_norm afterwards is scaled back to that.
+        A unit whose incoming weights then exceed its layer's max_weight_norm is scaled back to that norm.
         """
         backend, optimizer, parameters = self.network.backend, self.optimizer, self.network.parameters
         if optimizer.penalty:
@@ -58,7 +58,7 @@ class TrainingStep:
 
 
 def bounded_weights(network: LayerStack) -> list[tuple[ParameterView, float]]:
-    """Return the weights that learn and have a max_weight_norm, each with that norm."""
+    """Return the trainable weights that have a max_weight_norm, each with that norm."""
     return [
         (view, view.max_weight_norm)
         for view in network.parameters.views.values()

@@ -1,4 +1,4 @@
-"""The learning rate of each step of a run, and the counters that each of its epochs begins with."""
+"""The learning rate of each step of a run, and the counters at the beginning of each epoch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from bpcore.training.settings import Settings, TrainingState
 
 
 class Timetable:
-    """What is known of every step before the run begins.
+    """Everything about a run's steps that is known before it begins.
 
-    learning_rates    of each step (epochs * steps,), by the schedule; callbacks may scale them later
-    table             for each step of this run (steps, 3), what the device reads; see Control.table
-    first_step        the number of steps that earlier runs have made
+    learning_rates    each step's rate by the schedule (epochs * steps,); callbacks may scale them later
+    table             the values that the device reads for each step of this run (steps, 3); see Control.table
+    first_step        the number of steps made by earlier runs
     extra_steps       how many more steps those are than this data has in as many epochs
     """
 

@@ -1,8 +1,8 @@
-"""The fused loops for the CPU: plain loops over arrays, compiled by Numba from the tables' scalar functions.
+"""The fused kernels for the CPU: plain loops over arrays, which Numba compiles with the tables' scalar functions.
 
 A template is an ordinary function over NumPy arrays that returns nothing and never raises: its caller has checked the
-arguments, which signatures.py lists. The templates stand in a file for each stage of the step; their twins for the GPU
-stand in the file of the same name in kernels/cuda. `compiled` fills their holes (`f`, `derivative`, `row`, ...).
+arguments, which signatures.py lists. There is one file of templates for each stage of the step; kernels/cuda has the
+same templates for the GPU in files of the same names. `compiled` fills their holes (`f`, `derivative`, `row`, ...).
 """
 
 from . import batch, layer, loss, predictions, update

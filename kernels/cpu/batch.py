@@ -1,4 +1,4 @@
-"""Batches on the CPU: rows of the data set into the batch's buffers, and back."""
+"""Batches on the CPU: copies rows of the data set into the batch's buffers, and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..counter import BATCH, BATCH_SIZE, EPOCH, FIRST_BATCH, SEED, SHUFFLE, bits
 from ..memory import ask_for_row
 
 ROWS_AT_A_TIME = 64
-"""The number of rows whose places `gather_rows` computes before it copies them."""
+"""The number of rows whose indices `gather_rows` computes before it copies them."""
 
 # The holes of the templates.
 real: Callable[[float], float]
@@ -34,7 +34,7 @@ def gather(
     """Fill a batch with rows in the epoch's order, converted and scaled in the same pass.
 
     The rows of a shuffled batch are scattered in memory, and reading them would stall. So the rows of the next batch
-    are prefetched, while this step computes.
+    are prefetched while this step computes.
     """
     samples = x.shape[0]
     rows, columns = out_x.shape
@@ -67,8 +67,8 @@ def gather_rows(
 ) -> None:
     """As `gather`, but the rows keep their values: they go to another device, whose gather scales them.
 
-    The places of several rows are computed before these rows are copied. The processor can then fetch the next row
-    while it copies the one before, which is twice as fast.
+    The indices of several rows are computed before these rows are copied. The processor can then fetch the next row
+    while it copies the current one, which is twice as fast.
     """
     samples = x.shape[0]
     bits = bits_for(samples)
@@ -98,7 +98,7 @@ def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
 
 
 def one_hot(labels: Any, out: Any) -> None:
-    """out <- 1 in the column of each row's label, else 0; a label that is not a column gives a row of zeros."""
+    """out <- 1 in the column of each row's label, else 0; a label outside the columns gives a row of zeros."""
     rows, columns = out.shape
     for i in range(rows):
         for j in range(columns):

@@ -16,8 +16,8 @@ parameter_derivative: Callable[[float, float], float]
 def is_same(a: Any, b: Any) -> bool:
     """Whether two arrays of one shape begin at the same address.
 
-    A kernel that may work in place has a separate loop for that case, which names only one array. LLVM does not
-    vectorise a loop that might write to what it still has to read.
+    A kernel that may work in place has a separate loop for that case, which uses only one array. LLVM does not
+    vectorise a loop that might overwrite what it still has to read.
     """
     same: bool = a.ctypes.data == b.ctypes.data
     return same
@@ -114,7 +114,7 @@ def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, first_ro
     """out <- x * scale where the element's random word reaches the threshold, else 0.
 
     The four words of a block go to elements a quarter of the row apart, so that neighbours in memory belong to
-    neighbouring blocks, which one vector computes together.
+    neighbouring blocks, which are computed together in one vector.
     """
     rows, columns = x.shape
     quarter = (columns + 3) // 4

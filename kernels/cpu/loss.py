@@ -29,7 +29,7 @@ def loss_head(
     counters: Any,
     settings: tuple[float, ...],
 ) -> None:
-    """The loss of the batch into its slot, the delta of the last layer (BP1) and its column sums (BP4)."""
+    """Write the loss of the batch into its slot, the delta of the last layer (BP1) and its column sums (BP4)."""
     rows, columns = z.shape
     own = named_settings(*settings)
     total_weight = 0.0

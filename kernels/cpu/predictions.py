@@ -1,4 +1,4 @@
-"""Answers on the CPU: probabilities, labels and the confusion matrix, from a network's outputs."""
+"""Predictions on the CPU: probabilities, labels and the confusion matrix, from a network's outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def softmax(z: Any, out: Any) -> None:
 
 
 def log_softmax(z: Any, out: Any) -> None:
-    """out <- z - log sum e^z, row by row, without a loss of digits beside a large output."""
+    """out <- z - log sum e^z, row by row, without losing digits next to a large output."""
     rows, columns = z.shape
     for i in range(rows):
         highest = z[i, 0]
@@ -39,7 +39,7 @@ def log_softmax(z: Any, out: Any) -> None:
 
 
 def argmax(z: Any, out: Any) -> None:
-    """out <- the column of each row's maximum: the first of equals, and the first NaN before any number."""
+    """out <- the column of each row's maximum: the first of equals, or the first NaN if there is one."""
     rows, columns = z.shape
     for i in range(rows):
         best = z[i, 0]
@@ -52,7 +52,7 @@ def argmax(z: Any, out: Any) -> None:
 
 
 def above_zero(z: Any, out: Any) -> None:
-    """out <- 1 where z is above zero, else 0, also for NaN."""
+    """out <- 1 where z is above zero, else 0; NaN gives 0."""
     rows, columns = z.shape
     for i in range(rows):
         for j in range(columns):

@@ -1,4 +1,4 @@
-"""The update on the CPU, with norms, limits and penalties, and the end of the step."""
+"""The optimizer's update on the CPU, with norms, limits and penalties, and the end of the step."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def update(
     counters: Any,
     first: int,
 ) -> None:
-    """One pass over the flat buffers.
+    """Apply the optimizer's rule to every parameter, in one pass over the flat buffers.
 
-    segments: rows (first, stop, 1 where L2 and weight decay apply). settings: (l2, weight decay, largest
-    gradient norm or 0, penalty, the optimizer's own four). first: the number of the parameter that grads begins with.
+    segments: rows (first, stop, 1 if L2 and weight decay apply). settings: (l2, weight decay, largest gradient
+    norm or 0, penalty, the optimizer's own four). first: the index of the parameter that grads begins with.
     """
     step = counters[STEP] - counters[FIRST_STEP]
     rate = table[step, 0] * scale[0]
@@ -45,7 +45,7 @@ def update(
         decayed = real(segments[s, 2])
         l2 = decayed * settings[0]
         keep = real(1.0) - decayed * rate * settings[1]
-        # Slices, so that the loop runs from 0: an index that might be negative would keep it from vectorising.
+        # Slices let the loop run from 0; an index that might be negative would prevent vectorisation.
         w = params[segments[s, 0] : segments[s, 1]]
         g = grads[segments[s, 0] - first : segments[s, 1] - first]
         rows = named_state(*state_rows(state, segments[s, 0], segments[s, 1]))
@@ -56,7 +56,7 @@ def update(
 
 
 def global_norm(grads: Any, segments: Any, norm: Any) -> None:
-    """norm <- the Euclidean norm of the gradients in all segments, which are those of the trained parameters."""
+    """norm <- the Euclidean norm of the gradients in all segments, which hold the trained parameters."""
     total = 0.0
     for s in range(segments.shape[0]):
         g = grads[segments[s, 0] : segments[s, 1]]
@@ -66,7 +66,7 @@ def global_norm(grads: Any, segments: Any, norm: Any) -> None:
 
 
 def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: Any) -> None:
-    """The factors of W <- f1 W + f0 x^T @ delta in this step: -rate, 1 - rate l2 with L2, and 1 without."""
+    """factors <- (f0, f1 with L2, f1 without) of W <- f1 W + f0 x^T @ delta: (-rate, 1 - rate l2, 1) in this step."""
     rate = table[counters[STEP] - counters[FIRST_STEP], 0] * scale[0]
     factors[0] = -rate
     factors[1] = 1.0 - rate * settings[0]
@@ -74,7 +74,7 @@ def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: 
 
 
 def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
-    """l2 <- the penalty divided by the batch's sum of sample weights; penalties <- 1/2 l2 sum W^2, its loss."""
+    """l2 <- penalty / the batch's sum of sample weights; penalties <- 1/2 l2 sum W^2, which it adds to the loss."""
     slot = counters[BATCH]
     settings[0] = settings[3] / totals[slot] if totals[slot] > 0.0 else 0.0
     total = 0.0
@@ -87,7 +87,7 @@ def limit_columns(weights: Any, limit: float, factors: Any, first: int) -> None:
     """Scale each column whose norm exceeds the limit down to it; factors <- the factor of each column, 1 if not scaled.
 
     The factors belong to the columns from `first` on. A column whose norm is not finite is not scaled: dividing by
-    infinity would make zeros of it, and hide what went wrong. Memory is read row by row, and a second time only if some
+    infinity would turn it into zeros and hide the problem. Memory is read row by row, and a second time only if some
     column is scaled.
     """
     rows, columns = weights.shape[0], factors.shape[0]

@@ -4,13 +4,13 @@ A kernel runs as a grid of blocks of threads. Blocks are independent; the thread
 wait for one another. Two rules hold throughout:
 
 - **Always the same order.** Threads form partial sums, which are added up as a tree in shared memory. Atomic additions,
-  whose order changes from run to run, are used for integers only, where it does not matter. Grid and block follow
-  from the shapes of the arguments.
+  whose order changes from run to run, are used only for integers, for which it does not matter. Grid and block depend
+  only on the shapes of the arguments.
 - **Every thread meets every barrier.** `sum_down`, `all_sum` and `all_max` (threads.py) wait for the whole block, so a
   thread without work of its own calls them with a zero.
 
-A block has two dimensions, x along a row of a matrix (neighbours in memory) and y from row to row. The templates
-divide a matrix between the threads in the ways of plans.py; signatures.py says which kernel uses which.
+A block has two dimensions, x along a row of a matrix (neighbours in memory) and y from row to row. plans.py describes
+the ways to divide a matrix between threads; signatures.py says which kernel uses which.
 
 LANES, and THREADS (the most threads of a block), are constants of a compiled kernel: `compiled` makes one kernel for
 each LANES in use.

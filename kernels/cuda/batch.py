@@ -1,4 +1,4 @@
-"""Batches on the GPU: rows of the data set into the batch's buffers, and back."""
+"""Batches on the GPU: copies rows of the data set into the batch's buffers, and back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gather(
 ) -> None:
     """Fill a batch with rows in the epoch's order, converted and scaled in the same pass.
 
-    The place of a row takes about a hundred instructions, so each row's is computed by one thread, for all that share
+    Computing the index of a row takes about a hundred instructions, so one thread does it for all threads that share
     the row.
     """
     sources = cuda.shared.array(THREADS, np.int64)
@@ -68,7 +68,7 @@ def scatter(batch: Any, out: Any, first_row: int, counters: Any) -> None:
 
 
 def one_hot(labels: Any, out: Any) -> None:
-    """out <- 1 in the column of each row's label, else 0; a label that is not a column gives a row of zeros."""
+    """out <- 1 in the column of each row's label, else 0; a label outside the columns gives a row of zeros."""
     i, j = own_element()
     if i < out.shape[0] and j < out.shape[1]:
         out[i, j] = 1.0 if labels[i] == j else 0.0

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
-NUMBA_CUDA = version("numba-cuda")  # an ImportError without it: the CUDA target inside Numba itself is outdated
+NUMBA_CUDA = version("numba-cuda")  # ImportError if it is missing: the CUDA target inside Numba itself is outdated
 
 IN_SIMULATOR = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 

@@ -38,7 +38,7 @@ OPTIONS: dict[str, Any] = {} if IN_SIMULATOR else {"lto": False}
 
 @functools.cache
 def compiled(spec: Spec, lanes: int = 1) -> Any:
-    """The numba-cuda kernel of a spec for one number of lanes, called as kernel[grid, block, stream](*arguments).
+    """Return a spec's numba-cuda kernel for this number of lanes; call it as kernel[grid, block, stream](*arguments).
 
     Numba compiles it for the layouts of its first arguments.
     """
@@ -58,7 +58,7 @@ def compiled(spec: Spec, lanes: int = 1) -> Any:
         replace=SIMULATED if IN_SIMULATOR else {},
         compile_callee=cuda.jit(device=True, **OPTIONS),
     )
-    # With the most threads of a block, and one block at a time on a multiprocessor, the compiler may use all registers
+    # Given the most threads of a block, and one block at a time per multiprocessor, the compiler may use all registers
     # that these threads can have, instead of spilling some to slow memory.
     options = OPTIONS if IN_SIMULATOR else {**OPTIONS, "launch_bounds": (plan.threads, 1)}
     kernel, cacheable = build.cached(bound, ("cuda", NUMBA_CUDA, sorted(options.items())))
@@ -66,7 +66,7 @@ def compiled(spec: Spec, lanes: int = 1) -> Any:
 
 
 def compiler_problem() -> str:
-    """Why kernels cannot be compiled here; empty if they can. This needs no GPU."""
+    """Return the reason why kernels cannot be compiled here; empty if they can. This needs no GPU."""
     try:
         cuda.cudadrv.nvvm.NVVM()
         cuda.cudadrv.runtime.get_version()
@@ -78,14 +78,14 @@ def compiler_problem() -> str:
 
 
 def launch(spec: Spec, arguments: Sequence[Any], stream: int = 0) -> None:
-    """Launch a kernel and return at once. Arrays: CuPy's or Numba's. stream: the address of a CUDA stream."""
+    """Launch a kernel and return at once. Arrays are CuPy's or Numba's; stream is the address of a CUDA stream."""
     plan = PLANS[spec.template].launch(arguments)
     _configured(spec, plan, stream)(*[_argument(argument) for argument in arguments])
 
 
 @functools.lru_cache(maxsize=4096)
 def _configured(spec: Spec, plan: Launch, stream: int) -> Any:
-    """The kernel with its grid and block. Numba warns of small grids, but a small batch has no larger one."""
+    """The kernel with its grid and block, without Numba's warning of a small grid, which a small batch needs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return compiled(spec, plan.lanes)[plan.grid, plan.block, cuda.external_stream(stream) if stream else 0]
@@ -99,10 +99,10 @@ def _argument(value: Any) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _view(pointer: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Device memory as a Numba array. Making one takes longer than a launch, so the last ones are cached.
+    """Device memory as a Numba array. Making one takes longer than a launch, so recent ones are cached.
 
     It does not own the memory, so another array at the same place can share it. It names no stream, because Numba
-    would wait for that at every launch.
+    would wait for that stream at every launch.
     """
     description = {
         "data": (pointer, False),

@@ -104,7 +104,7 @@ def dropout(x: Any, out: Any, layer: int, threshold: int, scale: float, first_ro
     """out <- x * scale where the element's random word reaches the threshold, else 0.
 
     Each thread computes one block of four random words, for elements a quarter of the row apart (see cpu/layer.py);
-    the next thread has their neighbours.
+    the next thread computes their neighbours.
     """
     rows, columns = x.shape
     quarter = (columns + 3) // 4
@@ -132,7 +132,7 @@ def add(a: Any, b: Any, out: Any) -> None:
 
 
 def duplicate(x: Any, out: Any) -> None:
-    """out <- x; where one of them is bfloat16, that is a conversion."""
+    """out <- x, converted if one of the two is bfloat16."""
     i, j = own_element()
     if i < x.shape[0] and j < x.shape[1]:
         out[i, j] = fitted(number(x[i, j]), out)

@@ -33,9 +33,9 @@ def loss_head(
     counters: Any,
     settings: tuple[float, ...],
 ) -> None:
-    """The loss of the batch into its slot, the delta of the last layer (BP1) and its column sums (BP4).
+    """Write the loss of the batch into its slot, the delta of the last layer (BP1) and its column sums (BP4).
 
-    A thread touches no outputs but its own from beginning to end, so that only sums need a barrier.
+    A thread uses only its own outputs from beginning to end, so that only sums need a barrier.
     """
     rows, columns = z.shape
     group, groups = cuda.threadIdx.y, cuda.blockDim.y
@@ -48,7 +48,7 @@ def loss_head(
     right = 0
     for first in range(0, rows, groups):
         i = first + group
-        # A group past the last row begins behind the last output: it meets the barriers and touches nothing.
+        # A group past the last row starts past the last output: it meets the barriers and does nothing else.
         lane = cuda.threadIdx.x if i < rows else columns
         for j in range(lane, columns, LANES):
             z[i, j] += bias[j]

@@ -1,10 +1,10 @@
-"""Plan launches: how many blocks and threads a kernel has, and how they divide its arrays, from the arrays' shapes.
+"""Plan launches: from the shapes of a kernel's arrays, its blocks and threads, and how they divide the arrays.
 
 elements         each thread has one element
 quarter_rows     each thread has four elements, a quarter of the row apart
 column_tiles     a block has a few columns and all rows; x is the column, and sum_down adds up along y
 row_groups       LANES threads, the x of a block, share a row; all_sum and all_max combine their results
-wide_row_groups  as row_groups, with up to a whole block for a row: for kernels that combine nothing
+wide_row_groups  as row_groups, but a row may have a whole block: for kernels that combine nothing
 one_block        as row_groups, but one block has all rows: for sums over the whole batch
 single_thread    one thread does everything
 """
@@ -35,31 +35,31 @@ def elements(rows: int, columns: int, threads: int) -> Launch:
 
 
 def quarter_rows(rows: int, columns: int, threads: int) -> Launch:
-    """One thread for each four elements."""
+    """One thread for every four elements."""
     return elements(rows, -(-columns // 4), threads)
 
 
 def column_tiles(rows: int, columns: int, threads: int) -> Launch:
-    """8 columns for each block, the least that one memory access reads; 32 if that gives enough blocks."""
+    """8 columns per block, the fewest that one memory access reads; 32 if that gives enough blocks."""
     width = min(_power_of_two(columns), 32 if columns >= 4096 else 8)
     height = min(_power_of_two(rows), threads // width)
     return Launch((_blocks(columns, width), 1), (width, height))
 
 
 def row_groups(rows: int, columns: int, threads: int, most_lanes: int = 32) -> Launch:
-    """Up to `most_lanes` threads for each row, with about four elements each."""
+    """Up to `most_lanes` threads per row, with about four elements each."""
     lanes = min(_power_of_two(-(-columns // 4)), most_lanes, threads)
     groups = min(_power_of_two(rows), threads // lanes)
     return Launch((_blocks(rows, groups), 1), (lanes, groups), lanes)
 
 
 def wide_row_groups(rows: int, columns: int, threads: int) -> Launch:
-    """As row_groups, with up to a whole block for each row."""
+    """As row_groups, but a row may have all threads of a block."""
     return row_groups(rows, columns, threads, threads)
 
 
 def one_block(rows: int, columns: int, threads: int) -> Launch:
-    """As row_groups, in one block."""
+    """As row_groups, but one block has all rows."""
     launch = row_groups(rows, columns, threads)
     return Launch((1, 1), launch.block, launch.lanes)
 
@@ -83,8 +83,8 @@ class Plan:
     """How a kernel is launched.
 
     threads   the most threads of a block
-    divide    the way to divide a matrix of so many rows and columns
-    sizes     where the two are found: the place of an argument and the axis; one that is missing is 1
+    divide    one of the functions above, which divides a matrix of given rows and columns
+    sizes     where to read rows and columns: an argument's position and an axis each; a missing one is 1
     """
 
     threads: int
@@ -92,7 +92,7 @@ class Plan:
     sizes: tuple[tuple[int, int], ...]
 
     def launch(self, arguments: Sequence[Any]) -> Launch:
-        """Grid and block for these arguments."""
+        """Return grid and block for these arguments."""
         shapes = [(arguments[place].shape, axis) for place, axis in self.sizes]
         rows, columns = (*(shape[axis] if axis < len(shape) else 1 for shape, axis in shapes), 1, 1)[:2]
         return self.divide(rows, columns, self.threads)

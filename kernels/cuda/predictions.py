@@ -1,4 +1,4 @@
-"""Answers on the GPU: probabilities, labels and the confusion matrix, from a network's outputs."""
+"""Predictions on the GPU: probabilities, labels and the confusion matrix, from a network's outputs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def log_softmax(z: Any, out: Any) -> None:
 
 
 def argmax(z: Any, out: Any) -> None:
-    """out <- the column of each row's maximum: the first of equals, and the first NaN before any number.
+    """out <- the column of each row's maximum: the first of equals, or the first NaN if there is one.
 
     The largest -j is minus the first j, so all_max finds both the maximum and its first column.
     """
@@ -80,7 +80,7 @@ def argmax(z: Any, out: Any) -> None:
 
 
 def above_zero(z: Any, out: Any) -> None:
-    """out <- 1 where z is above zero, else 0, also for NaN."""
+    """out <- 1 where z is above zero, else 0; NaN gives 0."""
     i, j = own_element()
     if i < z.shape[0] and j < z.shape[1]:
         out[i, j] = 1 if z[i, j] > 0.0 else 0

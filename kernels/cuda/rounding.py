@@ -25,7 +25,7 @@ def _plain_fitted(value: Any, out: Any) -> Any:
 
 
 def _number(typing_context: Any, element: Any) -> Any:
-    """The element of an array as a number."""
+    """The intrinsic `number`: an element of an array as a number."""
     wide = element == numba.types.uint16
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
@@ -35,7 +35,7 @@ def _number(typing_context: Any, element: Any) -> Any:
 
 
 def _fitted(typing_context: Any, value: Any, out: Any) -> Any:
-    """The value in the representation of the array `out`."""
+    """The intrinsic `fitted`: a value in the representation of the array `out`."""
     narrow = out.dtype == numba.types.uint16
     result = numba.types.uint16 if narrow else value
 
@@ -65,6 +65,6 @@ def _emit_rounded(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 if IN_SIMULATOR:
     number, fitted = _plain_number, _plain_fitted
 else:
-    from numba.cuda.extending import intrinsic  # the simulator has none
+    from numba.cuda.extending import intrinsic  # the simulator does not have it
 
     number, fitted = intrinsic(_number), intrinsic(_fitted)

@@ -1,4 +1,4 @@
-"""Device functions for the threads of a block: whose element is whose, and sums and maxima over threads.
+"""Device functions for the threads of a block: the element of a thread, and sums and maxima over threads.
 
 The sums and maxima have barriers, so every thread of the block must call them; one without work calls with a zero.
 """
@@ -16,7 +16,7 @@ real: Callable[[float], float]
 
 
 def own_element() -> tuple[int, int]:
-    """Row and column of this thread's element. Rows run along the grid's x, which may be much longer than its y."""
+    """Return the row and column of this thread's element; the grid's x counts rows, since it may be longer than y."""
     return (
         cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y,
         cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x,
@@ -24,7 +24,7 @@ def own_element() -> tuple[int, int]:
 
 
 def sum_down(value: float) -> float:
-    """The sum of `value` over the threads with the same x, for each of them; blockDim.y is a power of two."""
+    """Return to each thread the sum of `value` over the threads with its x; blockDim.y must be a power of two."""
     slots = cuda.shared.array(THREADS, real)
     width = cuda.blockDim.x
     slot = cuda.threadIdx.y * width + cuda.threadIdx.x
@@ -42,7 +42,7 @@ def sum_down(value: float) -> float:
 
 
 def all_sum(value: float, lane: int) -> float:
-    """The sum of `value` over the LANES threads that share a row, for each of them."""
+    """Return to each thread the sum of `value` over the LANES threads that share its row."""
     if LANES == 1:
         return value
     slots = cuda.shared.array(THREADS, real)
@@ -59,7 +59,7 @@ def all_sum(value: float, lane: int) -> float:
 
 
 def all_max(value: float, lane: int) -> float:
-    """The largest `value` of the LANES threads that share a row, for each of them."""
+    """Return to each thread the largest `value` of the LANES threads that share its row."""
     if LANES == 1:
         return value
     slots = cuda.shared.array(THREADS, real)

@@ -1,4 +1,4 @@
-"""The update on the GPU, with norms, limits and penalties, and the end of the step."""
+"""The optimizer's update on the GPU, with norms, limits and penalties, and the end of the step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def update(
     counters: Any,
     first: int,
 ) -> None:
-    """One pass over the flat buffers: a thread for each parameter; cpu/update.py says what the arguments hold."""
+    """Apply the optimizer's rule, with one thread per parameter; cpu/update.py explains the arguments."""
     i, _ = own_element()
     for s in range(segments.shape[0]):
         if segments[s, 0] <= i < segments[s, 1]:
@@ -52,7 +52,7 @@ def update(
 
 
 def global_norm(grads: Any, segments: Any, norm: Any) -> None:
-    """norm <- the Euclidean norm of the gradients in all segments, which are those of the trained parameters."""
+    """norm <- the Euclidean norm of the gradients in all segments, which hold the trained parameters."""
     total = 0.0
     for s in range(segments.shape[0]):
         for i in range(segments[s, 0] + cuda.threadIdx.y, segments[s, 1], cuda.blockDim.y):
@@ -63,7 +63,7 @@ def global_norm(grads: Any, segments: Any, norm: Any) -> None:
 
 
 def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: Any) -> None:
-    """The factors of W <- f1 W + f0 x^T @ delta in this step: -rate, 1 - rate l2 with L2, and 1 without."""
+    """factors <- (f0, f1 with L2, f1 without) of W <- f1 W + f0 x^T @ delta: (-rate, 1 - rate l2, 1) in this step."""
     rate = table[counters[STEP] - counters[FIRST_STEP], 0] * scale[0]
     factors[0] = -rate
     factors[1] = 1.0 - rate * settings[0]
@@ -71,7 +71,7 @@ def fold_factors(table: Any, scale: Any, settings: Any, counters: Any, factors: 
 
 
 def penalize(squares: Any, totals: Any, penalties: Any, settings: Any, counters: Any) -> None:
-    """l2 <- the penalty divided by the batch's sum of sample weights; penalties <- 1/2 l2 sum W^2, its loss."""
+    """l2 <- penalty / the batch's sum of sample weights; penalties <- 1/2 l2 sum W^2, which it adds to the loss."""
     slot = counters[BATCH]
     settings[0] = settings[3] / totals[slot] if totals[slot] > 0.0 else 0.0
     total = 0.0

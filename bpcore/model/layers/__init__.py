@@ -1,4 +1,4 @@
-"""The layers, one file each, with forward above backward. base.py has what they share."""
+"""The layers, one file each, with forward above backward; base.py has their base class."""
 
 from bpcore.model.layers.activation import Activated, Activation
 from bpcore.model.layers.base import Layer, check_layers, layer_from_config, places, walk

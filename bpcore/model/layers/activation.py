@@ -19,7 +19,7 @@ from bpcore.model.parameters import Declaration, Freeze, ParameterView, check_fr
 
 
 class Activated(Layer, abstract=True):
-    """Base class of layers with an activation. It handles the activation's parameter, which is fixed or learned."""
+    """Base class of layers with an activation, which handles the activation's fixed or learned parameter."""
 
     entry: ActivationRule
     parameter: float | None
@@ -30,7 +30,7 @@ class Activated(Layer, abstract=True):
     """Its gradient, if it is learned."""
 
     def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
-        """Take the parameter and its gradient."""
+        """Take the views of the parameter and its gradient."""
         super().bind(backend, dtype, views)
         learned = views.get(f"{self.number}.p")
         self.p = learned.value if learned else backend.full((self.outputs,), self._first_parameter, dtype)
@@ -38,7 +38,7 @@ class Activated(Layer, abstract=True):
 
     @abstractmethod
     def saved(self, rows: int) -> Array:
-        """Return what the derivative is a function of: f's output or input (rows, M) in the last `forward`."""
+        """Return the derivative's argument: f's output or input (rows, M) in the last `forward`."""
 
     def _declare_parameter(self) -> list[Declaration]:
         """Return the parameter (M,) if the activation learns it."""
@@ -58,7 +58,7 @@ class Activation(Activated):
 
     activation         a name of the activation table
     parameter          its parameter (slope); by default the table's
-    freeze             whether a learned slope keeps its first value: False, True or "slope"
+    freeze             whether a learned slope keeps its initial value: False, True or "slope"
     """
 
     activation: str
@@ -73,7 +73,7 @@ class Activation(Activated):
             self.parameter = finite("parameter", self.parameter)
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
-        """Learn the sizes; return the parameter (M,) if the activation learns it."""
+        """Set the sizes; return the parameter (M,) if the activation learns it."""
         super().declare(inputs, number, rng)
         return self._declare_parameter()
 

@@ -1,7 +1,7 @@
-"""The base class of all layers: how the stack calls a layer.
+"""The base class of all layers, which defines how the stack calls a layer.
 
-Shapes: B batch, N inputs, M outputs. x (B, N), W (N, M), b (M,), delta (B, M). A layer's parameters are views that it
-is given. Its buffers have the size of the largest batch; a short batch uses their first rows.
+Shapes: B batch, N inputs, M outputs. x (B, N), W (N, M), b (M,), delta (B, M). A layer's parameters are views into
+shared buffers. Its own buffers have the size of the largest batch; a short batch uses their first rows.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from bpcore.model.parameters import Declaration, ParameterView
 class Layer(ABC):
     """A layer of the stack.
 
-    The stack calls `declare` once (the layer learns its sizes and returns the parameters that it wants), `bind` once
-    (it is given them), `allocate` for each larger batch, then `forward` and `backward`.
+    The stack calls `declare` once (the layer sets its sizes and returns the parameters that it needs), `bind` once
+    (the layer receives them), `allocate` for each larger batch, then `forward` and `backward`.
     """
 
     kinds: ClassVar[dict[str, type[Layer]]] = {}
     inputs: int = 0
     outputs: int = 0
     number: int = 0
-    """The layer's place in the whole network, where a block is counted before the layers inside it. It names the
+    """The layer's number in the whole network; a block is counted before the layers inside it. It names the
     parameters, as in "3.W", and keys the dropout masks."""
     owner: object = None
     """The mark of the network that was built with this layer: two networks would overwrite each other's buffers."""
@@ -53,17 +53,17 @@ class Layer(ABC):
 
     @property
     def inside(self) -> Sequence[Layer]:
-        """The layers inside, if this is a block."""
+        """The layers inside this block; empty for any other layer."""
         return [layer for path in self.paths for layer in path]
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
-        """Learn the sizes, check the settings, and return the wanted parameters with their first values."""
+        """Set the sizes, check the settings, and return the needed parameters with their initial values."""
         self.inputs = self.outputs = inputs
         self.number = number
         return []
 
     def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
-        """Take the views of the parameters that `declare` asked for; dtype: of the parameters."""
+        """Take the views of the parameters that `declare` returned, which have this dtype."""
         self.backend = backend
         self.dtype = self.input_dtype = backend.between_layers(dtype)
         self.no_bias = backend.full((self.outputs,), 0.0, dtype)
@@ -84,11 +84,11 @@ class Layer(ABC):
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
         """Fill the gradients and return dL/dx (B, N), given delta = dL/d(output) (B, M), which may be overwritten.
 
-        Returns None if dL/dx is not wanted, as for the first layer. The caller may overwrite what is returned.
+        Returns None if dL/dx is not wanted, as for the first layer. The caller may overwrite the result.
         """
 
     def forward_to_head(self, x: Array, control: Control | None) -> tuple[Array, Array, Array]:
-        """Forward for the last layer: return the output, a bias that the loss head adds, and its gradient's place."""
+        """Forward for the last layer: return the output, a bias for the loss head to add, and that bias's gradient."""
         return self.forward(x, control), self.no_bias, self.no_bias_grad
 
     def backward_from_head(self, delta: Array, wants_input: bool) -> Array | None:
@@ -96,13 +96,13 @@ class Layer(ABC):
         return self.backward(delta, wants_input)
 
     def measured_by(self, meter: Backend) -> Self:
-        """Return a copy that asks another backend for its buffers; the layer itself is not changed."""
+        """Return a copy that makes its buffers on another backend; the layer itself is not changed."""
         twin = copy.copy(self)
         twin.backend = meter
         return twin
 
     def config(self) -> dict[str, Any]:
-        """Return what is needed to rebuild the layer: its class and its fields."""
+        """Return the name of the layer's class and its fields, from which `layer_from_config` rebuilds it."""
         if not is_dataclass(self):
             raise InputTypeError(
                 f"{type(self).__name__} must be a dataclass, @dataclass(eq=False): its fields rebuild it"
@@ -129,7 +129,7 @@ def layer_from_config(config: dict[str, Any]) -> Layer:
 
 
 def check_layers(layers: Iterable[Layer], what: str) -> list[Layer]:
-    """Return layers as a list; raise an error if there are none, if one is not a layer, or if one is there twice."""
+    """Return layers as a list; raise an error if there are none, if one is not a layer, or if one occurs twice."""
     if not isinstance(layers, Iterable) or isinstance(layers, str):
         raise InputTypeError(f"{what} takes a list of layers, not {layers!r}")
     found = list(layers)
@@ -144,7 +144,7 @@ def check_layers(layers: Iterable[Layer], what: str) -> list[Layer]:
 
 
 def walk(layers: Sequence[Layer], above: str = "") -> Iterator[tuple[str, Layer]]:
-    """Yield every layer with its place "1", "2", ...; the layers inside a block follow it, as "2.1", "2.2", ..."""
+    """Yield (place, layer) for every layer: "1", "2", ...; layers inside a block follow it as "2.1", "2.2", ..."""
     for number, layer in enumerate(layers, 1):
         yield f"{above}{number}", layer
         yield from walk(layer.inside, f"{above}{number}.")
@@ -156,7 +156,7 @@ def places(layer: Layer) -> int:
 
 
 def positive(what: str, value: object, least: int = 1) -> int:
-    """Return a number of units or the like as an int; it must be at least `least`."""
+    """Return a count, such as a number of units, as an int; it must be at least `least`."""
     accepted = "a positive integer" if least == 1 else f"an integer of {least} or more"
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise InputTypeError(f"the number of {what} must be {accepted}, not {value!r}")
@@ -166,7 +166,7 @@ def positive(what: str, value: object, least: int = 1) -> int:
 
 
 def first_bias(bias: float | bool) -> float | bool:
-    """Return the first value of the biases as a float; True means 0.0, False means no biases."""
+    """Return the initial value of the biases as a float: True means 0.0; False, for no biases, stays False."""
     if isinstance(bias, bool):
         return 0.0 if bias else False
     return finite("bias", bias, "a finite number, or False for none")

@@ -27,10 +27,10 @@ class Dense(Activated):
     activation         a name of the activation table
     initializer        a name of the initialiser table or a function (generator, N, M) -> (N, M); by default the
                        activation's own
-    bias               True, False for none, or the number that the biases begin at (0 for True)
+    bias               True, False for none, or the initial value of the biases (0 for True)
     parameter          the activation's parameter (slope); by default the table's
-    freeze             what keeps its first values: "weights", "bias", "slope" (a learned one), True for all, False for
-                       none
+    freeze             what keeps its initial values: "weights", "bias", "slope" (a learned one), True for all, False
+                       for none
     max_weight_norm    the largest norm of each unit's incoming weights, a column of W; longer ones are scaled back to
                        it after each update (max-norm, N. Srivastava et al. 2014, section 5.1); None for no bound
     """
@@ -64,14 +64,14 @@ class Dense(Activated):
         return wanted + self._declare_parameter()
 
     def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
-        """Take W, b, p and their gradients."""
+        """Take the views of W, b, p and their gradients."""
         super().bind(backend, dtype, views)
         weights, bias = views[f"{self.number}.W"], views.get(f"{self.number}.b")
         self.W, self.dW = weights.operand, weights.grad
         self.b, self.db = (bias.value, bias.grad) if bias else (self.no_bias, self.no_bias_grad)
 
     def allocate(self, batch: int) -> None:
-        """Make the buffers; z and a share one if the activation saves its output."""
+        """Make the buffers; z and a share a buffer if the activation saves its output."""
         self.z = self.backend.empty((batch, self.outputs), self.dtype)
         shared = self.entry.saves == "output"
         self.a = self.z if shared else self.backend.empty((batch, self.outputs), self.dtype)
@@ -83,7 +83,7 @@ class Dense(Activated):
         return self.backend.activate(z, self.b, self.entry, a, parameter=self.p)
 
     def saved(self, rows: int) -> Array:
-        """Return z, which holds a if both share the buffer."""
+        """Return z, which holds a if the two share a buffer."""
         return self.z[:rows]
 
     def backward(self, delta: Array, wants_input: bool) -> Array | None:
@@ -99,7 +99,7 @@ class Dense(Activated):
         return super().forward_to_head(x, control)
 
     def backward_from_head(self, delta: Array, wants_input: bool) -> Array | None:
-        """Backward for the last layer; without an activation, the head's delta is dL/dz, and db is already there."""
+        """Backward for the last layer; without an activation, the head's delta is dL/dz, and db is already computed."""
         if self.activation == "identity":
             return self._product_backward(delta, wants_input)
         return super().backward_from_head(delta, wants_input)

@@ -1,4 +1,4 @@
-"""Dropout, which drops inputs at random in training."""
+"""Dropout, which sets random inputs to zero in training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bpcore.model.layers.base import Layer
 
 @dataclass(eq=False)
 class Dropout(Layer):
-    """In training, drops each input with probability `rate` and scales the others by 1 / (1 - rate).
+    """In training, sets each input to zero with probability `rate` and scales the others by 1 / (1 - rate).
 
     N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting" (2014). The mask is a
     function of the seed, the step and the layer's number, so it is not stored.

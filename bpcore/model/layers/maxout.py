@@ -20,10 +20,10 @@ class Maxout(Layer):
     """The largest of several affine maps: a_j = max over k of (x @ W_k + b_k)_j (I. Goodfellow et al. 2013).
 
     outputs            the number of units, M
-    pieces             how many affine maps each unit has, K
+    pieces             the number of affine maps of each unit, K
     initializer        of each W_k (N, M): a name of the initialiser table or a function (generator, N, M) -> (N, M)
-    bias               True, False for none, or the number that the biases begin at (0 for True)
-    freeze             what keeps its first values: "weights", "bias", True for both, False for none
+    bias               True, False for none, or the initial value of the biases (0 for True)
+    freeze             what keeps its initial values: "weights", "bias", True for both, False for none
     max_weight_norm    the largest norm of each piece's incoming weights, a column of W; longer ones are scaled back to
                        it after each update (max-norm, N. Srivastava et al. 2014, section 5.1); None for no bound
 
@@ -56,7 +56,7 @@ class Maxout(Layer):
         return wanted
 
     def bind(self, backend: Backend, dtype: np.dtype[Any], views: dict[str, ParameterView]) -> None:
-        """Take W, b and their gradients; without biases, zeros are added and their gradient is not used."""
+        """Take the views of W, b and their gradients; without biases, zeros are added and their gradient is unused."""
         super().bind(backend, dtype, views)
         weights, bias = views[f"{self.number}.W"], views.get(f"{self.number}.b")
         self.W, self.dW = weights.operand, weights.grad
@@ -65,7 +65,7 @@ class Maxout(Layer):
         self.db = bias.grad if bias else backend.full(width, 0.0, dtype)
 
     def allocate(self, batch: int) -> None:
-        """Make buffers for the maps z, which `backward` overwrites with their delta, the largest, and which it was."""
+        """Make buffers: the maps z, which `backward` overwrites with their delta; the largest; its index; and dL/dx."""
         self.z = self.backend.empty((batch, self.pieces * self.outputs), self.input_dtype)
         self.a = self.backend.empty((batch, self.outputs), self.dtype)
         self.winner = self.backend.empty((batch, self.outputs), np.int32)

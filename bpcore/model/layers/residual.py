@@ -1,4 +1,4 @@
-"""Residual, a block with two paths that are added."""
+"""Residual, a block that adds the outputs of two paths."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Residual(Layer):
     projection         y = x @ W_s + F(x) instead, with a learned W_s (N, M), where M may differ from N
     max_weight_norm    the largest norm of a column of W_s, as in Dense; F's layers have their own
 
-    The gradients of the two paths add up. If the weights of the last layer begin at zero, a block begins as y = x. That
-    makes hundreds of them trainable: otherwise each adds to the variance of its input.
+    The gradients of the two paths add up. If the weights of the last layer start at zero, the block starts as y = x.
+    That makes hundreds of blocks trainable: otherwise each adds to the variance of its input.
     """
 
     layers: Sequence[Layer]
@@ -51,7 +51,7 @@ class Residual(Layer):
         return [self.layers] if self.shortcut is None else [self.layers, [self.shortcut]]
 
     def declare(self, inputs: int, number: int, rng: np.random.Generator) -> list[Declaration]:
-        """Return the parameters that the layers inside want."""
+        """Return the parameters that the layers inside need."""
         self.inputs = outputs = inputs
         self.number = number
         wanted, following = [], number + 1
