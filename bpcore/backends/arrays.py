@@ -1,4 +1,4 @@
-"""Arrays of any device: the alias for their type, and functions that compare where they lie in memory."""
+"""Arrays of any device: the alias for their type, and functions that compare their places in memory."""
 
 from __future__ import annotations
 

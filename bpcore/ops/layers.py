@@ -40,7 +40,7 @@ def matmul(
 ) -> Array:
     """alpha op(a) @ op(b) + beta out, where op is the transposition, if asked for; a transposed matrix is not copied.
 
-    `out` must overlap neither a nor b, and have contiguous rows. beta other than 0 needs an `out`.
+    `out` must overlap neither a nor b, and have contiguous rows. A beta other than 0 needs an `out`.
     """
     call = Call("matmul", a=a, b=b)
     alpha, beta = number("matmul", "alpha", alpha), number("matmul", "beta", beta)

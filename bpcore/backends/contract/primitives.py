@@ -59,7 +59,7 @@ class Primitives(Device):
     def watcher(self) -> Watcher | None:
         """The function that receives each operation of this thread in place of the device, while a step is recorded.
 
-        Each thread has its own: what another thread computes on the same backend does not belong to the step.
+        Each thread has its own: the operations of another thread on the same backend do not belong to the step.
         """
         return None if self._watchers is None else self._watchers.get(get_ident())
 
