@@ -1,4 +1,4 @@
-"""The options of `bpcore train` with their defaults, and the objects that they stand for."""
+"""The options of `bpcore train` with their defaults, and functions that make the objects they describe."""
 
 from __future__ import annotations
 

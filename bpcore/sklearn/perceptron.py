@@ -1,4 +1,4 @@
-"""Trains MLPClassifier and MLPRegressor: fit, and the common part of partial_fit, with scikit-learn's meaning."""
+"""Train MLPClassifier and MLPRegressor as scikit-learn does: fit, and the common part of partial_fit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Perceptron(NetworkEstimator):
     _state: TrainingState
     """The optimizer state and counts at the end of the last epoch."""
     _now: Parameters | None
-    """The weights that partial_fit continues from, if they differ from those that predict."""
+    """The weights that partial_fit continues from, if they differ from those used for prediction."""
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None) -> Self:
@@ -234,7 +234,7 @@ class Perceptron(NetworkEstimator):
         return x, self._encode(y, fresh=False)
 
     def _split(self, engine: Engine, x: Any, data: Samples) -> tuple[Samples, Samples]:
-        """Split off validation samples: those for training and those for validation; x: the features of all.
+        """Split off validation samples; return those for training and those for validation. x: the features of all.
 
         The split stays the same until the next fit and equals scikit-learn's for the same random_state, which
         stratifies if there are two classes.
