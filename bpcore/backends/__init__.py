@@ -56,7 +56,7 @@ def get_backend(name: str | Backend = "auto") -> Backend:
 
     "auto" uses $BPCORE_BACKEND if that is set, else a GPU if one can be used, else the CPU; the backend's `reason`
     says why. A named backend is never replaced by another one: if it cannot be used, InputError or MissingExtraError
-    says why.
+    gives the reason.
     """
     if isinstance(name, Backend):
         return name

@@ -82,5 +82,5 @@ class _Memory:
 
 
 def touch(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
-    """Whether the span of any of these arrays overlaps that of any of the others."""
+    """Whether the span of any of these arrays overlaps the span of any of the others."""
     return meet([span(array) for array in arrays], [span(array) for array in others])

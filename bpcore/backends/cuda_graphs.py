@@ -86,7 +86,7 @@ class _Graphs:
                         stream.end_capture()
                     raise
                 graph = stream.end_capture()
-        except Exception as error:  # CuPy, the driver, cuBLASLt and Numba each raise errors of their own
+        except Exception as error:  # CuPy, the driver, cuBLASLt and Numba raise different errors
             first_line = str(error).strip().partition("\n")[0] or type(error).__name__
             raise NotRecordableError(f"it cannot be captured as a CUDA graph ({first_line})") from error
         return graph

@@ -158,7 +158,7 @@ class CupyBackend(Backend):
         return max(0, int(free))
 
     def stream(self, samples: Samples, dtype: np.dtype[Any], batch_size: int, chunk_batches: int) -> Feed:
-        """As Backend.stream: through pinned buffers, with a CUDA stream of its own for the copies."""
+        """As Backend.stream: through pinned buffers, with a separate CUDA stream for the copies."""
         return Stream(self, self._xp, samples, dtype, batch_size, chunk_batches)
 
     @contextmanager

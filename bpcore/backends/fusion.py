@@ -230,7 +230,7 @@ def fuse_epilogues(
 
 
 def _relus(operations: Sequence[Operation]) -> dict[int, int | None]:
-    """The position of each product followed by ReLU, with that of the product followed by its derivative, if any."""
+    """The place of each product followed by ReLU, with the place of the product followed by its derivative, if any."""
     relu = ACTIVATIONS["relu"]
     found: dict[int, int | None] = {}
     for place, (product, kernel) in enumerate(pairwise(operations)):

@@ -136,7 +136,7 @@ class Journal:
                 self._kept[span(array)] = (array, self._copy_of(array))
 
     def restore(self) -> None:
-        """Restore what was kept, the oldest last, since arrays may overlap."""
+        """Restore the kept content, the oldest last, since arrays may overlap."""
         for array, kept in reversed(self._kept.values()):
             self._backend.copy(kept, array)
 

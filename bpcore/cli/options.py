@@ -124,7 +124,7 @@ def default_epochs(samples: int, batch_size: int) -> int:
 
 
 def diagnostics(options: Options) -> Diagnostics | None:
-    """The callback that inspects the layers; None if not asked for."""
+    """The callback that inspects the layers; None if it is not requested."""
     if not options.diagnose and options.diagnose_every is None:
         return None
     return Diagnostics(options.diagnose_every)

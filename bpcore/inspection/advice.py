@@ -22,7 +22,7 @@ MAY_PASS = frozenset({"vanishing", "far", "dead"})
 
 
 def advice(sample: DiagnosticSample) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong at one moment: pairs of a kind ("vanishing", "exploding", "far", "dead") and a sentence."""
+    """Yield the problems at one moment as pairs of a kind ("vanishing", "exploding", "far", "dead") and a sentence."""
     weighted = [layer for layer in sample.layers if layer.weight_norm is not None]
     yield from _vanishing(sample, weighted)
     yield from _exploding(sample, weighted)
@@ -31,7 +31,7 @@ def advice(sample: DiagnosticSample) -> Iterator[tuple[str, str]]:
 
 
 def _vanishing(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Iterator[tuple[str, str]]:
-    """Report the lowest layers whose gradients are far smaller than that of a layer above them.
+    """Report the lowest layers whose gradients are far smaller than the gradient of a layer above.
 
     The search ends at the first layer that has a gradient again: it reaches that layer past others, in residual blocks.
     """

@@ -124,7 +124,7 @@ class Perceptron(NetworkEstimator):
         self.n_iter_, self.t_ = 0, 0
 
     def _begin_epochs(self) -> None:
-        """Reset what is kept from epoch to epoch, also across fits with warm_start."""
+        """Reset the values that are kept from epoch to epoch, and across fits with warm_start."""
         self._no_improvement_count = 0
         self.loss_curve_: list[float] = []
         self.best_loss_ = None if self.early_stopping else np.inf

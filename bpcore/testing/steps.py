@@ -154,7 +154,7 @@ class StepConformance(Suite):
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_penalize(self, backend: Backend, dtype: Any, rng: np.random.Generator) -> None:
-        """The batch's l2 and what it adds to the loss; both are zero for a batch without weight."""
+        """The batch's l2 and its contribution to the loss are right, and both zero for a batch without weight."""
         weights = rng.standard_normal(64).astype(dtype)
         control = backend.control(3, dtype)
         settings = backend.asarray(np.array([9, 0, 0, 0.5, 0, 0, 0, 0], dtype))

@@ -31,7 +31,7 @@ class Primitives(Device):
         alpha: Any = 1.0,
         beta: Any = 0.0,
     ) -> Array:
-        """out <- alpha * op(a) @ op(b) + beta * out, where op is the transposition, if asked for; no factor is copied.
+        """out <- alpha * op(a) @ op(b) + beta * out, where op transposes the factor if requested; no factor is copied.
 
         alpha and beta are numbers or one-element device arrays. Without `out` the result is a new array.
         """
