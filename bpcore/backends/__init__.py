@@ -1,7 +1,7 @@
 """Choose a backend: by name, or the best one available.
 
 A backend is a subclass of bpcore.backends.base.Backend. Another package adds one by an entry point in the group
-`bpcore.backends`. There is no current backend of the process: a backend is an object that is made once and passed on.
+`bpcore.backends`. A process has no current backend: a backend is an object that is created once and passed on.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def available_backends() -> dict[str, str]:
 
 
 def get_backend(name: str | Backend = "auto") -> Backend:
-    """Return the backend with this name: "numpy" or "cpu", "cupy" or "gpu", one of another package, or "auto".
+    """Return the backend with this name: "numpy" or "cpu", "cupy" or "gpu", another package's name, or "auto".
 
-    "auto" takes $BPCORE_BACKEND if that is set, else a GPU if one can be used, else the CPU; the backend's `reason`
+    "auto" uses $BPCORE_BACKEND if that is set, else a GPU if one can be used, else the CPU; the backend's `reason`
     says why. A named backend is never replaced by another one: if it cannot be used, InputError or MissingExtraError
-    says why.
+    gives the reason.
     """
     if isinstance(name, Backend):
         return name
@@ -68,7 +68,7 @@ def get_backend(name: str | Backend = "auto") -> Backend:
 
 
 def other_than_numpy(name: str | Backend = "auto") -> tuple[Backend | None, str]:
-    """The backend as from get_backend, and why it was chosen; None stands for NumPy's, which is then not loaded.
+    """As get_backend, with the reason for the choice; None means the NumPy backend, which is then not loaded.
 
     Loading it would load Numba, which takes half a second.
     """

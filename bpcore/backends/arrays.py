@@ -1,4 +1,4 @@
-"""Arrays of any device: the alias for their type, and functions that compare where they lie in memory."""
+"""Arrays of any device: the alias for their type, and functions that compare their places in memory."""
 
 from __future__ import annotations
 
@@ -82,5 +82,5 @@ class _Memory:
 
 
 def touch(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
-    """Whether the span of any of these arrays overlaps that of any of the others."""
+    """Whether the span of any of these arrays overlaps the span of any of the others."""
     return meet([span(array) for array in arrays], [span(array) for array in others])

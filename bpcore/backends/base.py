@@ -26,6 +26,6 @@ __all__ = ["PRECISIONS", "Array", "Backend", "Batch", "Control", "DTypeLike", "S
 class Backend(BatchOperations, LayerOperations, LossOperations, UpdateOperations, AnswerOperations):
     """Arrays and operations on one device.
 
-    Subclass it to add a backend: docs/add-a-backend.md says how. What a subclass implements, and what it may override,
-    is in contract/device_arrays.py and contract/device.py.
+    Subclass it to add a backend; docs/guides/add-a-backend.md explains how. The methods that a subclass must implement,
+    and those that it may override, are in contract/device_arrays.py and contract/device.py.
     """

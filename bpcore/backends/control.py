@@ -19,7 +19,7 @@ class Control:
     penalties (slots,): what Optimizer.penalty adds to each batch's loss; zero without a penalty
     table     (steps, 3): the learning rate and the optimizer's two factors of each step, from the table's first step on
     scale     (1,): a factor on the learning rate that callbacks may change
-    norm      (1,): the global gradient norm of the last step that asked for it
+    norm      (1,): the global gradient norm of the last step that computed it
     """
 
     counters: Array

@@ -1,8 +1,8 @@
-"""Recording on the CPU: each operation is cut into parts, one for each thread, and the parts go onto a tape.
+"""Record a step on the CPU: cut each operation into parts, one for each thread, and put the parts onto a tape.
 
-How an operation is cut follows from the roles of its arguments (operations.py): by rows of the batch where possible, a
-product with few rows by columns; an operation with unknown roles runs on one thread. The number of parts depends on
-sizes and on the number of threads, never on timing.
+The roles of an operation's arguments (kernels/signatures.py) decide how it is cut: by rows of the batch if possible, a
+product with few rows by columns; an operation whose roles allow no cut runs on one thread. The number of parts depends
+on sizes and on the number of threads, never on timing.
 
 The threads wait for one another before an entry only if it reads or writes what another thread has written since the
 last wait, or writes what another has read. A forward pass whose products are cut by rows needs no wait at all.
@@ -34,15 +34,15 @@ CUT = {Role.ROWS, Role.COLUMNS, Role.SUMS, Role.SLOT_SUMS, Role.SEGMENTS}
 """The roles of arguments that are cut; a kernel without any of them runs on one thread."""
 
 PANELS = Panels(smallest=2**22, size=2**18)
-"""Gradients several times as large as a core's cache are computed in panels that leave room in it; for smaller ones
-panels would cost more than they save."""
+"""Gradients several times as large as a core's cache are computed in panels that leave room in the cache; for smaller
+gradients, panels would cost more than they save."""
 
 ROWS_WORTH_CUTTING = 16
 """A product with fewer rows in each part is cut by columns, so that each part reads only its share of the weights."""
 
 OPERATIONS_WORTH_A_THREAD = 750_000
 """A step runs on n threads only if it has at least n^2 times this many floating-point operations: in a small step the
-waits cost what more threads save, and a product cut too small is slow. Measured on two cores only."""
+waits cost as much as more threads save, and small parts of a product are slow. Measured on two cores only."""
 
 
 class TapeMaker:
@@ -99,7 +99,7 @@ class Cutter:
         self.parts = parts
 
     def entries(self, operation: Operation) -> Iterator[Entry]:
-        """The entries of one operation: one, and another for each sum whose parts have to be added up."""
+        """The entries of one operation: one for its parts, and one for each sum whose parts have to be added up."""
         if isinstance(operation, Product):
             yield self._product(operation)
         elif self.parts == 1 or not any(argument.role in CUT for argument, _ in operation.declared):
@@ -214,7 +214,7 @@ class Cutter:
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Allocate an array of zeros that begins at a cache line."""
+    """Allocate an array of zeros that is aligned to a cache line."""
     array = memory.aligned(shape, dtype)
     array.fill(0)
     return array

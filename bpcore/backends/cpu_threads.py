@@ -14,8 +14,7 @@ THREAD_VARIABLES = ("BPCORE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREA
 def threads() -> int:
     """The number set by $BPCORE_NUM_THREADS, or else by BLAS's variables; by default, the cores of this process.
 
-    InputError if $BPCORE_NUM_THREADS is no positive integer. The other variables may hold other values, which do not
-    concern bpcore.
+    InputError if $BPCORE_NUM_THREADS is not a positive integer. Other values of the other variables are ignored.
     """
     for name in THREAD_VARIABLES:
         chosen = os.environ.get(name, "")

@@ -1,7 +1,7 @@
-"""Recording on a GPU: a step becomes a CUDA graph, which the host only has to launch.
+"""Record a step on a GPU: it becomes a CUDA graph, which the host only has to launch.
 
-A graph is captured: operations are launched on a stream that notes them down instead of running them. Two graphs are
-kept, of one step and of many, so that a small step does not wait for the launch of the next one.
+To capture a graph, operations are launched on a stream that records them instead of running them. Two graphs are kept,
+of one step and of many, so that the launches do not slow down small steps.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class _Graphs:
                         stream.end_capture()
                     raise
                 graph = stream.end_capture()
-        except Exception as error:  # CuPy, the driver, cuBLASLt and Numba each raise errors of their own
+        except Exception as error:  # CuPy, the driver, cuBLASLt and Numba raise different errors
             first_line = str(error).strip().partition("\n")[0] or type(error).__name__
             raise NotRecordableError(f"it cannot be captured as a CUDA graph ({first_line})") from error
         return graph

@@ -1,4 +1,4 @@
-"""The backend for CUDA GPUs: CuPy's arrays, cuBLASLt's matrix products, numba-cuda's kernels for the rest.
+"""The backend for CUDA GPUs: CuPy's arrays, cuBLASLt's matrix products, and numba-cuda kernels for all else.
 
 All work goes to CuPy's current stream, in order. Only `to_numpy`, `asarray`, `write` and `synchronize` wait for it. The
 first three are also the only transfers between host and device, except for streamed data (streaming.py).
@@ -42,10 +42,10 @@ class CupyBackend(Backend):
 
     xp          the array module; CuPy by default
     launch      launches the kernels; bpcore.kernels.cuda.launch by default
-    library     cuBLASLt's functions; by default they are loaded, unless xp is given. Without them CuPy multiplies, and
-                steps are not recorded
-    epilogues   whether in a recording a product may end with the ReLU that follows it. That saves launches; whether it
-                is faster has not been measured yet (benchmarks/first_questions.py), so it is off by default
+    library     cuBLASLt's functions; by default they are loaded, unless xp is given. Without them CuPy computes the
+                products, and steps are not recorded
+    epilogues   whether a recording may fuse a ReLU into the product before it. That saves launches; whether it is
+                faster has not been measured yet (benchmarks/first_questions.py), so it is off by default
 
     MissingExtraError says what is not installed, InputError why no GPU can be used.
     """
@@ -88,7 +88,7 @@ class CupyBackend(Backend):
             return self._xp.empty(shape, dtype)
 
     def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
-        """The array itself if it is on the device, has the dtype and is C-contiguous; else a copy that is."""
+        """The array itself if it is on the device, C-contiguous and of this dtype; otherwise such a copy."""
         if not self.owns(host):
             values = self._as_stored(host, dtype) if self._is_bfloat16(dtype) else np.require(host, dtype, ["C"])
             self.allocations += 1
@@ -158,7 +158,7 @@ class CupyBackend(Backend):
         return max(0, int(free))
 
     def stream(self, samples: Samples, dtype: np.dtype[Any], batch_size: int, chunk_batches: int) -> Feed:
-        """As Backend.stream: through pinned buffers, with a CUDA stream of its own for the copies."""
+        """As Backend.stream: through pinned buffers, with a separate CUDA stream for the copies."""
         return Stream(self, self._xp, samples, dtype, batch_size, chunk_batches)
 
     @contextmanager
@@ -176,8 +176,8 @@ class CupyBackend(Backend):
     def at_precision(self, name: str) -> tuple[Self, np.dtype[Any]]:
         """As Backend.at_precision; "tf32" and "bfloat16" use the tensor cores, through cuBLASLt.
 
-        "tf32" multiplies float32 numbers with 10 of their 23 bits. At "bfloat16" arrays between layers are bfloat16
-        (bpcore.kernels.bfloat16); products of float32 factors stay float32.
+        "tf32" multiplies float32 numbers with 10 of their 23 fraction bits. At "bfloat16" arrays between layers are
+        bfloat16 (bpcore.kernels.bfloat16); products of float32 factors stay float32.
         """
         if name in ("tf32", "bfloat16") and self._library is None:
             raise InputError(f"precision {name!r} needs cuBLASLt, which cannot be loaded: {self._no_library}")
@@ -223,7 +223,7 @@ class CupyBackend(Backend):
     def can_multiply(self, product: Product) -> bool:
         """Whether cuBLASLt has an algorithm for this product.
 
-        With a bfloat16 result it needs the bias and its gradient in bfloat16 too, but here they are float32.
+        With a bfloat16 result cuBLASLt needs the bias and its gradient in bfloat16 too, but here they are float32.
         """
         if product.epilogue is not None and self._is_bfloat16(product.out.dtype):
             return False

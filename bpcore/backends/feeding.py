@@ -1,7 +1,7 @@
-"""Feeds bring a data set to the device, batch by batch.
+"""Bring a data set to the device, batch by batch.
 
-Usually a data set is on the device as a whole. One that does not fit is streamed in chunks (streaming.py). A run asks
-its feed before each stretch of batches, and need not know which of the two it is.
+Usually the whole data set is on the device. One that does not fit is streamed in chunks (streaming.py). A run asks its
+feed how many batches are ready, and need not know which of the two it has.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bpcore.backends.samples import Samples
 
 
 class Feed:
-    """Feeds a run with a data set that is on the device as a whole.
+    """Feeds a run with a data set that is completely on the device.
 
     samples     on the device: the step's gather reads them
     batches     the number of batches in an epoch; the last one may be short
@@ -45,7 +45,7 @@ class Feed:
         """Stop any work in progress; the next `begin` starts afresh."""
 
     def describe(self) -> str:
-        """Where the samples are, for people to read."""
+        """Where the samples are, as text for the user."""
         return "on the device"
 
 

@@ -1,4 +1,6 @@
-"""Rewrite the operations of a recorded step: the same results up to rounding, in fewer passes over memory.
+"""Rewrite the operations of a recorded step so that it makes fewer passes over memory.
+
+The results are the same up to rounding.
 
 **Folding.** Plain gradient descent adds -rate dW to W, and dW is a product, so the product can add it to W itself:
 
@@ -13,7 +15,7 @@ product is computed a few rows at a time, and each of these panels is followed b
 the gradient never leaves the cache.
 
 **Epilogues.** A GPU's product can end with the bias and ReLU, or with ReLU's derivative and the sums that make the bias
-gradient. What follows a product in its layer, or in the layer below on the way back, then needs no kernel of its own.
+gradient. The operation after the product, in its layer or in the layer below on the way back, then needs no kernel.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class _Update:
 
     @classmethod
     def of(cls, kernel: Kernel, backend: Backend) -> _Update:
-        """Take a kernel of the template `update` apart."""
+        """Extract these arguments from a kernel of the template `update`."""
         return cls(kernel, kernel["params"], kernel["grads"], np.array(backend.to_numpy(kernel["segments"])))
 
     @property
@@ -80,7 +82,7 @@ def fold_updates(
 ) -> Sequence[Operation]:
     """Fold weight gradients into the weights, where the result is the same.
 
-    That holds for a gradient that only the update reads, if its factors are still unchanged at the end of the step.
+    A gradient can be folded if only the update reads it, and the product's factors are unchanged until the step's end.
     smallest: gradients of fewer bytes are not folded. panels: the sizes for optimizers other than plain gradient
     descent; without them their steps are not rewritten.
     """
@@ -228,7 +230,7 @@ def fuse_epilogues(
 
 
 def _relus(operations: Sequence[Operation]) -> dict[int, int | None]:
-    """The position of each product followed by ReLU, with that of the product followed by its derivative, if any."""
+    """The place of each product followed by ReLU, with the place of the product followed by its derivative, if any."""
     relu = ACTIVATIONS["relu"]
     found: dict[int, int | None] = {}
     for place, (product, kernel) in enumerate(pairwise(operations)):

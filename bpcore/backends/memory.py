@@ -1,4 +1,4 @@
-"""Check that a run fits the device's memory before allocating it, so that one that does not ends in one line."""
+"""Check that a run fits into the device's memory before it allocates any; if not, raise a one-line error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPARE_BYTES = 256 * 2**20
 
 
 def require(backend: Backend, dtype: np.dtype[Any], needs: Mapping[str, int], mend: str) -> None:
-    """Raise InputError if the needs, in bytes by name, do not fit: what needs how much, what is free, what would help.
+    """Raise InputError if the needs (name -> bytes) do not fit; the message lists them, the free memory and a remedy.
 
     mend: the advice that ends the message, after "use".
     """
@@ -32,6 +32,6 @@ def require(backend: Backend, dtype: np.dtype[Any], needs: Mapping[str, int], me
 
 
 def usable_bytes(backend: Backend) -> int:
-    """The bytes of arrays that can still be allocated on the device."""
+    """The number of bytes that can still be allocated for arrays on the device."""
     free = backend.free_bytes() or 0
     return free - min(SPARE_BYTES, free // 16)

@@ -59,10 +59,10 @@ class _Meter(Backend):
         """Nothing is kept."""
 
     def synchronize(self) -> None:
-        """There is nothing to wait for."""
+        """Do nothing."""
 
     def execute(self, operation: Operation) -> None:
-        """Nothing is computed."""
+        """Compute nothing."""
 
     def describe(self) -> dict[str, str]:
         """There is no device."""

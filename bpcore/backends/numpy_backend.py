@@ -29,7 +29,7 @@ class NumpyBackend(Backend):
     array_module = np
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """Allocate an array of undefined content that begins at a cache line."""
+        """Allocate an array, aligned to a cache line; its content is undefined."""
         self.allocations += 1
         return memory.aligned(shape, dtype)
 
@@ -40,7 +40,7 @@ class NumpyBackend(Backend):
         return array
 
     def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
-        """The array itself if it has the dtype and is C-contiguous and aligned, else a copy that is."""
+        """The array itself if it has this dtype and is C-contiguous and aligned; otherwise such a copy."""
         array = np.require(host, dtype, ["C", "A"])
         if array is not host:
             self.allocations += 1

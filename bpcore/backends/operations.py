@@ -1,6 +1,6 @@
 """Describe an operation as data: a product or a kernel, its arguments, and which arrays it reads and writes.
 
-Every method of a backend reduces to these two. So a step can be collected as a list of operations while it runs,
+Every method of a backend reduces to these two. A running step can therefore be collected as a list of operations,
 analysed, rewritten (fusion.py) and replayed (recording.py), without the layers knowing.
 """
 
@@ -38,8 +38,8 @@ class ReluBackward:
 class Product:
     """out <- alpha a @ b + beta out, for views whose rows or columns are contiguous.
 
-    alpha and beta are numbers, or one-element arrays that are read when the product runs. A device receives a product
-    with an epilogue only if it asked for those.
+    alpha and beta are numbers, or one-element arrays that are read when the product runs. A device receives products
+    with an epilogue only if its recordings use fuse_epilogues.
     """
 
     a: Array
@@ -85,7 +85,7 @@ class Kernel:
 
     @classmethod
     def named(cls, spec: Spec, **arguments: Any) -> Kernel:
-        """A kernel of arguments that are given by name."""
+        """A kernel with its arguments given by name."""
         names = SIGNATURES[spec.template].arguments
         assert arguments.keys() == names.keys(), f"{spec.template} takes {', '.join(names)}"
         return cls(spec, tuple(arguments[name] for name in names))
@@ -99,12 +99,12 @@ class Kernel:
 
     @property
     def signature(self) -> Signature:
-        """What the table says about its arguments."""
+        """Its entry in the table of signatures."""
         return SIGNATURES[self.spec.template]
 
     @property
     def declared(self) -> Iterator[tuple[Argument, Any]]:
-        """Each argument as the table has it, with its value."""
+        """The declaration of each argument in the table, with its value."""
         return zip(self.signature.arguments.values(), self.arguments, strict=True)
 
     @property

@@ -1,10 +1,10 @@
-"""Recording a step: it runs in Python twice, and from then on as a recording that needs no Python.
+"""Record a step: it runs in Python twice, and from then on as a recording that needs no Python.
 
 The form of a recording depends on the device: a maker turns operations into a function that replays them (a tape of
-compiled calls in cpu_tape.py, a CUDA graph in cuda_graphs.py). This file holds what all devices share: how operations
-are collected, and when its recording is trusted. All of that happens before the first real step, and what it changes is
-restored. So every step of a run is replayed, and a run that is interrupted and resumed has the same bits as one that is
-not.
+compiled calls in cpu_tape.py, a CUDA graph in cuda_graphs.py). This file holds what all devices share: collecting
+the operations and checking the recording. Both happen before the first real step, and whatever they change is restored.
+So every step of a run is replayed, and a run that is interrupted and resumed gives the same result, bit for bit, as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Maker(Protocol):
         """Fewer or cheaper operations with the same result; the given sequence itself if there is nothing to gain."""
 
     def make(self, operations: Sequence[Operation]) -> Replay:
-        """Record a step, which may run once in the process. NotRecordableError if that is impossible."""
+        """Record a step, which may run once meanwhile. NotRecordableError if it cannot be recorded."""
 
     def perform(self, operation: Operation) -> None:
-        """Execute one operation now, with the same bits as in a recording."""
+        """Execute one operation now, with the same result as in a recording, bit for bit."""
 
 
 class Recording:
@@ -90,7 +90,7 @@ class Recording:
         """Check that on another batch a replayed step equals one in Python, bit for bit.
 
         Whatever a layer computes without the backend is missing from a replay. The replay runs first: the arrays of
-        such a layer then still hold the results of the batch before, which shows.
+        such a layer then still hold the previous batch's results, so the two steps differ.
         """
         journal.restore()
         self._other_batch()
@@ -123,7 +123,7 @@ class Recording:
 
 
 class Journal:
-    """Keeps the content of arrays from before a step's operations write to them."""
+    """Keeps copies of arrays from before a step's operations write to them, to restore them later."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -136,7 +136,7 @@ class Journal:
                 self._kept[span(array)] = (array, self._copy_of(array))
 
     def restore(self) -> None:
-        """Restore what was kept, the oldest last, since arrays may overlap."""
+        """Restore the kept content, the oldest last, since arrays may overlap."""
         for array, kept in reversed(self._kept.values()):
             self._backend.copy(kept, array)
 

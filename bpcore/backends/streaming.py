@@ -1,10 +1,10 @@
-"""Stream a data set that does not fit the GPU's memory: it stays on the host and comes in chunks of whole batches.
+"""Stream a data set that does not fit into the GPU's memory, in chunks of whole batches from the host.
 
     host memory  --gather-->  pinned buffer  --copy stream-->  landing  --compute stream-->  chunk  -->  the steps
     (or a file)   threads      one of two                      device                       device
 
 While the steps use one chunk, the next one is copied to the landing, and the one after that is gathered, in the
-epoch's order, into the free pinned buffer. Each arrow writes to memory of its own, so all three run at once.
+epoch's order, into the free pinned buffer. Each arrow writes to separate memory, so all three run at once.
 
 The step's gather reads `chunk`, with the shuffle switched off and batches counted from the chunk's first one. This is
 always the same memory, so the recorded step runs unchanged. The price is one copy within the device for each chunk,
@@ -99,7 +99,7 @@ class Stream(Feed):
     # --- called by a run ----------------------------------------------------------------------------------
 
     def begin(self, counters: np.ndarray, control: Control, *, another: bool = False) -> None:
-        """As Feed.begin; starts the first chunk, unless that has been under way since the end of the epoch before."""
+        """As Feed.begin; starts the first chunk, unless it was already started at the end of the previous epoch."""
         on_device = counters.copy()
         on_device[counter.SHUFFLE] = 0  # the rows of a chunk are in the epoch's order
         self.backend.write(on_device, control.counters)
@@ -130,7 +130,7 @@ class Stream(Feed):
         self._forget()
 
     def describe(self) -> str:
-        """Where the samples are, for people to read."""
+        """Where the samples are, as text for the user."""
         size = bytes_in_words(sum(array.size * array.dtype.itemsize for array in self._chunk))
         return f"in host memory, streamed to the device in chunks of {self._chunk.x.shape[0]:,} samples, {size} each"
 
@@ -139,9 +139,9 @@ class Stream(Feed):
         self._gatherers: ThreadPoolExecutor | None = None
         self._next = None
         self._waiting: Chunk | None = None
-        """The chunk that is gathered, or being gathered."""
+        """The chunk that has been gathered, or is being gathered."""
         self._on_the_way: Chunk | None = None
-        """The chunk that is sent to the landing and not yet taken from there."""
+        """The chunk that is sent to the landing but not yet taken from there."""
         self._count = 0
         self._ends = 0
         """The batch after the last one of the current chunk."""
@@ -169,8 +169,8 @@ class Stream(Feed):
     def _go_on(self) -> None:
         """Keep one chunk on its way and one more gathered, as long as it is certain that they will be needed.
 
-        The carrier thread does one task after the other: when it gathers a chunk, the one before has been sent, and the
-        one before that has been taken. So two pinned buffers and one landing are enough.
+        The carrier thread does one task at a time: when it gathers a chunk, the previous one has been sent, and the one
+        before that has been taken. So two pinned buffers and one landing are enough.
         """
         if self._on_the_way is None:
             chunk = self._waiting or self._gather_next()
@@ -206,7 +206,7 @@ class Stream(Feed):
     # --- in the carrier thread: the work ---------------------------------------------------------------------
 
     def _gather(self, chunk: Chunk) -> None:
-        """Gather a chunk's rows, in the epoch's order, into its pinned buffer, once the content before has left it."""
+        """Gather a chunk's rows, in the epoch's order, into its pinned buffer, once its old content has been copied."""
         self._left[chunk.place].synchronize()
         host, out = self._host, self._pinned[chunk.place]
         weights = self._no_weights if host.weights is None else host.weights
@@ -230,7 +230,7 @@ class Stream(Feed):
         list(self._gatherers.map(part, range(parts)))
 
     def _send(self, chunk: Chunk) -> None:
-        """Start the copy of a chunk from its pinned buffer to the landing, once the chunk before has been taken."""
+        """Start the copy of a chunk from its pinned buffer to the landing, once the previous chunk has been taken."""
         assert chunk.gathered is not None
         chunk.gathered.result()
         with self._device:

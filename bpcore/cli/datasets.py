@@ -1,4 +1,4 @@
-"""Loading the data that a command names: a built-in data set, or the user's own file or folder."""
+"""Load the data that a command names: a built-in data set, or the user's own file or folder."""
 
 from __future__ import annotations
 

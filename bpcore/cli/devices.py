@@ -1,4 +1,4 @@
-"""Device names of the command line."""
+"""Translate the device names of the command line into backends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def device_names() -> list[str]:
 
 
 def choose_device(name: str) -> Backend:
-    """The backend for a device name. If the device is not available, that is an error: there is no fall-back."""
+    """The backend for a device name. There is no fall-back: an unavailable device is an error."""
     if name not in device_names():
         raise unknown_name("device", name, device_names())
     return get_backend(name)

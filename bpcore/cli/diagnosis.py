@@ -10,7 +10,7 @@ def show(diagnostics: Diagnostics, report: Report) -> None:
     """Print the last sample as a table, and the time taken. Warnings have already been printed during the run."""
     if report.quiet or not diagnostics.samples:
         return
-    from rich.console import Console  # takes 40 ms to import, which other commands should not pay
+    from rich.console import Console  # takes 40 ms to import, which other commands need not spend
     from rich.table import Table
 
     console = Console(file=report.stream, highlight=False, markup=False)

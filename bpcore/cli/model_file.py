@@ -1,4 +1,4 @@
-"""Opening a model file for a command: the network, and the description of the data it was trained on."""
+"""Open a model file for a command: the network, and the description of the data it was trained on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and what is known about its data.
+    """A trained network and the description of its data.
 
     classes       the class names; None for regression
     image_shape   (height, width) if a row is an image, else None

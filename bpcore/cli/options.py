@@ -1,4 +1,4 @@
-"""The options of `bpcore train` with their defaults, and the objects that they stand for."""
+"""The options of `bpcore train` with their defaults, and functions that make the objects they describe."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def default_epochs(samples: int, batch_size: int) -> int:
 
 
 def diagnostics(options: Options) -> Diagnostics | None:
-    """The callback that inspects the layers; None if not asked for."""
+    """The callback that inspects the layers; None if it is not requested."""
     if not options.diagnose and options.diagnose_every is None:
         return None
     return Diagnostics(options.diagnose_every)

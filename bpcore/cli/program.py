@@ -1,4 +1,4 @@
-"""Running a Typer program: a user's error ends in one line and an exit code, never in a traceback."""
+"""Run a Typer program: a user's error gives one line and an exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def exit_code(app: typer.Typer, arguments: Sequence[str] | None, name: str) -> i
 
 @contextmanager
 def ended_by_ctrl_c(name: str) -> Iterator[None]:
-    """Print a line on Ctrl-C and exit with its code; Typer would exit without a word."""
+    """Print a line on Ctrl-C and exit with its code; Typer would exit silently."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""A command's output: lines of text for people, and JSON for programs."""
+"""A command's output: lines of text for the user, and JSON for programs."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Pictures:
 
 
 def check(folder: str | None) -> None:
-    """InputError, before any work, if the page could not be written; folder is None if no page is asked for."""
+    """InputError, before any work, if the page could not be written; folder is None if no page is requested."""
     if folder is not None:
         require_matplotlib("--report")
         with run_folder(folder, option="--report"):

@@ -1,4 +1,4 @@
-"""Resuming a run of `bpcore train`: saving its state beside the model, and continuing from it with --resume.
+"""Resume a run of `bpcore train`: save its state beside the model, and continue from it with --resume.
 
 The state is saved as it was between two epochs: weights, the optimizer's state, the position in the learning-rate
 schedule, the options. Shuffles and dropout masks are functions of the seed, the epoch and the step, so a resumed run on
@@ -120,7 +120,7 @@ def mark(x: np.ndarray, y: np.ndarray) -> str:
 
 
 class Keep(Callback):
-    """Saves a run's state as of its last complete epoch: at its end, when it fails, and every 30 seconds or so.
+    """Saves a run's state as of its last complete epoch: about every 30 seconds, at the end, and if the run fails.
 
     start: the run's options and data, and its state at the start.
     """

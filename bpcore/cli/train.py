@@ -48,7 +48,7 @@ Part = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Job:
-    """A training run, completely checked.
+    """A training run whose options have all been checked.
 
     options    with every default filled in
     start      the state it starts from: freshly drawn weights, or the state of a run that is resumed

@@ -81,7 +81,7 @@ def load_dataset(
     """Load a data set by its name (see DATASETS), or your own by its path.
 
     name            a key of DATASETS; or the path of a folder of IDX files, an .npz file or a CSV file
-    data_dir        the folder in which the data sets of DOWNLOADED are looked for first
+    data_dir        the folder to search first for the data sets of DOWNLOADED
     target, task, test_fraction, seed    for your own files, see load_table; built-in data has a fixed test part
     progress        called as progress(file name, bytes done, total bytes) during a download
 

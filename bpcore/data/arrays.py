@@ -1,4 +1,4 @@
-"""Loading the user's own arrays from an .npz file."""
+"""Load the user's own arrays from an .npz file."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 def _encode(
     path: Path, x: NDArray[Any], train: NDArray[np.int64], *, keep: bool
 ) -> tuple[NDArray[Any], tuple[Feature, ...]]:
-    """Standardise the inputs (n, d) by the training rows, unless keep; return them with the features that say how."""
+    """Standardise the inputs (n, d) by the training rows, unless keep; return them with features that describe it."""
     if keep:
         return x, tuple(Feature(f"x{column}") for column in range(x.shape[1]))
     mean, deviation = moments(x[train])

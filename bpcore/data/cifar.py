@@ -1,10 +1,10 @@
-"""CIFAR-10 in its binary version, from local files or downloaded.
+"""Load CIFAR-10 in its binary version, from local files or by download.
 
 A. Krizhevsky, "Learning multiple layers of features from tiny images" (2009). A record is a label and the 32 x 32
 pixels of an image in three planes: red, green, blue.
 
-The published archive, or the six files in it, are looked for in data_dir, $BPCORE_DATA_DIR and the user's cache. Local
-files are checked by their structure, a download by its SHA-256.
+The published archive, or the six files in it, are searched for in data_dir, $BPCORE_DATA_DIR and the user's cache. The
+structure of local files is checked, and the SHA-256 of a download.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Encoding a table's rows as a network's inputs, and decoding its outputs as values of the table's target.
+"""Encode a table's rows as a network's inputs, and decode its outputs as values of the table's target.
 
 A codec is fitted on the training part only and saved with the model, so that new rows are encoded in the same way.
 """

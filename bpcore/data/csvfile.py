@@ -1,4 +1,4 @@
-"""Reading a CSV file as columns of text cells."""
+"""Read a CSV file as columns of text cells."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_csv(path: str | Path) -> Columns:
     delimiter = _delimiter(text)
     rows: list[list[str]] = []
     lines: list[int] = []
-    shared: dict[str, str] = {}  # one object for equal cells, or a table of grey values would not fit into memory
+    shared: dict[str, str] = {}  # equal cells share one object, or a table of grey values would not fit into memory
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     line = 1
     try:

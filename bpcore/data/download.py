@@ -1,4 +1,4 @@
-"""Downloads with pooch: SHA-256 checks, several mirrors, short time limits."""
+"""Download files with pooch: SHA-256 checks, several mirrors, short time limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def download(
     """Download files (name -> SHA-256) into a folder; files already there with the right checksum are kept.
 
     Each file is tried at every mirror, starting with the one that served the previous file. A file gets its name only
-    after its checksum was found right. Returns [] on success, else one phrase for each mirror that says why it failed.
+    after its checksum has been verified. Returns [] on success, else one phrase for each mirror with the reason.
     """
     import pooch  # brings requests, which is slow to import
 

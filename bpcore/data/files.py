@@ -1,4 +1,4 @@
-"""Reading and writing the user's files: errors of the system become an InputError of one line."""
+"""Read and write the user's files; an OSError becomes an InputError of one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading the user's own folder of IDX files."""
+"""Load the user's own folder of IDX files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""IDX, the file format of MNIST: two zero bytes, a type code, the number of dimensions, their sizes, the data.
+"""Read and write IDX, the file format of MNIST.
 
-Everything is big-endian. A file may be plain or gzip; the first bytes decide, not the name.
+A file has two zero bytes, a type code, the number of dimensions, their sizes and the data. All numbers are big-endian.
+A file may be plain or gzip; the first bytes decide, not the name.
 """
 
 from __future__ import annotations

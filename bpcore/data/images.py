@@ -1,4 +1,4 @@
-"""Converting an image file to an input row: a photographed digit is prepared as MNIST's digits were.
+"""Convert an image file to an input row: a photographed digit is prepared as MNIST's digits were.
 
 MNIST's digits were scaled to fit 20 x 20 pixels, keeping their aspect ratio, and placed in 28 x 28 pixels with the
 centre of mass in the middle (LeCun, Bottou, Bengio, Haffner 1998, section III.A).

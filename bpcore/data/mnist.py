@@ -1,7 +1,7 @@
-"""MNIST and data sets in the same format, from local files or downloaded.
+"""Load MNIST and data sets in the same format, from local files or by download.
 
-The files are looked for in data_dir, $BPCORE_DATA_DIR and the user's cache: in each, in the folder NAME and then in the
-folder itself. Local files are checked by their structure, downloaded ones by their SHA-256 (bpcore/data/download.py).
+data_dir, $BPCORE_DATA_DIR and the user's cache are searched: in each, the folder NAME and then the folder itself. The
+structure of local files is checked, and the SHA-256 of downloaded ones (bpcore/data/download.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The folders in which downloaded data sets are looked for: the user's, then the download cache."""
+"""The folders to search for downloaded data sets: the user's, then the download cache."""
 
 from __future__ import annotations
 

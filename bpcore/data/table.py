@@ -1,4 +1,4 @@
-"""Loading the user's own table from a CSV file; bpcore/data/arrays.py loads .npz files."""
+"""Load the user's own table from a CSV file; bpcore/data/arrays.py loads .npz files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_table(
 
     target          the column to learn, required for a CSV file; in an .npz file it is y
     task            "classification", "regression", or "auto" to decide by the target (bpcore/data/targets.py: the rule)
-    test_fraction   the share of the rows to hold out, the same of every class; drawn with seed
+    test_fraction   the share of the rows of every class to hold out; drawn with seed
 
     CSV: columns of numbers are standardised by the mean and deviation of the training part (a constant column is only
     centred). A column of texts becomes one input for each text in the training part; all are zero for a test row with

@@ -1,4 +1,4 @@
-"""The cells of a table's column: numbers or texts, and the errors for cells that cannot be used."""
+"""Interpret the cells of a table's column as numbers or texts; raise errors for cells that cannot be used."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def are_numbers(cells: Sequence[str], values: NDArray[np.float64], where: Where)
     """Whether a column holds numbers (True) or texts (False).
 
     InputError for a column with missing cells, one of numbers with a few texts that look like mistakes, and one in
-    which most texts are different (nothing can be learned from an identifier).
+    which most texts differ (nothing can be learned from an identifier).
     """
     odd = np.flatnonzero(~np.isfinite(values)).tolist()
     if not odd:
@@ -99,7 +99,7 @@ def unknown(kind: str, name: str, accepted: Iterable[object]) -> InputError:
 
 
 def lacking(column: str, role: str, present: Iterable[object]) -> InputError:
-    """The error for a column that a model needs and new rows lack; role: a clause that says what it is for."""
+    """The error for a column that a model needs and new rows lack; role: a clause that says what the column is for."""
     names = [str(one) for one in present]
     near = difflib.get_close_matches(column, names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,4 +1,4 @@
-"""Reading a table's target as class labels or as standardised numbers.
+"""Read a table's target as class labels or as standardised numbers.
 
 task="auto" means classification for texts, for whole numbers with at most 20 different values that occur twice or more
 on average, and for labels of uint8 images, however many there are. Anything else is regression.

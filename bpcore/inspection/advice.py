@@ -1,4 +1,4 @@
-"""Advice from one diagnostic sample: what is wrong in the network, in which layers, and what to try."""
+"""Give advice on one diagnostic sample: the problem, the layers that have it, and a remedy to try."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from bpcore.inspection.probe import DiagnosticSample, LayerSample
 APART = 1000.0
 """If gradient norms of two layers differ by more than this factor, gradients vanish or explode; 1 to 100 is healthy."""
 LONG = 1000.0
-"""A gradient norm above this is too large. Usual norms are 0.01 to 10, at the beginning of a regression 100."""
+"""A gradient norm above this is too large. Usual norms are 0.01 to 10, or 100 at the beginning of a regression."""
 FAR = 1.0
 """An update that moves weights by more than this share of their norm erases what they have learned."""
 MANY_DEAD = 0.5
 """The share of a layer's units that may be dead: a network can spare some."""
 
 MAY_PASS = frozenset({"vanishing", "far", "dead"})
-"""The kinds that are wrong only if they last: weights that begin at zero pass nothing on for a step, and grow fast."""
+"""Kinds that are a problem only if they last: weights that start at zero pass on nothing for a step, but grow fast."""
 
 
 def advice(sample: DiagnosticSample) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong at one moment: pairs of a kind ("vanishing", "exploding", "far", "dead") and a sentence."""
+    """Yield the problems at one moment as pairs of a kind ("vanishing", "exploding", "far", "dead") and a sentence."""
     weighted = [layer for layer in sample.layers if layer.weight_norm is not None]
     yield from _vanishing(sample, weighted)
     yield from _exploding(sample, weighted)
@@ -31,7 +31,7 @@ def advice(sample: DiagnosticSample) -> Iterator[tuple[str, str]]:
 
 
 def _vanishing(sample: DiagnosticSample, layers: Sequence[LayerSample]) -> Iterator[tuple[str, str]]:
-    """Report the lowest layers whose gradients are far smaller than that of a layer above them.
+    """Report the lowest layers whose gradients are far smaller than the gradient of a layer above.
 
     The search ends at the first layer that has a gradient again: it reaches that layer past others, in residual blocks.
     """

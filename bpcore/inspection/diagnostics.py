@@ -25,7 +25,7 @@ class Diagnostics(Callback):
         print(diagnostics)
 
     every    the number of steps between two samples; by default before the first step and after each epoch
-    rows     how many training samples are used, always the same ones
+    rows     the number of training samples to use, always the same ones
     notify   called with each warning, once for each kind; a problem that may pass must show in two samples in a row.
              By default warnings.warn
 

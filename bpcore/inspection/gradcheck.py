@@ -1,8 +1,8 @@
-"""Gradient checking: central differences against backpropagation.
+"""Check gradients: compare backpropagation with central differences.
 
 The derivative of the loss along a direction v is about (L(w + e v) - L(w - e v)) / 2e, and must equal the product of
 the gradient and v. If a kink (of ReLU, Maxout, the hinge loss) lies between the two points, the quotient is a mean of
-two slopes and says nothing: such a direction is recognised, skipped and counted.
+two slopes and proves nothing: such a direction is recognised, skipped and counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LARGEST_EPSILON = 1e-3
 """Over a longer distance the difference shows the curvature of the loss, not its slope."""
 
 TRIES = 4
-"""How many random directions are tried for each that is wanted: some may meet a kink."""
+"""The number of random directions to try for each required one: some may meet a kink."""
 
 RESOLUTION = 8 * float(np.finfo(np.float64).eps)
 """The relative accuracy of a loss, which is a sum of many rounded numbers."""
@@ -114,16 +114,16 @@ def gradcheck(
     Every parameter array, frozen or not, and the input are checked: element by element if an array has at most
     `elements` of them, otherwise along `directions` random directions of length 1. The relative error is
     |a - b| / max(|a|, |b|, typical), where typical is the gradient's norm divided by the square root of its size: where
-    the loss happens to be level, only rounding would show. Dropout masks stay the same throughout.
+    the loss happens to be flat, the error would otherwise be rounding alone. Dropout masks stay the same throughout.
 
     network     of precision "float64"; float32 is too coarse for differences
     x, y        one batch, as in Network.fit (x as floats)
     epsilon     the distance of each point from the middle, at most 1e-3
 
     A ReLU unit with a bias of zero, above units that are all dead for a sample, is exactly at its kink: its bias cannot
-    be checked, and the check does not pass. Begin with a small bias then, such as bias=0.01.
+    be checked, and the check does not pass. Then start with a small bias, such as bias=0.01.
 
-    Returns the check; its `ok` says whether every array passes. Raises InputError for what cannot be used.
+    Returns the check; its `ok` says whether every array passes. Raises InputError for unusable arguments.
     """
     if not isinstance(network, LayerStack):
         raise InputTypeError(f"gradient checking takes a network, not {network!r}")

@@ -27,12 +27,12 @@ NEAR_ZERO = 0.01
 
 @dataclass(frozen=True)
 class LayerSample:
-    """The state of one layer at one moment. None means that the layer has no such thing.
+    """The state of one layer at one moment. None means that a measure does not apply to the layer.
 
     place           "1" for the lowest layer; "2.1" for the first one inside layer 2
     layer           its description
     gradients       the Euclidean norm of the gradient of each trainable parameter array, by the array's name
-    gradient_norm   the norm of all of them together
+    gradient_norm   the norm of all these gradients together
     weight_norm     the Euclidean norm of the trainable weights, without biases and slopes
     update_ratio    how far the next update would move the weights, as a share of weight_norm; about 0.001 is usual
     units           the number of units with an activation; for Maxout the number of pieces, K M
@@ -84,10 +84,10 @@ class _Norms(NamedTuple):
 class Probe:
     """Takes samples of a run's network with some rows of its training data.
 
-    rows   how many rows; they are drawn with the run's seed from those that have a weight
+    rows   the number of rows, drawn with the run's seed from those whose weight is not zero
 
-    The forward pass is that of training, with dropout and the masks of the next step. Raises InputError if the device
-    has too little memory.
+    The forward pass is the one of training, with dropout and the masks of the next step. Raises InputError if the
+    device has too little memory.
     """
 
     def __init__(self, run: Run, rows: int) -> None:

@@ -1,4 +1,4 @@
-"""NumPy's names on the current device: with one changed line a NumPy script runs on a GPU.
+"""NumPy's names on the current device: change one line, and a NumPy script runs on a GPU.
 
     import bpcore.numpy as np
 
@@ -9,8 +9,9 @@ Arrays are plain numpy.ndarray or cupy.ndarray, and on the CPU the functions are
 the Python array API standard 2025.12 are here; functions take NumPy's arguments and the standard's. The device is the
 one given to `use`, else $BPCORE_BACKEND, else a GPU if one can be used.
 
-What CuPy lacks is computed on the host, with one warning per name. A seed gives the same random numbers on both
-devices, because NumPy draws them. `transfers()` lists what was copied between host and device, and by which line.
+Functions that CuPy lacks are computed on the host, with one warning per name. A seed gives the same random numbers on
+both devices, because NumPy draws them. `transfers()` lists the copies between host and device, with the line that
+caused each.
 """
 
 from __future__ import annotations

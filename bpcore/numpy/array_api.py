@@ -19,7 +19,7 @@ VERSION = "2025.12"
 """The version of the standard: https://data-apis.org/array-api/2025.12/."""
 
 ADDED = {"": ("__array_api_version__", "__array_namespace_info__")}
-"""Names that numpy.__all__ lacks, at least in some versions."""
+"""Public names that are missing from numpy.__all__, at least in some versions."""
 
 KEYWORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "": {"sort": ("descending",), "argsort": ("descending",)},
@@ -49,7 +49,7 @@ def names(path: str) -> list[str]:
 
 
 def find(path: str, name: str) -> Any:
-    """NumPy's object of that name, extended by the standard's keywords where it lacks them."""
+    """NumPy's object of that name, extended by the standard's keywords if it lacks them."""
     if not path and name in _OWN:
         return _OWN[name]
     if not path and name == "__array_namespace_info__":
@@ -95,7 +95,7 @@ def _with_keywords(
 
 
 def _stable(argsort: Callable[..., Any]) -> Callable[..., Any]:
-    """numpy.argsort that is stable unless told how to sort, as the standard requires and CuPy does."""
+    """numpy.argsort, but stable unless an argument says how to sort, as the standard requires and CuPy does."""
 
     @functools.wraps(argsort)
     def function(*args: Any, **kwargs: Any) -> Any:

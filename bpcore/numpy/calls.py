@@ -1,4 +1,4 @@
-"""Makes a NumPy call on the device, with the arguments arranged as the device's function takes them.
+"""Make a NumPy call on the device, with the arguments arranged as the device's function takes them.
 
 The device's module (CuPy) is tried first, then array-api-compat's version of it. If neither accepts the arguments, or
 the device refuses (NotImplementedError, TypeError), UnfitError tells the caller to compute on the host.
@@ -35,7 +35,7 @@ SEQUENCES = _words("args arrays arys choicelist choices condlist keys multi_inde
 """Names of NumPy parameters that take several arrays."""
 
 WEAK = _words("choicelist choices condition object")
-"""Parameters where a plain number has no dtype of its own; elsewhere a number as first argument becomes an array."""
+"""Parameters for which a plain number stays a number; for others, a number as first argument becomes an array."""
 
 STANDARD_FIRST = _words("broadcast_arrays ceil floor meshgrid trunc")
 """Functions where array-api-compat follows NumPy and CuPy does not: results are tuples, and integers stay integers."""
@@ -123,7 +123,7 @@ class Calls:
         return value
 
     def operand(self, name: str, value: Any, *, number: bool = False) -> Any:
-        """Copy a host array or a list to the device, with `number` also a plain number; other values stay as they are.
+        """Copy a host array or a list to the device, with `number` also a plain number; return other values unchanged.
 
         UnfitError if a device cannot hold the dtype: text, objects, dates.
         """
@@ -157,14 +157,15 @@ def tried(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _named(name: str, host: Any, result: Any) -> Any:
-    """The result as NumPy's named tuple where NumPy returns one."""
+    """The result, as a named tuple if NumPy returns one."""
     return type(host(np.eye(1)))(*result) if name in NAMED_RESULTS and type(result) is tuple else result
 
 
 def _direct_names(host: Any, candidate: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...] | None:
     """NumPy's names of the positional arguments, if the device's function takes the call exactly as written.
 
-    Most calls are like this and skip most of the work. None if the call must be rearranged, or a signature is unknown.
+    This is true of most calls, and saves most of the work. None if the call must be rearranged, or a signature is
+    unknown.
     """
     known, theirs = array_api.signature(host), array_api.signature(candidate)
     if known is None or theirs is None or isinstance(host, np.ufunc):

@@ -19,11 +19,11 @@ _when_changed: list[Callable[[], None]] = []
 
 
 def use(backend: str | Backend = "auto", *, fallback: Policy = "warn") -> None:
-    """Choose the device for all modules of the process; names imported singly before (from ... import) do not change.
+    """Choose the device for the whole process; names imported before by `from ... import` do not change.
 
     backend   as for bpcore.get_backend: "numpy", "cupy", a name from another package, "auto", or a backend object
-    fallback  what to do before computing on the host what the device lacks: "warn" once per name, "raise" InputError,
-              or "ignore"
+    fallback  what to do if the device lacks a function, before NumPy computes it on the host: "warn" once per name,
+              "raise" InputError, or "ignore"
 
     Clears the list of transfers. InputError or MissingExtraError if the backend cannot be used.
     """

@@ -26,7 +26,7 @@ BY_NATURE = TEXT | FILES | {"fromfunction", "fromiter", "min_scalar_type", "nden
 """Always computed on the host, like numpy.testing: text, files, and functions that loop over elements in Python."""
 
 DEVICE_OBJECTS = {"__array_namespace_info__", "broadcast", "c_", "flatiter", "mgrid", "ogrid", "poly1d", "r_"}
-"""Names that are not functions and yet are taken from the device."""
+"""Names that are taken from the device although they are not functions."""
 
 WRITES: dict[str, list[int | str]] = {
     "copyto": [0, "dst"],

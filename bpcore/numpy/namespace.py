@@ -12,7 +12,7 @@ class Namespace:
     """The contents of a module of this package: `find` is its __getattr__, `names` its __dir__.
 
     path    the module within NumPy: "" or "linalg", ...
-    within  the module's globals(), which keep each name once found, so that later uses cost nothing
+    within  the module's globals(), in which each name is stored when found, so that later uses cost nothing
     own     names that the module defines in addition to NumPy's
     """
 

@@ -1,4 +1,4 @@
-"""Copies between host and device: counted by line of the script, and allowed or refused."""
+"""Copy between host and device: allow or refuse each copy, and count it by the line of the script."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ asked for   to_numpy"""
 _FOLDERS = tuple(os.path.dirname(file) + os.sep for file in (__file__, np.__file__, array_api_compat.__file__))
 
 computing_on_host: ContextVar[bool] = ContextVar("computing_on_host", default=False)
-"""True while NumPy computes on the host: a user's function that NumPy calls then also gets NumPy's functions."""
+"""True while NumPy computes on the host: a user's function that NumPy then calls also gets NumPy's functions."""
 
 
 class FallbackWarning(UserWarning):
@@ -148,7 +148,7 @@ class _Crossing:
         self._pairs: dict[int, tuple[Array, np.ndarray]] = {}
         """Pairs of a device array and its host copy, by the id of either."""
         self._written: list[np.ndarray] = []
-        """Host arrays that the function wrote into and that are already back, or were on the host from the start."""
+        """Host arrays that the function wrote into and that are copied back, or were on the host from the start."""
 
     def fetch(self, value: Any) -> Any:
         """The value with device arrays replaced by host copies; the same object if it holds none."""
@@ -162,7 +162,7 @@ class _Crossing:
         return _mapped(self.fetch, value)
 
     def bring(self, value: Any) -> Any:
-        """The value with host arrays replaced by device arrays; what a device cannot hold stays as it is."""
+        """The value with host arrays replaced by device arrays; arrays that a device cannot hold stay on the host."""
         if id(value) in self._pairs:
             array, host = self._pairs[id(value)]
             self.write_back(array, host)

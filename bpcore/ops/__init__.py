@@ -7,10 +7,10 @@
     dV, dc = ops.matmul(a, loss.delta, transpose_a=True), loss.bias_grad
     ops.update(V, dV, state, "adam", step=0)              # in place
 
-The arrays decide where a function runs: NumPy's on the CPU, CuPy's on the GPU, those of another package's backend on
-its device. Arrays of other libraries (PyTorch, JAX, anything with DLPack) are taken without a copy; results are
-numpy.ndarray or cupy.ndarray. All arrays of one call must be on one device and, except for labels, have one dtype,
-float32 or float64. No function moves arrays to another device or rounds them on its own.
+The arrays decide where a function runs: on the CPU for NumPy arrays, on the GPU for CuPy arrays, and on its own device
+for the arrays of another package's backend. Arrays of other libraries (PyTorch, JAX, anything with DLPack) are taken
+without a copy; results are numpy.ndarray or cupy.ndarray. All arrays of one call must be on one device and, except for
+labels, have one dtype, float32 or float64. No function moves arrays to another device or rounds them on its own.
 
 Functions write only to `out`, and to arguments that they are documented to change. `out` must be writable, have the
 shape and dtype of the result, and share no element with another argument, unless the function says that it may be that

@@ -1,4 +1,4 @@
-"""The checks that the functions of bpcore.ops make on their arguments, all before any work."""
+"""Check the arguments of the functions of bpcore.ops, before any work is done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Call:
     """One call of an operation: its backend, its dtype, and its arguments as arrays of that backend.
 
     arrays      the arguments by their names; one of OPTIONAL may be None, and is then left out
-    integers    the names of those that hold integers; all others must have one dtype, float32 or float64
+    integers    the names of the arguments that hold integers; all others must have one dtype, float32 or float64
     """
 
     def __init__(self, name: str, integers: Sequence[str] = (), **arrays: object) -> None:
@@ -94,8 +94,8 @@ class Call:
     ) -> Array:
         """The array for a result: a new one, or `out` after checking it.
 
-        may_be      the names of arguments that `out` may be itself
-        in_rows     whether each row must be contiguous, as the result of a product
+        may_be      the names of the arguments that may be passed as `out`
+        in_rows     whether each row must be contiguous, as for the result of a product
         """
         wanted = self.dtype if dtype is None else np.dtype(dtype)
         if out is None:

@@ -28,10 +28,10 @@ def add(a: Array, b: Array, *, out: Array | None = None) -> Array:
 def dropout(x: Array, rate: float, *, seed: int, step: int = 0, layer: int = 0, out: Array | None = None) -> Array:
     """Set each element of x (B, M) to 0 with probability `rate`, and divide the others by 1 - rate; `out` may be x.
 
-    The mask is a function of seed, step, layer and the element's place, the same on every device. So the backward pass
-    is the same call on the delta, and nothing is stored. Give each step and each layer its own number, so that each
-    draws another mask. seed and step: from 0 to 2^63 - 1. N. Srivastava et al., "Dropout: a simple way to prevent
-    neural networks from overfitting" (2014).
+    The mask is a function of seed, step, layer and the element's place, the same on every device. The backward pass is
+    therefore the same call on the delta, and no mask is stored. Give each step and each layer a different number, so
+    that they have different masks. seed and step: from 0 to 2^63 - 1. N. Srivastava et al., "Dropout: a simple way to
+    prevent neural networks from overfitting" (2014).
     """
     call = Call("dropout", x=x)
     if isinstance(rate, bool) or not isinstance(rate, Real) or not 0.0 <= rate < 1.0:

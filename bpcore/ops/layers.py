@@ -38,9 +38,9 @@ def matmul(
     beta: float = 0.0,
     out: Array | None = None,
 ) -> Array:
-    """alpha op(a) @ op(b) + beta out, where op is the transposition, if asked for; a transposed matrix is not copied.
+    """alpha op(a) @ op(b) + beta out, where op transposes if requested; a transposed matrix is not copied.
 
-    `out` must overlap neither a nor b, and have contiguous rows. beta other than 0 needs an `out`.
+    `out` must overlap neither a nor b, and have contiguous rows. A beta other than 0 needs an `out`.
     """
     call = Call("matmul", a=a, b=b)
     alpha, beta = number("matmul", "alpha", alpha), number("matmul", "beta", beta)
@@ -87,7 +87,7 @@ def linear_saving(
     parameter: Array | float | None = None,
     out: Array | None = None,
 ) -> Saved:
-    """As `linear`, with the array that `delta` needs: the output itself, or z = x @ W + b in an array of its own."""
+    """As `linear`, with the array that `delta` needs: the output itself, or z = x @ W + b in a separate array."""
     call, entry = _with_activation("linear", activation, parameter, x=x, W=W, b=b)
     shape = check_product(call.matrix("x"), call.matrix("W"), None, False, False)
     _check_columns(call, shape[1], "W")
@@ -119,7 +119,7 @@ def activate_saving(
     parameter: Array | float | None = None,
     out: Array | None = None,
 ) -> Saved:
-    """As `activate`, with the array that `delta` needs: the output itself, or z + bias in an array of its own."""
+    """As `activate`, with the array that `delta` needs: the output itself, or z + bias in a separate array."""
     call, entry = _with_activation("activate", activation, parameter, z=z, bias=bias)
     z = call.elements("z")
     _check_columns(call, z.shape[-1], "z")

@@ -46,7 +46,7 @@ def loss(
 ) -> LossAndDelta:
     """The mean loss of outputs z (B, M), without softmax or sigmoid, and the last layer's delta (BP1), in one pass.
 
-    targets     labels, integers (B,), or a matrix (B, M) such as the loss takes: shares that sum to one, numbers from 0
+    targets     labels, integers (B,), or a matrix (B, M) that the loss accepts: shares that sum to one, numbers from 0
                 to 1, one-hot rows, ... Labels on the CPU are checked; on a GPU a check would wait for the device, and a
                 label outside 0 to M - 1 counts as a target of zeros. The numbers of a matrix are not checked
     loss        the name of a loss (bpcore.model.losses.LOSSES), or a loss with its settings, such as
@@ -91,7 +91,7 @@ def one_hot(labels: Array, classes: int, *, dtype: Any = np.float32, out: Array 
 
 
 def argmax(z: Array, *, out: Array | None = None) -> Array:
-    """The column of each row's maximum in z (B, M), int64 (B,): the first of equals; the first NaN if any."""
+    """The column of each row's maximum in z (B, M), int64 (B,): the first of equal maxima, or the first NaN."""
     call = Call("argmax", z=z)
     z = call.matrix("z")
     if z.shape[1] == 0:

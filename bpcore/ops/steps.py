@@ -1,7 +1,7 @@
 """Build the control block of a single step from a function's arguments.
 
-A training run keeps its control block on the device for all its steps. A function has one step, so its block is sent
-with the call: the integers in one transfer, the other numbers in another.
+A training run keeps its control block on the device for all its steps. A function makes one step, so its control block
+is sent with the call: the integers in one transfer, the other numbers in a second one.
 """
 
 from __future__ import annotations

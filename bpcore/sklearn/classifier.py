@@ -24,12 +24,12 @@ from bpcore.sklearn.perceptron import Perceptron
 class MLPClassifier(ClassifierMixin, Perceptron):
     """Multilayer perceptron classifier trained with the cross-entropy loss.
 
-    Parameters and fitted attributes have the meaning they have in sklearn.neural_network.MLPClassifier. In addition:
+    Parameters and fitted attributes have the same meaning as in sklearn.neural_network.MLPClassifier. In addition:
 
     activation       any of bpcore's activations, or a list with one for each hidden layer
     learning_rate    also a name or an object of bpcore.training.schedules, over max_iter epochs, for both adam and sgd
     device           "auto", "cpu", "gpu", a backend's name, or a backend object (which cannot be pickled)
-    precision        "auto": that of X; or "float32", "float64", and on a GPU "tf32" or "bfloat16"
+    precision        "auto" (the precision of X), "float32", "float64", and on a GPU "tf32" or "bfloat16"
     dropout          the fraction of each hidden layer's outputs to drop in training, or a list of fractions
     max_weight_norm  upper bound on the norm of each hidden unit's incoming weights (max-norm, as in bpcore.Dense), or a
                      list with one for each hidden layer; None for no bound
@@ -41,7 +41,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     coefs_ and intercepts_ are host arrays, and assigning to them changes predictions; slopes_ holds the learned
     activation parameters of hidden layers (None for most). momentum must be below 1. partial_fit continues from the end
     of the last epoch, with its shuffle and optimizer state: N calls equal one fit of N epochs. With early_stopping,
-    calls after the stop train no more.
+    calls after the stop do not train.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

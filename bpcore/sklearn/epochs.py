@@ -1,4 +1,4 @@
-"""The end of an epoch as in scikit-learn: record the loss and score, keep the best weights, decide when to stop."""
+"""End an epoch as scikit-learn does: record the loss and score, keep the best weights, decide when to stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HAS_STOPPED = "no improvement"
 class Epochs(Callback):
     """Callback that updates the estimator's fitted attributes after each epoch and stops the run.
 
-    estimator      receives n_iter_, loss_, loss_curve_, t_, best_loss_, validation_scores_ and the like
+    estimator      receives n_iter_, loss_, loss_curve_, t_, best_loss_, validation_scores_ and similar attributes
     score          the validation score; None without validation data
     restores       whether to restore the best weights at the end
     loss_share     factor from bpcore's loss to scikit-learn's, which takes the mean over outputs

@@ -21,7 +21,7 @@ from bpcore.sklearn.parameters import OWN_NAMES, Parameters, Shape, shape_of
 from bpcore.training.schedules import SCHEDULES
 
 OPEN_ENDED = ("constant", "invscaling", "adaptive")
-"""scikit-learn's learning rates, which run on without a last epoch; bpcore's schedules span max_iter epochs."""
+"""scikit-learn's learning rates, which do not depend on a last epoch; bpcore's schedules span max_iter epochs."""
 
 
 class NetworkEstimator(BaseEstimator, ABC):

@@ -1,4 +1,4 @@
-"""Reuses the run of the previous partial_fit if the new samples have the same number and types.
+"""Reuse the run of the previous partial_fit if the new samples have the same number and types.
 
 Allocating a run's buffers and recording its step takes as long as dozens of steps; a small partial_fit makes one step.
 """
@@ -17,7 +17,8 @@ from bpcore.training.run import Run
 from bpcore.training.settings import Asked, Settings, TrainingState
 
 KEPT_BYTES = 2**26
-"""The largest samples, in bytes, of a run that is kept. A larger one has many steps and is worth a new recording."""
+"""The largest size of the samples, in bytes, for which a run is kept. A larger run has many steps, so recording it
+again is worthwhile."""
 
 
 class Increments:
@@ -65,5 +66,5 @@ def _arrays(samples: Samples) -> list[Array]:
 
 
 def _kind(samples: Samples) -> list[Any]:
-    """What two sets of samples must have in common to share a recorded step."""
+    """The properties that two sets of samples must have in common to share a recorded step."""
     return [*((array.shape, array.dtype) for array in _arrays(samples)), samples.scale, samples.shift]

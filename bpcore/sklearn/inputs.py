@@ -1,4 +1,4 @@
-"""Input arrays of any library and device: copies to the host and back, and sparse rows made dense chunk by chunk.
+"""Handle input arrays of any library and device: copy them to the host and back, and make sparse rows dense in chunks.
 
 Under scikit-learn's array API dispatch X may be an array of another library, on another device; results follow X.
 """
@@ -73,7 +73,7 @@ class SparseRows:
 class SparseFeed(Feed):
     """Feeds a run with sparse samples: makes the rows of a few batches dense at a time, in the epoch's order.
 
-    As in backends/streaming.py, the step reads a chunk with the shuffle off, and FIRST_BATCH counts where it begins.
+    As in backends/streaming.py, the step reads a chunk with the shuffle off; FIRST_BATCH is the chunk's first batch.
     """
 
     streamed = True

@@ -1,4 +1,4 @@
-"""Makes layers, first weights, optimizer and schedule from an estimator's parameters."""
+"""Make layers, first weights, optimizer and schedule from an estimator's parameters."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def schedule_of(estimator: Any, epoch: int, samples: int) -> Schedule:
     """The learning rate schedule over max_iter epochs.
 
     epoch: the number of epochs already trained; samples: samples per epoch from now on. Of scikit-learn's own
-    schedules, "adaptive" is applied at the ends of epochs (epochs.py), and adam ignores all of them.
+    schedules, "adaptive" is applied at the end of each epoch (epochs.py), and adam ignores all of them.
     """
     if estimator.learning_rate == "invscaling":
         if estimator.solver != "sgd":

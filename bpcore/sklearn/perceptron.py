@@ -1,4 +1,4 @@
-"""Trains MLPClassifier and MLPRegressor: fit, and the common part of partial_fit, with scikit-learn's meaning."""
+"""Train MLPClassifier and MLPRegressor as scikit-learn does: fit, and the common part of partial_fit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Perceptron(NetworkEstimator):
     _state: TrainingState
     """The optimizer state and counts at the end of the last epoch."""
     _now: Parameters | None
-    """The weights that partial_fit continues from, if they differ from those that predict."""
+    """The weights that partial_fit continues from, if they differ from those used for prediction."""
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None) -> Self:
@@ -124,7 +124,7 @@ class Perceptron(NetworkEstimator):
         self.n_iter_, self.t_ = 0, 0
 
     def _begin_epochs(self) -> None:
-        """Reset what is kept from epoch to epoch, also across fits with warm_start."""
+        """Reset the values that are kept from epoch to epoch, and across fits with warm_start."""
         self._no_improvement_count = 0
         self.loss_curve_: list[float] = []
         self.best_loss_ = None if self.early_stopping else np.inf
@@ -234,7 +234,7 @@ class Perceptron(NetworkEstimator):
         return x, self._encode(y, fresh=False)
 
     def _split(self, engine: Engine, x: Any, data: Samples) -> tuple[Samples, Samples]:
-        """Split off validation samples: those for training and those for validation; x: the features of all.
+        """Split off validation samples; return those for training and those for validation. x: the features of all.
 
         The split stays the same until the next fit and equals scikit-learn's for the same random_state, which
         stratifies if there are two classes.

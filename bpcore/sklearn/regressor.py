@@ -22,7 +22,7 @@ from bpcore.sklearn.perceptron import Perceptron
 class MLPRegressor(RegressorMixin, Perceptron):
     """Multilayer perceptron regressor, by default trained with the squared error.
 
-    Parameters and fitted attributes have the meaning they have in sklearn.neural_network.MLPRegressor; loss is
+    Parameters and fitted attributes have the same meaning as in sklearn.neural_network.MLPRegressor; loss is
     "squared_error", "poisson" (counts; exp is applied to the outputs), or any other loss of numbers or counts, by its
     name or as a bpcore.Loss. See MLPClassifier for the additional parameters. Training minimizes the sum over several
     outputs; loss_ is their mean, as in scikit-learn.

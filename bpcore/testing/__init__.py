@@ -1,4 +1,4 @@
-"""The conformance suite for backends: pytest tests of everything that a backend must do.
+"""The conformance suite for backends: pytest tests of all requirements on a backend.
 
     import pytest
     from bpcore import get_backend

@@ -29,7 +29,7 @@ class ArrayConformance(Suite):
                 assert found == expected, name
 
     def test_what_it_says_of_itself(self, backend: Backend) -> None:
-        """A name, a reason, a description of the device, and its free memory if that is measured."""
+        """A backend has a name, a reason, a description of the device, and its free memory if that is measured."""
         assert isinstance(backend.name, str)
         assert backend.name
         assert isinstance(backend.reason, str)
@@ -64,7 +64,7 @@ class ArrayConformance(Suite):
             for name, (view, expected) in views.items():
                 assert (view.shape, view.strides) == (expected.shape, expected.strides), name
                 np.testing.assert_array_equal(backend.to_numpy(view), expected, err_msg=name)
-            host += 1  # a view made before sees what is written now
+            host += 1  # a view made earlier shows the new values
             backend.write(host, array)
         assert backend.allocations == before + 1
 
@@ -80,7 +80,7 @@ class ArrayConformance(Suite):
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_asarray(self, backend: Backend, dtype: Any) -> None:
-        """From the host in any layout; an array of the device is returned itself, or copied for its dtype or layout."""
+        """Arrays of the host in any layout are copied; those of the device only if the dtype or layout differs."""
         host = np.arange(12, dtype=np.int32).reshape(3, 4)
         for source in (host, host.T, host[::2, 1:], np.broadcast_to(host[0], (5, 4)), host[:0]):
             array = backend.asarray(source, dtype)
@@ -95,7 +95,7 @@ class ArrayConformance(Suite):
         np.testing.assert_array_equal(backend.to_numpy(turned), host.T)
 
     def test_full(self, backend: Backend) -> None:
-        """One value everywhere."""
+        """Every element has the given value."""
         np.testing.assert_array_equal(backend.to_numpy(backend.full((2, 3), 0.5, np.float64)), np.full((2, 3), 0.5))
         assert backend.full((0,), 1.0, np.float32).shape == (0,)
 

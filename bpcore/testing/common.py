@@ -1,4 +1,4 @@
-"""What the parts of the suite share: dtypes, shapes, layouts and tolerances."""
+"""The dtypes, shapes, layouts and tolerances that the parts of the suite share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Layout = Callable[[Backend, np.ndarray], Any]
 
 
 class Suite:
-    """The fixtures that each part of the suite has."""
+    """The fixtures of each part of the suite."""
 
     @pytest.fixture
     def rng(self) -> np.random.Generator:
@@ -27,7 +27,7 @@ class Suite:
 
 
 def contiguous(backend: Backend, host: np.ndarray) -> Any:
-    """A matrix whose rows lie one after the other."""
+    """A matrix whose rows follow one another without gaps."""
     return backend.asarray(host.copy())
 
 
@@ -42,7 +42,7 @@ def leading_columns(backend: Backend, host: np.ndarray) -> Any:
 
 
 def transposed(backend: Backend, host: np.ndarray) -> Any:
-    """A matrix whose columns lie one after the other."""
+    """A matrix whose columns follow one another without gaps."""
     return backend.asarray(host.T.copy()).T
 
 

@@ -26,7 +26,7 @@ class OperationConformance(Suite):
     def test_matmul(
         self, backend: Backend, transpose_a: bool, transpose_b: bool, dtype: Any, rng: np.random.Generator
     ) -> None:
-        """Plain and transposed, with factors as numbers and as device arrays, into new arrays and into `out`."""
+        """Plain and transposed products, factors as numbers and as device arrays, into new arrays and into `out`."""
         for m, k, n in [(1, 1, 1), (4, 7, 3), (10, 1, 6), (33, 20, 10)]:
             a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
             start = rng.standard_normal((m, n)).astype(dtype)
@@ -52,7 +52,7 @@ class OperationConformance(Suite):
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_elementwise_and_sums(self, backend: Backend, layout: Layout, dtype: Any, rng: np.random.Generator) -> None:
-        """Products, sums, and every kernel of matrices that has a reference, of every layout."""
+        """Elementwise products, sums, and every kernel of matrices that has a reference, in every layout."""
         for shape in SHAPES:
             a, b = rng.standard_normal(shape).astype(dtype), rng.standard_normal(shape).astype(dtype)
             x, y = layout(backend, a), layout(backend, b)
@@ -79,7 +79,7 @@ class OperationConformance(Suite):
     def test_activation(
         self, backend: Backend, name: str, layout: Layout, dtype: Any, rng: np.random.Generator
     ) -> None:
-        """activate and delta: values, bias gradient, what is overwritten and what stays."""
+        """activate and delta: values, bias gradient, and which arrays are overwritten."""
         entry = ACTIVATIONS[name]
         f, derivative = references.ACTIVATIONS[name]
         for shape in SHAPES:
@@ -130,7 +130,7 @@ class OperationConformance(Suite):
     def test_loss_head(
         self, backend: Backend, name: str, labels: bool, weighted: bool, dtype: Any, rng: np.random.Generator
     ) -> None:
-        """Value, delta, bias gradient, right answers and weights, each in its place, for labels and dense targets."""
+        """Loss, delta, bias gradient, correct predictions and weights, each in its place; labels and dense targets."""
         for rows, outputs in [(1, 2), (6, 10), (9, 37)]:
             for settings in settings_to_try(LOSSES[name]):
                 z = (2 * rng.standard_normal((rows, outputs))).astype(dtype)
@@ -175,7 +175,7 @@ class OperationConformance(Suite):
                 assert backend.to_numpy(control.counters)[counter.FIRST_BAD] == -1
 
     def test_loss_head_of_soft_targets(self, backend: Backend, rng: np.random.Generator) -> None:
-        """Targets that are probabilities."""
+        """The loss and its delta for targets that are probabilities."""
         z, targets = rng.standard_normal((4, 5)), references.softmax(rng.standard_normal((4, 5)))
         loss, delta = references.loss_and_delta("softmax_cross_entropy", z, targets, np.ones(4))
         control = backend.control(1, np.float64)
@@ -215,7 +215,7 @@ class OperationConformance(Suite):
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_log_softmax_of_large_outputs(self, backend: Backend, dtype: Any) -> None:
-        """Finite where e^z would be infinite, and exact relative to the result; in place as well."""
+        """The result is finite where e^z would be infinite, and exact relative to its size; in place as well."""
         z = np.array([[1e4, 1e4 + 1, 1e4 + 3], [-3e4, -3e4, 0]], dtype)
         array = backend.asarray(z.copy())
         assert backend.log_softmax(array, array) is array
@@ -224,7 +224,7 @@ class OperationConformance(Suite):
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_labels_from_outputs(self, backend: Backend, layout: Layout, dtype: Any, rng: np.random.Generator) -> None:
-        """As numpy.argmax: the first of equals, and the first NaN rather than any number."""
+        """As numpy.argmax: the first of equal maxima, and the first NaN rather than any number."""
         for shape in SHAPES:
             z = np.round(rng.standard_normal(shape)).astype(dtype)
             for value in (np.nan, np.inf, -np.inf):
@@ -257,7 +257,7 @@ class OperationConformance(Suite):
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_maxout(self, backend: Backend, dtype: Any, rng: np.random.Generator) -> None:
-        """Bias and maximum in one pass; the first of equals wins, and NaN wins; the backward pass accordingly."""
+        """Bias and maximum in one pass; the first of equal pieces wins, or NaN; the backward pass accordingly."""
         z, delta = np.round(rng.standard_normal((5, 12)), 1).astype(dtype), rng.standard_normal((5, 4)).astype(dtype)
         z[0, 5], z[1, 0:3] = np.nan, np.nan
         bias = np.round(rng.standard_normal(12)).astype(dtype)

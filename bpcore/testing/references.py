@@ -12,7 +12,7 @@ Reference = TypeVar("Reference")
 
 
 class References(dict[str, Reference]):
-    """References by the names of the table's entries. Asked for one that is not there, it says what to do."""
+    """References by the names of the table's entries; a missing one gives an error that says what to add."""
 
     def __missing__(self, name: object) -> Reference:
         have = ", ".join(self)
@@ -64,7 +64,7 @@ def mish_derivative(z: Any) -> Any:
 
 Pair = tuple[Callable[..., Any], Callable[..., Any]]
 
-# p is the table's own where it is not given.
+# Without p, the table's own parameter is used.
 ACTIVATIONS: References[Pair] = References(
     {
         "identity": (lambda z, p=0.0: z, lambda z, p=0.0: np.ones_like(z)),
@@ -110,7 +110,7 @@ KERNELS: dict[str, Callable[..., np.ndarray]] = {
     "above_zero": lambda z: z > 0,
     "column_sums": lambda x: x.sum(axis=0),
 }
-"""name -> what a kernel computes that takes matrices and writes one array, its last argument."""
+"""name -> reference of a kernel that takes matrices and writes one array, its last argument."""
 
 
 def limited_columns(weights: np.ndarray, limit: float) -> np.ndarray:
@@ -204,7 +204,7 @@ def momentum(o: Any, w: np.ndarray, gradients: Gradients) -> np.ndarray:
 
 
 def nesterov(o: Any, w: np.ndarray, gradients: Gradients) -> np.ndarray:
-    """The form of Sutskever et al. 2013, seen from the point that is looked ahead to."""
+    """The form of Sutskever et al. 2013, in terms of the look-ahead point."""
     v = np.zeros_like(w)
     for g in gradients:
         before, v = v, o.momentum * v - o.learning_rate * g

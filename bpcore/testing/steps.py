@@ -21,7 +21,7 @@ class StepConformance(Suite):
     @pytest.mark.parametrize("samples", [1, 2, 3, 5, 16, 17, 100])
     @pytest.mark.parametrize("shuffle", [False, True])
     def test_gather(self, backend: Backend, samples: int, shuffle: bool, rng: np.random.Generator) -> None:
-        """Each row once in an epoch, in the reference's order, scaled, with its target and weight."""
+        """An epoch has each row once, in the reference's order, scaled, with its target and weight."""
         batch_size, epoch, seed = min(4, samples), 2**35 + 3, 2**50 + 9
         x = rng.integers(0, 256, (samples, 5), dtype=np.uint8)
         labels, weights = rng.integers(0, 3, samples), rng.random(samples).astype(np.float32)
@@ -68,7 +68,7 @@ class StepConformance(Suite):
         np.testing.assert_array_equal(backend.to_numpy(out), np.concatenate([whole[:8], whole[:3]]))
 
     def test_samples_may_begin_with_a_later_batch(self, backend: Backend, rng: np.random.Generator) -> None:
-        """As a chunk of streamed data does: its rows are counted from the batch in the counter FIRST_BATCH."""
+        """In a chunk of streamed data the rows are counted from the batch in the counter FIRST_BATCH."""
         host = rng.standard_normal((6, 3)).astype(np.float32)
         control = backend.control(1, np.float32)
         counters = backend.to_numpy(control.counters).copy()
@@ -154,7 +154,7 @@ class StepConformance(Suite):
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_penalize(self, backend: Backend, dtype: Any, rng: np.random.Generator) -> None:
-        """The batch's l2 and what it adds to the loss; both are zero for a batch without weight."""
+        """The batch's l2 and its contribution to the loss are right, and both zero for a batch without weight."""
         weights = rng.standard_normal(64).astype(dtype)
         control = backend.control(3, dtype)
         settings = backend.asarray(np.array([9, 0, 0, 0.5, 0, 0, 0, 0], dtype))

@@ -42,7 +42,7 @@ class TrainingConformance(Suite):
     """Tests that a network trains on the backend as it does on NumPy."""
 
     def test_a_run_gives_what_the_cpu_gives(self, backend: Backend, rng: np.random.Generator) -> None:
-        """All kinds of layers, sample weights, clipping, L2, validation, and a short last batch."""
+        """The run has all kinds of layers, sample weights, clipping, L2, validation, and a short last batch."""
         x, y, weights = data(rng)
         assert_same_run(
             backend,
@@ -69,7 +69,7 @@ class TrainingConformance(Suite):
 
     @pytest.mark.parametrize("loss", LOSSES)
     def test_every_loss(self, backend: Backend, loss: str, rng: np.random.Generator) -> None:
-        """With labels, or with one-hot targets where a loss takes no labels."""
+        """Each loss with labels, or with one-hot targets if it takes no labels."""
         x, y, _ = data(rng)
         targets = np.eye(3)[y] if LOSSES[loss].predicts == "yes_or_no" else y
         assert_same_run(backend, lambda: [Dense(7, "sigmoid"), Dense(3)], x, targets, loss=loss, optimizer="momentum")

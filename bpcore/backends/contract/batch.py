@@ -1,4 +1,4 @@
-"""Operations of batches: the control block, and rows from the data set into a batch and back."""
+"""Operations on batches: make the control block, and copy rows from the data set into a batch and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bpcore.kernels.bfloat16 import number_dtype
 
 
 class BatchOperations(Primitives):
-    """What brings a batch's rows to a step, and its answers back."""
+    """Operations that bring a batch's rows to a step, and its predictions back."""
 
     def control(
         self,

@@ -1,4 +1,4 @@
-"""Checks on the arguments of operations; kernels themselves check nothing."""
+"""Check the arguments of operations; the kernels themselves check nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _INTEGERS = {
 
 
 def check_arguments(template: str, arguments: Sequence[Any]) -> None:
-    """Raise unless a kernel's arrays have the shapes, and the integer dtypes, that kernels/signatures.py says."""
+    """Raise unless a kernel's arrays have the shapes, and the integer dtypes, that kernels/signatures.py lists."""
     _check_shapes(template, tuple([arguments[place].shape for place in _ARRAYS[template]]))
     for place, name, dtype in _INTEGERS[template]:
         if arguments[place].dtype != dtype:
@@ -42,7 +42,7 @@ def check_arguments(template: str, arguments: Sequence[Any]) -> None:
 
 @functools.lru_cache(maxsize=4096)  # the steps of a network have the same few shapes
 def _check_shapes(template: str, shapes: tuple[Shape, ...]) -> None:
-    """Raise InputError unless equal sizes are equal numbers, and targets are all labels or all matrices."""
+    """Raise InputError unless sizes with the same name are equal, and targets are all labels or all matrices."""
     arrays = {name: argument for name, argument in SIGNATURES[template].arguments.items() if argument.shapes}
     first = next(iter(arrays))
     found: dict[str, int] = {}
@@ -62,13 +62,13 @@ def _check_shapes(template: str, shapes: tuple[Shape, ...]) -> None:
 
 
 def check_shape(op: str, name: str, array: Array, wanted: Shape, beside: Shape) -> None:
-    """Raise InputError unless an array has this shape, where an operation wants more than its kernel."""
+    """Raise InputError unless an array has this shape; for operations that are stricter than their kernel."""
     if array.shape != wanted:
         raise InputError(f"{op}: {name} has shape {array.shape}, but {wanted} is needed beside {beside}")
 
 
 def check_product(a: Array, b: Array, out: Array | None, transpose_a: bool, transpose_b: bool) -> tuple[int, int]:
-    """The shape of op(a) @ op(b); InputError where the shapes do not fit."""
+    """The shape of op(a) @ op(b); InputError if the shapes do not fit."""
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise InputError(f"matmul: shapes {a.shape} and {b.shape} were given; accepted: two matrices")
     rows, inner = a.shape[::-1] if transpose_a else a.shape

@@ -53,7 +53,7 @@ class Device(DeviceArrays):
     def stream(self, samples: Samples, dtype: np.dtype[Any], batch_size: int, chunk_batches: int) -> Feed:
         """Feed samples that stay on the host, `chunk_batches` batches at a time (streaming.py).
 
-        It holds two chunks on the device. dtype: the network's.
+        The feed holds two chunks on the device. dtype: the network's.
         """
         raise InputError(f"the {self.name} backend cannot stream data: it takes data sets that fit its memory")
 

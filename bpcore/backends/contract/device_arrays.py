@@ -15,7 +15,7 @@ class DeviceArrays(ABC):
     """Creates, copies and transfers the arrays of one device."""
 
     name: str
-    """The name that `get_backend` knows it by."""
+    """The name by which `get_backend` finds it."""
     allocations: int = 0
     """How many arrays the backend has allocated."""
 
@@ -32,9 +32,9 @@ class DeviceArrays(ABC):
 
     @abstractmethod
     def asarray(self, host: Any, dtype: DTypeLike = None) -> Array:
-        """Copy an array from the host to the device, C-contiguous; return an array of the device as it is if it fits.
+        """Copy an array from the host to the device, C-contiguous; return an array of the device unchanged if it fits.
 
-        An array of the device is copied only where it is not C-contiguous or has another dtype.
+        An array of the device is copied only if it is not C-contiguous or has another dtype.
         """
 
     @abstractmethod

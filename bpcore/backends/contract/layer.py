@@ -12,14 +12,14 @@ from bpcore.kernels.bfloat16 import number_dtype
 
 
 class LayerOperations(Primitives):
-    """What layers compute beside matrix products, forward and backward."""
+    """Operations of layers other than matrix products, forward and backward."""
 
     def hadamard(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """out <- a * b, elementwise; all (B, M). `out` may be a or b."""
         return self._elementwise("hadamard", a, b, out)
 
     def add(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        """out <- a + b, elementwise; all (B, M). `out` may be a or b. Gradients of several paths are added this way."""
+        """out <- a + b, elementwise; all (B, M). `out` may be a or b. It also adds the gradients of several paths."""
         return self._elementwise("add", a, b, out)
 
     def duplicate(self, x: Array, out: Array) -> Array:
@@ -82,7 +82,7 @@ class LayerOperations(Primitives):
     def max_pieces(self, z: Array, bias: Array, out: Array, winner: Array) -> Array:
         """Maxout (Goodfellow et al. 2013): out (B, M) <- the largest of the k pieces of z + bias, (B, k M).
 
-        winner int32 (B, M) <- the number of that piece. In a row the pieces lie one after the other.
+        winner int32 (B, M) <- the number of that piece. The pieces of a row follow one another.
         """
         self._check_pieces("max_pieces", z, bias, out, winner)
         self.run(spec.plain("max_pieces", number_dtype(z.dtype)), z, bias, out, winner)
@@ -97,7 +97,7 @@ class LayerOperations(Primitives):
         """out <- x with each element dropped with probability `rate`, and the others scaled by 1 / (1 - rate).
 
         x, out (B, M); `out` may be x. The mask is a function of the seed, the step, the layer's number and the
-        element's place, so the backward pass is the same call on the delta, and nothing is stored.
+        element's place. The backward pass is therefore the same call on the delta, and no mask is stored.
         """
         if out is None:
             out = self.empty(x.shape, x.dtype)

@@ -13,7 +13,7 @@ from bpcore.kernels.losses import LossRule
 
 
 class LossOperations(Primitives):
-    """What a step computes from a network's outputs and the targets."""
+    """The operation that computes the loss and the first delta from a network's outputs and the targets."""
 
     def loss_head(
         self,
@@ -31,8 +31,8 @@ class LossOperations(Primitives):
 
         z (B, M) <- z + bias, the network's output; delta (B, M) <- d(mean loss)/dz, the mean weighted by the batch's
         sample weights; bias_grad (M,) <- its column sums. The batch's slots of the control block receive the loss and
-        the number of right answers, the counters the first step whose loss is not finite. settings: the values of the
-        loss's settings, by default those of the table.
+        the number of correct predictions, the counters the first step whose loss is not finite. settings: the values of
+        the loss's settings, by default those of the table.
         """
         targets, weights = batch.targets, batch.weights
         self.require(z, bias, targets, weights, delta, bias_grad)

@@ -1,4 +1,4 @@
-"""Operations of answers: probabilities, labels and the confusion matrix, from a network's outputs."""
+"""Operations of predictions: probabilities, labels and the confusion matrix, from a network's outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bpcore.kernels import spec
 
 
 class AnswerOperations(Primitives):
-    """What predictions and evaluations compute from a network's outputs."""
+    """Operations that predictions and evaluations apply to a network's outputs."""
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
         """out <- e^z / sum e^z, row by row; `out` may be z."""

@@ -31,7 +31,7 @@ class Primitives(Device):
         alpha: Any = 1.0,
         beta: Any = 0.0,
     ) -> Array:
-        """out <- alpha * op(a) @ op(b) + beta * out, where op is the transposition, if asked for; no factor is copied.
+        """out <- alpha * op(a) @ op(b) + beta * out, where op transposes the factor if requested; no factor is copied.
 
         alpha and beta are numbers or one-element device arrays. Without `out` the result is a new array.
         """
@@ -59,7 +59,7 @@ class Primitives(Device):
     def watcher(self) -> Watcher | None:
         """The function that receives each operation of this thread in place of the device, while a step is recorded.
 
-        Each thread has its own: what another thread computes on the same backend does not belong to the step.
+        Each thread has its own: the operations of another thread on the same backend do not belong to the step.
         """
         return None if self._watchers is None else self._watchers.get(get_ident())
 

@@ -1,4 +1,4 @@
-"""Operations of the update, with the norms, limits and penalties beside it, and of the end of the step."""
+"""Operations of the update, of its norms, limits and penalties, and of the end of the step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bpcore.kernels.optimizers import UpdateRule
 
 
 class UpdateOperations(Primitives):
-    """What a step computes from its gradients."""
+    """Operations that a step applies to its gradients."""
 
     def update(
         self,
@@ -30,7 +30,7 @@ class UpdateOperations(Primitives):
         """Update params and state by the optimizer's rule, in one pass over the flat buffers.
 
         params, grads (P,); state (rule.states, P); segments int64 (S, 3): rows (first, stop, 1 if L2 and weight decay
-        apply), parameters in no segment stay as they are; settings (8,): l2, weight decay, largest gradient norm (0: no
+        apply), parameters in no segment stay unchanged; settings (8,): l2, weight decay, largest gradient norm (0: no
         clipping), penalty, then the rule's own four.
         """
         self.require(params, grads, state, segments, settings)
@@ -76,8 +76,8 @@ class UpdateOperations(Primitives):
         """Set the step's l2 to the penalty divided by the batch's sum of sample weights, as `loss_head` computed it.
 
         weights (K,); settings (8,) of the update: its l2 <- penalty / total; the batch's slot of control.penalties <-
-        1/2 l2 sum W^2. squares (k, k) is scratch: the weights, cut into k pieces, times themselves. So sum W^2 comes
-        from a product, which runs on many units for any number of weights; K must be a multiple of k.
+        1/2 l2 sum W^2. squares (k, k) is scratch: the weights, cut into k pieces, times themselves. So a product
+        computes sum W^2, which uses many units for any number of weights; K must be a multiple of k.
         """
         self.require(weights, settings, squares)
         pieces = weights.reshape(squares.shape[0], -1)
