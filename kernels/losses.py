@@ -97,8 +97,8 @@ class LossRule:
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether the link makes the output a probability."""
-        return self.link in ("softmax", "sigmoid")
+        """Whether the link turns the outputs into probabilities of classes or answers."""
+        return self.classifies and self.link in ("softmax", "sigmoid")
 
     def setting(self, name: str) -> Setting:
         """One of the settings."""
