@@ -40,7 +40,7 @@ class Setting:
     below: float = math.inf
 
     def accepts(self, value: float) -> bool:
-        """Whether the value is in the range; it must be finite in any case."""
+        """Whether the value is finite and in the range."""
         return math.isfinite(value) and self.at_least <= value < self.below and value > self.above
 
     @property
@@ -56,8 +56,8 @@ class Setting:
 class Targets:
     """Which target matrices (samples, M) a loss takes.
 
-    must       for the refusal: "y must ..."
-    accepts    whether a matrix is such, by the array's own methods; numbers that are not finite never come here
+    must       the end of the error message "y must ..."
+    accepts    whether it takes a matrix of finite numbers, written with the array's own methods
     """
 
     must: str
@@ -111,7 +111,7 @@ class LossRule:
 
     @property
     def defaults(self) -> tuple[float, ...]:
-        """The settings where nothing is said."""
+        """The default of each setting."""
         return tuple(setting.default for setting in self.settings)
 
 

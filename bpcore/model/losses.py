@@ -19,7 +19,7 @@ from bpcore.kernels.losses import ANY_NUMBERS, LOSSES, Link, LossRule, Predicts,
 _BUILT_IN = frozenset(LOSSES)
 
 Answer = Link | Literal["label", "yes_or_no"]
-"""What a network is asked for: its output through a link, the index of the largest, or which of them are above zero."""
+"""What a network computes for each sample: its outputs through a link, the index of the largest, or which are above 0."""
 
 
 class Loss:
@@ -83,18 +83,18 @@ class Loss:
         return {"name": self.name} | {setting.name: getattr(self, setting.name) for setting in self.rule.settings}
 
     def classifies(self, *, labels: bool) -> bool:
-        """Whether a network that is trained on class labels, or on a matrix of targets, predicts classes or answers."""
+        """Whether a network predicts classes or answers after training on class labels, or on a matrix of targets."""
         return labels or self.rule.classifies
 
     def check_targets(self, matrix: np.ndarray, name: str) -> None:
-        """InputError where a target matrix (samples, M) of finite numbers is none that this loss takes."""
+        """Raise InputError if the loss does not take this target matrix (samples, M) of finite numbers."""
         if self.rule.several and matrix.shape[1] == 1:
             raise InputError(f"{self.name} of one output is always zero; use binary_cross_entropy, or two outputs")
         if not self.rule.targets.accepts(matrix):
             raise InputError(f"{name} must {self.rule.targets.must}")
 
     def answer(self, *, classifies: bool) -> Answer:
-        """What a network that was trained with this loss is asked for to predict."""
+        """What a network that was trained with this loss computes to predict."""
         if self.rule.predicts == "yes_or_no":
             return "yes_or_no"
         return "label" if classifies else self.rule.link
@@ -132,7 +132,7 @@ class SoftmaxCrossEntropy(Loss):
 
 @dataclass(frozen=True, eq=False)
 class BinaryCrossEntropy(Loss):
-    """Of each output's sigmoid, added up: for several labels a sample, or for yes and no."""
+    """The cross-entropy of each output's sigmoid, summed: for several labels per sample, or for yes and no."""
 
     name = "binary_cross_entropy"
     label_smoothing: float = LOSSES["binary_cross_entropy"].setting("label_smoothing").default
