@@ -19,7 +19,7 @@ from bpcore.kernels.losses import ANY_NUMBERS, LOSSES, Link, LossRule, Predicts,
 _BUILT_IN = frozenset(LOSSES)
 
 Answer = Link | Literal["label", "yes_or_no"]
-"""What a network computes for each sample: its outputs through a link, the index of the largest, or which are above 0."""
+"""What a network computes for a sample: its outputs through a link, the index of the largest, or which are above 0."""
 
 
 class Loss:
