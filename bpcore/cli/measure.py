@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from bpcore import ops
 from bpcore.cli.report import percent
 from bpcore.data.codec import TableCodec
 from bpcore.network import Network
+
+LINKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "softmax": ops.softmax,
+    "sigmoid": lambda z: ops.activate(z, "sigmoid"),
+}
+"""The links that give probabilities."""
 
 
 def measure(network: Network, x: np.ndarray, y: np.ndarray, codec: TableCodec | None) -> dict[str, Any]:
@@ -32,8 +40,10 @@ def measure(network: Network, x: np.ndarray, y: np.ndarray, codec: TableCodec | 
 
 def class_scores(network: Network, x: np.ndarray) -> tuple[np.ndarray, bool]:
     """The scores (n, classes), and whether they are probabilities; one output becomes two scores, for no and yes."""
+    scores = network.output(x).astype(np.float64)  # in which probabilities that are written down sum to one
     probabilities = network.loss is not None and network.loss.rule.gives_probabilities
-    scores = network.predict_proba(x) if probabilities else network.output(x)
+    if network.loss is not None and probabilities:
+        scores = LINKS[network.loss.rule.link](scores)
     if scores.shape[1] == 1:
         no = 1.0 - scores if probabilities else -scores
         scores = np.concatenate([no, scores], axis=1)
