@@ -14,7 +14,7 @@ from bpcore.backends.arrays import Array, DTypeLike
 from bpcore.backends.contract.batch import BatchOperations
 from bpcore.backends.contract.layer import LayerOperations
 from bpcore.backends.contract.loss import LossOperations
-from bpcore.backends.contract.predictions import AnswerOperations
+from bpcore.backends.contract.predictions import PredictionOperations
 from bpcore.backends.contract.update import UpdateOperations
 from bpcore.backends.control import Control
 from bpcore.backends.precision import PRECISIONS
@@ -23,7 +23,7 @@ from bpcore.backends.samples import Batch, Samples
 __all__ = ["PRECISIONS", "Array", "Backend", "Batch", "Control", "DTypeLike", "Samples"]
 
 
-class Backend(BatchOperations, LayerOperations, LossOperations, UpdateOperations, AnswerOperations):
+class Backend(BatchOperations, LayerOperations, LossOperations, UpdateOperations, PredictionOperations):
     """Arrays and operations on one device.
 
     Subclass it to add a backend; docs/guides/add-a-backend.md explains how. The methods that a subclass must implement,

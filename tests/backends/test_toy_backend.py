@@ -116,7 +116,7 @@ def test_a_package_that_is_broken(monkeypatch: pytest.MonkeyPatch, value: str, w
 
 def test_the_page_matches_the_code() -> None:
     """The page's list of kernels is complete, and its code is the example's."""
-    page = (REPOSITORY / "docs" / "add-a-backend.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "guides" / "add-a-backend.md").read_text(encoding="utf-8")
     assert "\n```{kernels}\n```\n" in page  # docs/sphinx/tables.py makes it from the table
     entry_point, suite = re.findall("```(?:toml|py)\n(.*?)```", page, re.DOTALL)
     assert entry_point in (PACKAGE / "pyproject.toml").read_text(encoding="utf-8")

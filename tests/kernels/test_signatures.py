@@ -15,7 +15,7 @@ def test_every_kernel_of_the_cpu_is_in_the_table() -> None:
     """A function of a family that is neither in the table nor a helper of a template would be noticed here."""
     public = {
         name
-        for family in (cpu.answers, cpu.batch, cpu.layer, cpu.loss, cpu.update)
+        for family in (cpu.predictions, cpu.batch, cpu.layer, cpu.loss, cpu.update)
         for name, value in vars(family).items()
         if inspect.isfunction(value) and value.__module__ == family.__name__ and not name.startswith("_")
     }

@@ -10,7 +10,7 @@ from bpcore.errors import InputError
 from bpcore.kernels import spec
 
 
-class AnswerOperations(Primitives):
+class PredictionOperations(Primitives):
     """Operations that predictions and evaluations apply to a network's outputs."""
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
