@@ -24,6 +24,12 @@ CLASS = {
 }
 """The class of its settings, and the export of the class."""
 
+OPTIONAL = {
+    "mish": ["docs/sphinx/tables.py"],
+    "huber": ["docs/sphinx/tables.py", "docs/faq.md", "docs/guides/from-pytorch.md"],
+}
+"""A formula that reads better in the reference than the docstring, and pages that recommend the entry."""
+
 OWN_TESTS = {"huber": ["tests/model/test_losses.py"]}
 """Tests of what is special about an entry, beyond those that run over the table."""
 
@@ -38,4 +44,5 @@ def files() -> list[Path]:
 def test_an_entry_is_named_in_its_table_its_class_and_its_reference(name: str) -> None:
     word = re.compile(rf"(?<![a-z]){name}(?![a-z])", re.IGNORECASE)
     named = {str(path.relative_to(REPOSITORY)) for path in files() if word.search(path.read_text(encoding="utf-8"))}
-    assert named == {TABLE[name], REFERENCE, *CLASS.get(name, ()), *OWN_TESTS.get(name, ())}
+    beside = (CLASS, OPTIONAL, OWN_TESTS)
+    assert named == {TABLE[name], REFERENCE, *(file for places in beside for file in places.get(name, ()))}
